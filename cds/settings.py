@@ -1,0 +1,167 @@
+"""Settings of the service, taken from the environment.
+
+| variable | meaning | when not set, or empty |
+|---|---|---|
+| ``CDS_RULES`` | folder of the rule files | the rules that travel with this installation |
+| ``CDS_HOST`` | address to serve on | ``127.0.0.1`` |
+| ``CDS_PORT`` | port to serve on, 0 for any free one | ``8000`` |
+| ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
+| ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import msgspec
+
+_PACKAGE = Path(__file__).resolve().parent
+_HIGHEST_PORT = 65535
+
+
+class SettingsInvalid(ValueError):
+    """The settings cannot be used; ``problems`` has a sentence or two for each reason.
+
+    Each names the variable, the value it has, and what to write instead.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__(
+            "\n".join(["The settings cannot be used:", *(f"  - {problem}" for problem in problems)])
+        )
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service was told by its environment; see the table of this module."""
+
+    rules: Path
+    """Folder of the rule files, absolute."""
+    examples: Path
+    """Folder of the example patients that travel with this installation, absolute."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    auth: Literal["required", "off"] = "required"
+    timezone: ZoneInfo | None = None
+    """None for the machine's own time zone."""
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from ``environ``, usually ``os.environ``.
+
+    Raises SettingsInvalid with every problem at once.
+    """
+    problems: list[str] = []
+
+    rules = _shipped("rules")
+    if value := environ.get("CDS_RULES"):
+        rules = Path(value).absolute()
+        if not rules.is_dir():
+            problems.append(
+                f"CDS_RULES is {value!r}, which is not a folder. "
+                "Write the path of a folder of rule files, or leave it out for the rules that "
+                "travel with this installation."
+            )
+    elif not rules.is_dir():
+        problems.append(
+            f"CDS_RULES is not set, and the rules of this installation are missing: {rules} is "
+            "not a folder. Install myositis-cds anew, or write the path of a folder of rule files."
+        )
+
+    port = 8000
+    if value := environ.get("CDS_PORT"):
+        if value.isascii() and value.isdecimal() and int(value[:6]) <= _HIGHEST_PORT:
+            port = int(value)
+        else:
+            problems.append(
+                f"CDS_PORT is {value!r}, which is not a port. "
+                f"Write a whole number from 0 (any free port) to {_HIGHEST_PORT}, such as 8000."
+            )
+
+    auth: Literal["required", "off"] = "required"
+    match environ.get("CDS_AUTH") or auth:
+        case "required" | "off" as auth:
+            pass
+        case value:
+            problems.append(
+                f"CDS_AUTH is {value!r}, which is neither 'required' nor 'off'. "
+                "Write CDS_AUTH=required, or CDS_AUTH=off for a trial on this machine only."
+            )
+
+    timezone = None
+    if value := environ.get("CDS_TIMEZONE"):
+        known = available_timezones()
+        if value in known:
+            timezone = ZoneInfo(value)
+        else:
+            problems.append(
+                f"CDS_TIMEZONE is {value!r}, which is not the name of an IANA time zone. "
+                f"Write {_similar(value, known)}, or leave it out for the machine's own time zone."
+            )
+
+    if problems:
+        raise SettingsInvalid(tuple(problems))
+    return Settings(
+        rules=rules,
+        examples=_shipped("fhir_examples"),
+        host=environ.get("CDS_HOST") or "127.0.0.1",
+        port=port,
+        auth=auth,
+        timezone=timezone,
+    )
+
+
+def check_servable(settings: Settings) -> None:
+    """Refuse what would open patient data to a network without authentication.
+
+    Authentication of clients does not exist yet. Until it does, the service runs only with
+    ``CDS_AUTH=off``, and then only on a loopback address.
+
+    Raises SettingsInvalid.
+    """
+    if settings.auth == "required":
+        raise SettingsInvalid(
+            (
+                "CDS_AUTH is 'required', as it is when not set, but this version cannot "
+                "authenticate clients yet and so does not serve. Only a trial on this machine is "
+                "possible: write CDS_AUTH=off, with CDS_HOST left out or a loopback address.",
+            )
+        )
+    if not _is_loopback(settings.host):
+        raise SettingsInvalid(
+            (
+                f"CDS_HOST is {settings.host!r}, which is not a loopback address, and CDS_AUTH is "
+                "'off': anyone who reaches this address would be answered. "
+                "Write CDS_HOST=127.0.0.1 or leave it out.",
+            )
+        )
+
+
+def today(settings: Settings) -> date:
+    """Return the present date in the time zone of the settings."""
+    return datetime.now(settings.timezone).date()
+
+
+def _shipped(folder: str) -> Path:
+    """Find a folder that travels with the package: inside a wheel, beside cds/ in a checkout."""
+    inside = _PACKAGE / "data" / folder
+    return inside if inside.is_dir() else _PACKAGE.parent / folder
+
+
+def _similar(value: str, known: set[str]) -> str:
+    spelled = {name.casefold(): name for name in sorted(known)}
+    close = difflib.get_close_matches(value.casefold().replace(" ", "_"), spelled, n=1)
+    return spelled[close[0]] if close else "a name such as Europe/Stockholm"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,167 @@
+import time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from msgspec import structs
+
+from cds.settings import Settings, SettingsInvalid, check_servable, from_environment, today
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
+    """Return the problems that these variables are refused for."""
+    with pytest.raises(SettingsInvalid) as refused:
+        from_environment(environ)
+    return refused.value.problems
+
+
+def settings_with(**given: object) -> Settings:
+    """Return the settings of a checkout, with what is given in place of the defaults."""
+    shipped = Settings(rules=CHECKOUT / "rules", examples=CHECKOUT / "fhir_examples")
+    return structs.replace(shipped, **given)
+
+
+def test_an_empty_environment_gives_the_safe_defaults() -> None:
+    """Without variables: loopback, port 8000, authentication required, the machine's time zone."""
+    assert from_environment({}) == settings_with(
+        host="127.0.0.1", port=8000, auth="required", timezone=None
+    )
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    """A variable that is set to nothing leaves the default in place."""
+    empty = {name: "" for name in ("CDS_RULES", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE")}
+    assert from_environment(empty) == from_environment({})
+
+
+def test_every_variable_is_read(tmp_path: Path) -> None:
+    """Each variable sets its own field."""
+    assert from_environment(
+        {
+            "CDS_RULES": str(tmp_path),
+            "CDS_HOST": "::1",
+            "CDS_PORT": "9000",
+            "CDS_AUTH": "off",
+            "CDS_TIMEZONE": "Europe/Stockholm",
+        }
+    ) == settings_with(
+        rules=tmp_path, host="::1", port=9000, auth="off", timezone=ZoneInfo("Europe/Stockholm")
+    )
+
+
+def test_a_relative_rules_folder_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative CDS_RULES means the same folder after the working directory has changed."""
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert from_environment({"CDS_RULES": "site"}).rules == tmp_path / "site"
+
+
+@pytest.mark.parametrize("port", ["0", "65535"])
+def test_the_first_and_the_last_port_are_accepted(port: str) -> None:
+    """Ports run from 0 to 65535, both included."""
+    assert from_environment({"CDS_PORT": port}).port == int(port)
+
+
+@pytest.mark.parametrize(
+    "port",
+    ["65536", "-1", "80.0", "http", "1_000", " 8000", "٨٠", "tcp://10.0.0.1:8000", "9" * 5000],
+)
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    """Anything but a whole number from 0 to 65535 is refused with what to write."""
+    (problem,) = problems_of({"CDS_PORT": port})
+    assert problem.startswith(f"CDS_PORT is {port!r}, ")
+    assert "from 0 (any free port) to 65535, such as 8000" in problem
+
+
+@pytest.mark.parametrize("auth", ["Off", "on", "false", "none"])
+def test_authentication_is_never_switched_off_by_a_near_miss(auth: str) -> None:
+    """Only the exact word switches authentication off; any other is refused."""
+    (problem,) = problems_of({"CDS_AUTH": auth})
+    assert problem.startswith(f"CDS_AUTH is {auth!r}, ")
+    assert "CDS_AUTH=required" in problem
+
+
+def test_rules_that_are_no_folder_are_refused(tmp_path: Path) -> None:
+    """A CDS_RULES that names a file, or nothing, is refused."""
+    (tmp_path / "rule.yaml").touch()
+    for value in (str(tmp_path / "rule.yaml"), str(tmp_path / "absent")):
+        (problem,) = problems_of({"CDS_RULES": value})
+        assert problem.startswith(f"CDS_RULES is {value!r}, which is not a folder.")
+
+
+@pytest.mark.parametrize(
+    ("zone", "advice"),
+    [
+        ("europe/stockholm", "Write Europe/Stockholm,"),
+        ("America/New York", "Write America/New_York,"),
+        ("Europe", "Write "),
+        ("../etc/passwd", "Write "),
+        ("??", "Write a name such as Europe/Stockholm,"),
+    ],
+)
+def test_a_time_zone_that_is_none_is_refused(zone: str, advice: str) -> None:
+    """An unknown time zone is refused, with the name that was probably meant."""
+    (problem,) = problems_of({"CDS_TIMEZONE": zone})
+    assert problem.startswith(f"CDS_TIMEZONE is {zone!r}, ")
+    assert advice in problem
+
+
+def test_every_problem_is_told_at_once() -> None:
+    """Four wrong variables give four problems, and the text of the error has them all."""
+    wrong = {
+        "CDS_RULES": "/nonexistent",
+        "CDS_PORT": "x",
+        "CDS_AUTH": "y",
+        "CDS_TIMEZONE": "z",
+    }
+    with pytest.raises(SettingsInvalid) as refused:
+        from_environment(wrong)
+    assert [problem.split()[0] for problem in refused.value.problems] == list(wrong)
+    assert str(refused.value).splitlines() == [
+        "The settings cannot be used:",
+        *(f"  - {problem}" for problem in refused.value.problems),
+    ]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_without_authentication_a_loopback_address_is_served(host: str) -> None:
+    """A local trial is possible on every loopback address."""
+    check_servable(settings_with(auth="off", host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "cds.example.org", "127.0.0.1:80"])
+def test_without_authentication_no_other_address_is_served(host: str) -> None:
+    """Nothing that a network may reach is served without authentication."""
+    with pytest.raises(SettingsInvalid, match="anyone who reaches this address") as refused:
+        check_servable(settings_with(auth="off", host=host))
+    assert f"CDS_HOST is {host!r}" in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_required_authentication_is_not_served_while_there_is_none(host: str) -> None:
+    """The default refuses to serve, and says how a local trial is started."""
+    with pytest.raises(SettingsInvalid, match="write CDS_AUTH=off"):
+        check_servable(settings_with(auth="required", host=host))
+
+
+def test_today_is_the_date_in_the_time_zone_of_the_settings() -> None:
+    """Between the ends of the earth, 26 hours apart, it is never the same day."""
+    earliest = settings_with(timezone=ZoneInfo("Pacific/Kiritimati"))
+    latest = settings_with(timezone=ZoneInfo("Etc/GMT+12"))
+    assert today(latest) < today(earliest)
+
+
+def test_today_is_the_machine_s_date_without_a_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no time zone is set, that of the machine decides."""
+    dates = []
+    with monkeypatch.context() as machine:
+        for zone in ("Etc/GMT+12", "Pacific/Kiritimati"):
+            machine.setenv("TZ", zone)
+            time.tzset()
+            dates.append(today(settings_with(timezone=None)))
+    time.tzset()
+    assert dates[0] < dates[1]
