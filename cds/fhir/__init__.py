@@ -1,0 +1,1 @@
+"""Reads FHIR R4: resources, Bundles, dates. Knows nothing of myositis."""

@@ -1,0 +1,425 @@
+"""Reads Bundles of every type into one ``Delivery``; what cannot be used is listed, never lost.
+
+Each entry is decoded by itself, so that one broken entry never spoils its neighbours. Bundles may
+be nested (a collection of search pages, for example); a page whose ``next`` link points to another
+page of the same document is complete, one whose next page is not there is reported as such.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from cds.fhir.dates import read_instant
+from cds.fhir.resources import (
+    AnyResource,
+    Bundle,
+    BundleEntry,
+    BundleLink,
+    Condition,
+    Identifier,
+    Medication,
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
+    MedicationUse,
+    Observation,
+    OperationOutcome,
+    Patient,
+    Reference,
+    Resource,
+)
+
+R = TypeVar("R", bound=Resource)
+S = TypeVar("S", Observation, Condition, MedicationUse)
+
+RESOURCE_TYPES = frozenset(
+    {
+        "Patient",
+        "Observation",
+        "Condition",
+        "MedicationRequest",
+        "MedicationAdministration",
+        "MedicationStatement",
+    }
+)
+"""The types that tell about a patient, as ``Delivery.delivered`` and ``.incomplete`` name them."""
+
+DEEPEST = 8
+"""How deep Bundles may be nested; nobody nests deeper than a collection of pages."""
+
+
+class Unreadable(ValueError):
+    """A document that is not FHIR JSON at all: ``place`` says where, ``problem`` what."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        self.place = place
+        self.problem = problem
+        super().__init__(f"{place}: {problem}")
+
+
+class Excluded(Struct, frozen=True, gc=False):
+    """Something that was delivered and is not used, with the reason."""
+
+    reference: str
+    reason: str
+
+
+class Delivery(Struct):
+    """What a patient's documents hold, sorted by type.
+
+    ``delivered`` names the resource types whose absence means that there are none; ``incomplete``
+    those of which more may exist than can be used: a further page, a server's error in place of an
+    answer, contradicting versions. ``patient_urls`` gives the id of the patient whom an address
+    (``fullUrl``) means; ``medications`` are found by ``Medication/{id}``, and by their address
+    where that ends in another way.
+    """
+
+    patients: list[Patient] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
+    conditions: list[Condition] = field(default_factory=list)
+    uses: list[MedicationUse] = field(default_factory=list)
+    medications: dict[str, Medication] = field(default_factory=dict)
+    excluded: list[Excluded] = field(default_factory=list)
+    delivered: set[str] = field(default_factory=set)
+    incomplete: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)
+    patient_urls: dict[str, str] = field(default_factory=dict)
+
+
+class _Page(Struct, frozen=True):
+    place: str
+    url: str
+    types: frozenset[str]
+
+
+class _Reading(Struct):
+    """The state of reading one document."""
+
+    into: Delivery
+    pages: set[str] = field(default_factory=set)
+    following: list[_Page] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+
+
+class _Header(Struct):
+    resourceType: object = None
+    id: object = None
+
+
+class _LooseEntry(Struct):
+    resource: Raw | UnsetType = UNSET
+
+
+class _LooseBundle(Struct):
+    """A Bundle whose entries may be anything."""
+
+    resourceType: Literal["Bundle"]
+    type: str | None = None
+    link: tuple[BundleLink, ...] | None = None
+    entry: tuple[Raw, ...] | None = None
+
+
+_DECODER: msgspec.json.Decoder[AnyResource] = msgspec.json.Decoder(AnyResource)
+_LOOSE_BUNDLE = msgspec.json.Decoder(_LooseBundle)
+_ENTRY = msgspec.json.Decoder(BundleEntry)
+_LOOSE_ENTRY = msgspec.json.Decoder(_LooseEntry)
+_HEADER = msgspec.json.Decoder(_Header)
+_BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def decode(raw: bytes | Raw, place: str = "$") -> AnyResource:
+    """Decode one resource; raises ``Unreadable`` naming the place where it is not one."""
+    try:
+        return _DECODER.decode(raw)
+    except _BROKEN as fault:
+        text = bytes(raw)
+        if text.startswith(_BYTE_ORDER_MARK):
+            return decode(text.removeprefix(_BYTE_ORDER_MARK), place)
+        mended = _mend(text)
+        if mended is None:
+            raise Unreadable(*_explain(text, place, fault)) from None
+        return mended
+
+
+def read_bundle(bundle: Bundle, into: Delivery, place: str = "Bundle") -> None:
+    """Read a Bundle and all Bundles in it into a delivery."""
+    reading = _Reading(into)
+    _read_bundle(bundle, reading, place, 1)
+    for page in reading.following:
+        if page.url in reading.pages:
+            continue
+        into.incomplete |= page.types
+        into.excluded.append(
+            Excluded(
+                f"{page.place}.link[next]",
+                "a further page of this search exists and was not delivered, so what is not "
+                "found here may still be recorded",
+            )
+        )
+
+
+def read_resource(resource: AnyResource, into: Delivery, place: str) -> None:
+    """Read one decoded resource into a delivery."""
+    if isinstance(resource, Bundle):
+        read_bundle(resource, into, place)
+    else:
+        _sort(resource, into, place, None)
+
+
+def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> None:
+    into = reading.into
+    types: set[str] = set()
+    for index, entry in enumerate(bundle.entry):
+        raw = entry.resource
+        if not isinstance(raw, Raw):
+            reference = entry.fullUrl or f"{place}.entry[{index}]"
+            into.excluded.append(Excluded(reference, _without_resource(entry, reading)))
+            continue
+        resource: AnyResource | None
+        try:
+            resource = _DECODER.decode(raw)
+        except _BROKEN as fault:
+            resource = _mend(bytes(raw))
+            if resource is None:
+                reference = entry.fullUrl or f"{place}.entry[{index}]"
+                into.excluded.append(Excluded(*_explain(bytes(raw), reference, fault)))
+                into.unread |= RESOURCE_TYPES & {_type_of(bytes(raw))}
+                continue
+        if isinstance(resource, Bundle):
+            inner = f"{place}.entry[{index}].resource"
+            if depth == DEEPEST:
+                into.excluded.append(Excluded(inner, f"Bundles nested deeper than {DEEPEST}"))
+            else:
+                _read_bundle(resource, reading, inner, depth + 1)
+            continue
+        if reading.deleted and name_of(resource) in reading.deleted:
+            into.excluded.append(Excluded(name_of(resource), "was deleted later"))
+            continue
+        types.add(type(resource).__name__)
+        _sort(resource, into, f"{place}.entry[{index}]", entry.fullUrl)
+    for link in bundle.link:
+        if link.relation == "self" and link.url:
+            reading.pages.add(link.url)
+        elif link.relation == "next" and link.url:
+            known = frozenset(types & RESOURCE_TYPES) or RESOURCE_TYPES
+            reading.following.append(_Page(place, link.url, known))
+
+
+def _without_resource(entry: BundleEntry, reading: _Reading) -> str:
+    """Say why an entry holds no resource."""
+    if entry.request is not None and entry.request.method == "DELETE":
+        # A history tells the latest first, so the versions that follow are the deleted ones.
+        reading.deleted.add("/".join((entry.request.url or "").split("/")[-2:]))
+        return "was deleted"
+    status = entry.response.status if entry.response else None
+    if status and not status.startswith("2"):
+        reading.into.incomplete |= RESOURCE_TYPES
+        return f"holds no resource: the server answered {status}"
+    return "holds no resource"
+
+
+def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) -> None:
+    if url and resource.id is None:
+        # What is to be created has no id yet; others refer to it by the address of its entry.
+        resource = msgspec.structs.replace(resource, id=reference_id(url))
+    match resource:
+        case Observation():
+            into.observations.append(resource)
+        case Condition():
+            into.conditions.append(resource)
+        case MedicationRequest() | MedicationAdministration() | MedicationStatement():
+            into.uses.append(resource)
+        case Medication():
+            _keep_medication(resource, into, place, url)
+        case Patient():
+            into.patients.append(resource)
+            if url and resource.id:
+                into.patient_urls[url] = resource.id
+        case OperationOutcome():
+            said = "; ".join(i.diagnostics or i.code or "no details" for i in resource.issue)
+            into.excluded.append(Excluded(place, f"OperationOutcome of the server: {said}"))
+            if any(i.severity in ("error", "fatal") for i in resource.issue):
+                into.incomplete |= RESOURCE_TYPES
+
+
+def _keep_medication(medication: Medication, into: Delivery, place: str, url: str | None) -> None:
+    if not medication.id:
+        into.excluded.append(Excluded(place, "is a Medication without id: no order can name it"))
+        return
+    name = name_of(medication)
+    twin = into.medications.get(name)
+    if twin is not None:
+        latest = _latest([twin, medication], into)
+        medication = latest or msgspec.structs.replace(medication, code=None)
+    into.medications[name] = medication
+    if url and _relative(url) != name:
+        into.medications[url] = medication
+
+
+def _mend(text: bytes) -> Bundle | None:
+    """Read a Bundle in which something is no entry, as one in which that alone is unreadable."""
+    try:
+        bundle = _LOOSE_BUNDLE.decode(text)
+    except _BROKEN:
+        return None
+    entries = tuple(_mend_entry(raw) for raw in bundle.entry or ())
+    return Bundle(type=bundle.type, link=bundle.link or (), entry=entries)
+
+
+def _mend_entry(raw: Raw) -> BundleEntry:
+    try:
+        return _ENTRY.decode(raw)
+    except _BROKEN:
+        pass
+    try:
+        return BundleEntry(resource=_LOOSE_ENTRY.decode(raw).resource)
+    except _BROKEN:
+        return BundleEntry(resource=raw)
+
+
+def _type_of(text: bytes) -> str:
+    """What an entry that cannot be read says it is."""
+    try:
+        return str(_HEADER.decode(text).resourceType)
+    except _BROKEN:
+        return ""
+
+
+def _explain(text: bytes, place: str, fault: Exception) -> tuple[str, str]:
+    """Say which resource could not be read and why: (reference, reason)."""
+    name, reference = "$", place
+    try:
+        header = _HEADER.decode(text)
+    except _BROKEN:
+        header = _Header()
+    if isinstance(header.resourceType, str):
+        name = header.resourceType
+        if isinstance(header.id, str):
+            reference = f"{name}/{header.id}"
+    if isinstance(fault, RecursionError):
+        return reference, "is nested too deeply to be read"
+    if isinstance(fault, UnicodeDecodeError):
+        return reference, "holds text that is not UTF-8"
+    said = str(fault)
+    if said.endswith("at `$.resourceType`") and name != "$":
+        return reference, f"resource type {name} is not used by this service"
+    if said.endswith("missing required field `resourceType`"):
+        return reference, "has no resourceType, so it is not a FHIR resource"
+    byte = re.search(r"\(byte (\d+)\)", said)
+    if byte or "truncated" in said:
+        # Of trailing characters msgspec names the second.
+        offset = int(byte[1]) - ("trailing" in said) if byte else len(text)
+        head = text[:offset]
+        line, column = head.count(b"\n") + 1, offset - head.rfind(b"\n")
+        what = "ends too early" if not byte else said.split(" (byte")[0]
+        return f"{place}:{line}:{column}", what
+    return reference, "cannot be read: " + said.replace("`$", f"`{name}")
+
+
+# --- whose they are ------------------------------------------------------------------------------
+
+
+def reference_id(reference: str) -> str:
+    """The id at the end of a reference, without version: ``p1`` of ``https://x/Patient/p1``.
+
+    Of ``urn:uuid:…`` it is the UUID.
+    """
+    return re.split("[/:]", reference.split("/_history/")[0])[-1]
+
+
+def keep_about(delivery: Delivery, patient_id: str) -> None:
+    """Leave in a delivery only what is about one patient; the rest is listed as excluded.
+
+    A resource without a subject is taken to be about the patient whose documents these are, and so
+    is one whose subject is given as words only; one whose subject is given by an identifier must
+    bear an identifier of the Patient. An address counts by its end, ``Patient/{id}``, because the
+    same server is known by several names. What is delivered more than once counts once, in the
+    version last updated; where versions differ and none can be told to be the latest, none counts
+    and its type is ``incomplete``.
+    """
+    delivery.excluded += [
+        Excluded(name_of(p), "is another patient") for p in delivery.patients if p.id != patient_id
+    ]
+    delivery.patients = _once([p for p in delivery.patients if p.id == patient_id], delivery)
+    ours = {f"Patient/{patient_id}"}
+    ours.update(url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
+    known_as = {i for p in delivery.patients for i in p.identifier if i.value}
+    delivery.observations = _ours(delivery.observations, ours, known_as, delivery)
+    delivery.conditions = _ours(delivery.conditions, ours, known_as, delivery)
+    delivery.uses = _ours(delivery.uses, ours, known_as, delivery)
+
+
+def name_of(resource: Resource) -> str:
+    """How a resource is referred to: ``Observation/ck-1``."""
+    return f"{type(resource).__name__}/{resource.id or '(without id)'}"
+
+
+def _ours(
+    resources: list[S], ours: set[str], known_as: set[Identifier], delivery: Delivery
+) -> list[S]:
+    kept = []
+    for resource in resources:
+        reason = _not_about(resource.subject, ours, known_as)
+        if reason is None:
+            kept.append(resource)
+        else:
+            delivery.excluded.append(Excluded(name_of(resource), reason))
+    return _once(kept, delivery)
+
+
+def _not_about(subject: Reference | None, ours: set[str], known_as: set[Identifier]) -> str | None:
+    """Say why a subject is not our patient; ``None`` if it is."""
+    if subject is None or subject.reference in ours:
+        return None
+    if subject.reference is None:
+        if subject.identifier is None or subject.identifier in known_as:
+            return None
+        return "is about somebody who is given by an identifier that is not this patient's"
+    if subject.reference.startswith("#"):
+        return "is about somebody described within it, who cannot be told to be this patient"
+    return None if _relative(subject.reference) in ours else "is about another patient"
+
+
+def _relative(reference: str) -> str:
+    """``Patient/p1`` of ``https://x/fhir/Patient/p1/_history/2``."""
+    return "/".join(reference.split("/_history/")[0].split("/")[-2:])
+
+
+def _once(resources: list[R], delivery: Delivery) -> list[R]:
+    """Keep the latest version of each resource; those without id are all different."""
+    if len({r.id for r in resources}) == len(resources):
+        return resources
+    versions: dict[object, list[R]] = {}
+    for resource in resources:
+        key = (type(resource), resource.id) if resource.id else id(resource)
+        versions.setdefault(key, []).append(resource)
+    latest = [_latest(same, delivery) for same in versions.values()]
+    return [resource for resource in latest if resource is not None]
+
+
+def _latest(versions: list[R], delivery: Delivery) -> R | None:
+    """Choose among what was delivered of one resource; ``None`` where no choice can be made."""
+    newest = max(map(_updated, versions))
+    first, *others = [v for v in versions if _updated(v) == newest]
+    name = name_of(first)
+    if any(other != first for other in others):
+        reason = "is delivered in versions that differ, and nothing says which is the latest"
+        delivery.excluded += [Excluded(name, reason)] * len(versions)
+        delivery.incomplete.add(type(first).__name__)
+        return None
+    reason = "is delivered more than once; the version last updated counts, once"
+    delivery.excluded += [Excluded(name, reason)] * (len(versions) - 1)
+    return first
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _updated(resource: Resource) -> datetime:
+    return read_instant(resource.meta.lastUpdated if resource.meta else None) or _NEVER

@@ -1,0 +1,654 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cds.fhir.bundles import (
+    DEEPEST,
+    RESOURCE_TYPES,
+    Delivery,
+    Excluded,
+    Unreadable,
+    decode,
+    keep_about,
+    name_of,
+    read_bundle,
+    read_resource,
+    reference_id,
+)
+from cds.fhir.resources import Bundle
+
+Json = dict[str, Any]
+OUTCOME: Json = {"resourceType": "OperationOutcome"}
+
+
+def observation(id_: str | None, subject: Json | str | None = None, **members: Any) -> Json:
+    """Return an Observation; a subject given as text is its reference."""
+    if isinstance(subject, str):
+        subject = {"reference": subject}
+    given = {"id": id_, "subject": subject, **members}
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        **{key: value for key, value in given.items() if value is not None},
+    }
+
+
+def bundle(*resources: Any, links: Json | None = None, kind: str = "searchset") -> Json:
+    """Return a Bundle of these resources, with links by their relation."""
+    return {
+        "resourceType": "Bundle",
+        "type": kind,
+        "link": [{"relation": name, "url": url} for name, url in (links or {}).items()],
+        "entry": [{"resource": resource} for resource in resources],
+    }
+
+
+def delivery_of(document: Json | bytes) -> Delivery:
+    """Read one document as it arrives."""
+    raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+    into = Delivery()
+    resource = decode(raw)
+    read_resource(resource, into, type(resource).__name__)
+    return into
+
+
+def ids(delivery: Delivery) -> list[str | None]:
+    """Return the ids of the Observations of a delivery."""
+    return [o.id for o in delivery.observations]
+
+
+def used(delivery: Delivery) -> int:
+    """Count what a delivery makes use of."""
+    return (
+        len(delivery.patients)
+        + len(delivery.observations)
+        + len(delivery.conditions)
+        + len(delivery.uses)
+        + len({id(m) for m in delivery.medications.values()})
+    )
+
+
+# --- one document --------------------------------------------------------------------------------
+
+EXAMPLE = json.dumps(
+    bundle(
+        {"resourceType": "Patient", "id": "p1", "birthDate": "1970"},
+        observation("ck", "Patient/p1", valueQuantity={"value": -1.5e3, "unit": "U/L"}),
+        {"resourceType": "Condition", "id": "dm", "code": {"text": "Dermatomyositis “ö” \\ \n"}},
+        links={"self": "https://x/Observation?page=1"},
+    ),
+    indent=1,
+    ensure_ascii=False,
+).encode()
+
+
+def test_the_example_can_be_read() -> None:
+    """The document that the next test cuts off is sound as a whole."""
+    read = delivery_of(EXAMPLE)
+    assert (used(read), read.excluded) == (3, [])
+
+
+def test_a_truncated_document_says_where_it_ends() -> None:
+    """Cut off at any byte, a document is Unreadable with file, line and column of its end."""
+    for end in range(len(EXAMPLE)):
+        with pytest.raises(Unreadable) as refused:
+            decode(EXAMPLE[:end], "a.json")
+        head = EXAMPLE[:end]
+        line, column = head.count(b"\n") + 1, end - head.rfind(b"\n")
+        file, at_line, at_column = refused.value.place.split(":")
+        assert (file, int(at_line)) == ("a.json", line), end
+        # A number or string that was cut is told at or just before the end.
+        assert int(at_column) <= column
+        assert refused.value.problem
+
+
+@pytest.mark.parametrize(
+    ("raw", "place", "problem"),
+    [
+        (b"", "f:1:1", "ends too early"),
+        (b'{\n  "resourceType": Patient}', "f:2:19", "JSON is malformed: invalid character"),
+        (b'{"resourceType": "Patient"} x', "f:1:29", "JSON is malformed: trailing characters"),
+        (
+            '{"resourceType": "Patient"}'.encode("utf-16"),
+            "f:1:1",
+            "JSON is malformed: invalid character",
+        ),
+        (b'{"resourceType": "Patient", "id": "\xff"}', "f", "holds text that is not UTF-8"),
+        (b"[" * 100_000, "f", "cannot be read: Expected `object`, got `array`"),
+        (
+            b'{"resourceType": "Patient", "x":' + b"[" * 9999 + b"]" * 9999 + b"}",
+            "f",
+            "is nested too deeply to be read",
+        ),
+        (b"{}", "f", "has no resourceType, so it is not a FHIR resource"),
+        (b"null", "f", "cannot be read: Expected `object`, got `null`"),
+        (b"[{}]", "f", "cannot be read: Expected `object`, got `array`"),
+        (b'{"resourceType": 5}', "f", "cannot be read: Expected `str` - at `$.resourceType`"),
+        (
+            b'{"id": "s1", "resourceType": "Slot"}',
+            "Slot/s1",
+            "resource type Slot is not used by this service",
+        ),
+        (
+            b'{"resourceType": "Observation", "id": "o1", "code": {"coding": [7]}}',
+            "Observation/o1",
+            "cannot be read: Expected `object`, got `int` - at `Observation.code.coding[0]`",
+        ),
+        (
+            b'{"resourceType": "Bundle", "link": [5]}',
+            "f",
+            "cannot be read: Expected `object`, got `int` - at `Bundle.link[0]`",
+        ),
+    ],
+)
+def test_what_is_no_resource_is_unreadable_with_place_and_reason(
+    raw: bytes, place: str, problem: str
+) -> None:
+    """Whatever is wrong with a document as such, the error says where and what."""
+    with pytest.raises(Unreadable) as refused:
+        decode(raw, "f")
+    assert (refused.value.place, refused.value.problem) == (place, problem)
+    assert str(refused.value) == f"{place}: {problem}"
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """The mark that some editors put before UTF-8 text does no harm."""
+    assert decode(b"\xef\xbb\xbf" + EXAMPLE) == decode(EXAMPLE)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_garbage_is_unreadable_and_nothing_else(raw: bytes) -> None:
+    """No bytes whatever raise anything but Unreadable."""
+    with pytest.raises(Unreadable):
+        decode(raw)
+
+
+def test_a_single_resource_is_read_like_an_entry() -> None:
+    """A document may be one resource; it is sorted, or listed by its place."""
+    assert ids(delivery_of(observation("o1"))) == ["o1"]
+    read = delivery_of({**OUTCOME, "issue": [{"severity": "error", "code": "timeout"}]})
+    assert read.excluded == [
+        Excluded("OperationOutcome", "OperationOutcome of the server: timeout")
+    ]
+
+
+# --- entries -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "reference", "reason"),
+    [
+        (
+            {"resource": {"resourceType": "Observation", "id": "bad", "status": 5}},
+            "Observation/bad",
+            "cannot be read: Expected `str | null`, got `int` - at `Observation.status`",
+        ),
+        (
+            {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Observation", "status": 5}},
+            "urn:uuid:1",
+            "cannot be read: Expected `str | null`, got `int` - at `Observation.status`",
+        ),
+        (
+            {"resource": {"resourceType": "Slot", "id": "s1"}},
+            "Slot/s1",
+            "resource type Slot is not used by this service",
+        ),
+        (
+            {"resource": {"id": "lost"}},
+            "Bundle.entry[1]",
+            "has no resourceType, so it is not a FHIR resource",
+        ),
+        ({"resource": None}, "Bundle.entry[1]", "cannot be read: Expected `object`, got `null`"),
+        ({"resource": 5}, "Bundle.entry[1]", "cannot be read: Expected `object`, got `int`"),
+        (5, "Bundle.entry[1]", "cannot be read: Expected `object`, got `int`"),
+        (None, "Bundle.entry[1]", "cannot be read: Expected `object`, got `null`"),
+        ({}, "Bundle.entry[1]", "holds no resource"),
+        ({"fullUrl": "urn:uuid:1"}, "urn:uuid:1", "holds no resource"),
+        ({"fullUrl": 7}, "Bundle.entry[1]", "holds no resource"),
+        (
+            {"resource": {"resourceType": "Medication", "code": {"text": "x"}}},
+            "Bundle.entry[1]",
+            "is a Medication without id: no order can name it",
+        ),
+        (
+            {"resource": {"resourceType": "Bundle", "id": "inner", "link": 5}},
+            "Bundle/inner",
+            "cannot be read: Expected `array`, got `int` - at `Bundle.link`",
+        ),
+    ],
+)
+def test_one_unreadable_entry_never_spoils_a_bundle(
+    entry: Any, reference: str, reason: str
+) -> None:
+    """What is wrong with an entry is listed with reference and reason; its neighbours are used."""
+    document = bundle(observation("a"), observation("b"))
+    document["entry"].insert(1, entry)
+    read = delivery_of(document)
+    assert ids(read) == ["a", "b"]
+    assert read.excluded == [Excluded(reference, reason)]
+
+
+def test_an_entry_with_a_senseless_address_is_still_used() -> None:
+    """A fault in what surrounds a resource does not cost the resource."""
+    document = bundle(observation("a"))
+    document["entry"][0] |= {"fullUrl": 5, "request": "get", "search": 7}
+    assert ids(delivery_of(document)) == ["a"]
+
+
+def test_text_that_is_not_utf8_costs_only_its_entry() -> None:
+    """An entry in another encoding is listed, the others are used."""
+    raw = json.dumps(
+        bundle(observation("a", note="?"), observation(None, valueString="?"))
+    ).encode()
+    read = delivery_of(raw.replace(b"?", b"\xe4"))
+    assert ids(read) == ["a"]
+    assert read.excluded == [Excluded("Bundle.entry[1]", "holds text that is not UTF-8")]
+
+
+@pytest.mark.parametrize("members", ['"entry": null, "link": null', '"entry": []', '"id": "x"'])
+def test_a_bundle_may_be_empty(members: str) -> None:
+    """An empty search is a delivery of nothing, and nothing is listed."""
+    assert delivery_of(f'{{"resourceType": "Bundle", {members}}}'.encode()) == Delivery()
+
+
+SCALAR = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(width=32, allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3)
+)
+NAMES = st.sampled_from(["id", "status", "subject", "code", "valueQuantity", "value", "fullUrl"])
+GARBAGE = st.recursive(
+    SCALAR,
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(NAMES, inside, max_size=3),
+    max_leaves=6,
+)
+RESOURCE = st.builds(
+    lambda kind, members: {**members, "resourceType": kind},
+    st.sampled_from(
+        ["Observation", "Patient", "Condition", "Medication", "MedicationRequest", "Slot", ""]
+    )
+    | GARBAGE,
+    st.dictionaries(NAMES, GARBAGE, max_size=4),
+)
+ENTRY = GARBAGE | st.fixed_dictionaries(
+    {"resource": RESOURCE | GARBAGE}, optional={"fullUrl": GARBAGE, "request": GARBAGE}
+)
+
+
+@given(st.lists(ENTRY, max_size=8))
+def test_every_entry_is_used_or_listed(entries: list[Any]) -> None:
+    """Of any entries whatever, those used and those listed add up to all."""
+    read = delivery_of(json.dumps({"resourceType": "Bundle", "entry": entries}).encode())
+    assert used(read) + len(read.excluded) == len(entries)
+    assert all(e.reference and e.reason for e in read.excluded)
+    before = used(read) + len(read.excluded)
+    keep_about(read, "p1")
+    assert used(read) + len(read.excluded) == before
+
+
+# --- Bundles of every type -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["searchset", "collection", "batch-response", "history", "odd"])
+def test_the_type_of_a_bundle_does_not_matter(kind: str) -> None:
+    """Resources are read from the entries of a Bundle of any type."""
+    assert ids(delivery_of(bundle(observation("a"), observation("b"), kind=kind))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [("document", "Composition"), ("message", "MessageHeader")]
+)
+def test_the_head_of_a_document_or_message_is_listed(kind: str, head: str) -> None:
+    """A document's Composition and a message's header are not used, the rest is."""
+    read = delivery_of(bundle({"resourceType": head, "id": "h"}, observation("a"), kind=kind))
+    assert ids(read) == ["a"]
+    assert [e.reference for e in read.excluded] == [f"{head}/h"]
+
+
+def test_an_empty_search_with_an_outcome_is_an_empty_search() -> None:
+    """An outcome that only informs is listed, and the search counts as complete."""
+    outcome = {**OUTCOME, "issue": [{"severity": "information", "diagnostics": "no matches"}]}
+    document = bundle(outcome)
+    document["entry"][0]["search"] = {"mode": "outcome"}
+    read = delivery_of(document)
+    assert read.excluded == [
+        Excluded("Bundle.entry[0]", "OperationOutcome of the server: no matches")
+    ]
+    assert read.incomplete == set()
+
+
+def test_after_an_error_of_the_server_absence_means_nothing() -> None:
+    """Where the server tells of an error, more may exist of every type."""
+    issues = [{"severity": "fatal", "code": "exception"}, {"severity": "error"}]
+    read = delivery_of(bundle(observation("a"), {**OUTCOME, "issue": issues}))
+    assert ids(read) == ["a"]
+    assert read.excluded[0].reason == "OperationOutcome of the server: exception; no details"
+    assert read.incomplete == RESOURCE_TYPES
+
+
+def test_a_failed_answer_in_a_batch_is_no_absence() -> None:
+    """A part of a batch that the server refused is listed with its status."""
+    page = bundle(observation("a"))
+    document = bundle(page, kind="batch-response")
+    document["entry"][0]["response"] = {"status": "200 OK"}
+    document["entry"].append({"response": {"status": "500 Server Error", "outcome": OUTCOME}})
+    read = delivery_of(document)
+    assert ids(read) == ["a"]
+    assert read.excluded == [
+        Excluded("Bundle.entry[1]", "holds no resource: the server answered 500 Server Error")
+    ]
+    assert read.incomplete == RESOURCE_TYPES
+
+
+def test_a_transaction_response_without_resources_is_listed() -> None:
+    """Entries that only say what was stored hold nothing, and nothing is thought missing."""
+    document = bundle(kind="transaction-response")
+    document["entry"] = [{"response": {"status": "201 Created", "location": "Observation/1"}}]
+    read = delivery_of(document)
+    assert (read.excluded, read.incomplete) == (
+        [Excluded("Bundle.entry[0]", "holds no resource")],
+        set(),
+    )
+
+
+def test_what_a_history_tells_was_deleted_is_not_used() -> None:
+    """Versions before a deletion are listed; one that was created anew after it is used."""
+    document = bundle(observation("again"), observation("gone"), observation("again"))
+    document["type"] = "history"
+    document["entry"][1:1] = [
+        {"fullUrl": f"https://x/Observation/{id_}", "request": {"method": "DELETE", "url": url}}
+        for id_, url in (("gone", "Observation/gone"), ("again", "https://x/Observation/again"))
+    ]
+    read = delivery_of(document)
+    assert ids(read) == ["again"]
+    assert read.excluded == [
+        Excluded("https://x/Observation/gone", "was deleted"),
+        Excluded("https://x/Observation/again", "was deleted"),
+        Excluded("Observation/gone", "was deleted later"),
+        Excluded("Observation/again", "was deleted later"),
+    ]
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+FURTHER = (
+    "a further page of this search exists and was not delivered, so what is not found here may "
+    "still be recorded"
+)
+
+
+def test_a_next_page_that_was_not_delivered_is_reported() -> None:
+    """A next link that leads out of the document makes its types incomplete."""
+    condition = {"resourceType": "Condition", "id": "c"}
+    read = delivery_of(bundle(condition, links={"self": "https://x?1", "next": "https://x?2"}))
+    assert read.incomplete == {"Condition"}
+    assert read.excluded == [Excluded("Bundle.link[next]", FURTHER)]
+
+
+def test_after_an_empty_page_with_a_next_link_everything_may_exist() -> None:
+    """A page that does not show what was searched for makes every type incomplete."""
+    assert delivery_of(bundle(links={"next": "https://x?2"})).incomplete == RESOURCE_TYPES
+
+
+def test_pages_of_one_document_complete_each_other() -> None:
+    """A collection of all pages is complete, in whatever order they stand; cycles do no harm."""
+    first = bundle(observation("a"), links={"self": "https://x?1", "next": "https://x?2"})
+    second = bundle(observation("b"), links={"self": "https://x?2", "next": "https://x?3"})
+    third = bundle(observation("c"), links={"self": "https://x?3", "next": "https://x?1"})
+    read = delivery_of(bundle(third, first, second, kind="collection"))
+    assert ids(read) == ["c", "a", "b"]
+    assert (read.incomplete, read.excluded) == (set(), [])
+
+
+def test_the_page_that_is_missing_is_named_by_its_predecessor() -> None:
+    """Of several pages, the one whose next page is missing is named by its path."""
+    first = bundle(observation("a"), links={"self": "https://x?1", "next": "https://x?2"})
+    second = bundle(observation("b"), links={"self": "https://x?2", "next": "https://x?3"})
+    read = delivery_of(bundle(first, second, kind="collection"))
+    assert read.incomplete == {"Observation"}
+    assert read.excluded == [Excluded("Bundle.entry[1].resource.link[next]", FURTHER)]
+
+
+def test_a_page_that_leads_to_itself_is_complete() -> None:
+    """A next link to the page itself is no further page."""
+    links = {"self": "https://x?1", "next": "https://x?1"}
+    assert delivery_of(bundle(observation("a"), links=links)).incomplete == set()
+
+
+def test_bundles_are_read_to_a_fixed_depth() -> None:
+    """Bundles in Bundles are read as deep as anybody nests them; deeper ones are listed."""
+    document = bundle(observation("deep"))
+    for _ in range(DEEPEST - 1):
+        document = bundle(document, kind="collection")
+    assert ids(delivery_of(document)) == ["deep"]
+    read = delivery_of(bundle(document, kind="collection"))
+    assert ids(read) == []
+    assert read.excluded == [
+        Excluded("Bundle" + ".entry[0].resource" * DEEPEST, f"Bundles nested deeper than {DEEPEST}")
+    ]
+
+
+# --- whose they are ------------------------------------------------------------------------------
+
+PATIENT = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "identifier": [{"system": "urn:mrn", "value": "4711"}, {}],
+}
+SUBJECTS: list[tuple[Json | str | None, bool]] = [
+    ("Patient/p1", True),
+    ("Patient/p1/_history/7", True),
+    ("https://x/fhir/Patient/p1", True),
+    ("https://x/fhir/Patient/p1/_history/7", True),
+    ("urn:uuid:c0ffee", True),
+    (None, True),
+    ({"display": "A. Patient"}, True),
+    ({"identifier": {"system": "urn:mrn", "value": "4711", "use": "official"}}, True),
+    ({"identifier": {"system": "urn:mrn", "value": "4712"}}, False),
+    ({"identifier": {"system": "urn:other", "value": "4711"}}, False),
+    ({"identifier": {}}, False),
+    ("Patient/p2", False),
+    ("Patient/P1", False),
+    ("Patient/p1x", False),
+    ("https://x/fhir/Patient/p2", False),
+    ("https://x/fhir/Group/p1", False),
+    ("urn:uuid:decaf", False),
+    ("Group/p1", False),
+    ("p1", False),
+    ("#p1", False),
+    ("", False),
+]
+
+
+@pytest.mark.parametrize(("subject", "ours"), SUBJECTS)
+def test_only_what_is_about_the_patient_is_kept(subject: Json | str | None, ours: bool) -> None:
+    """Every form of reference is understood; what is about somebody else is listed."""
+    document = bundle(
+        PATIENT,
+        observation("o", subject),
+        {**observation("c", subject), "resourceType": "Condition"},
+        {**observation("m", subject), "resourceType": "MedicationStatement"},
+    )
+    document["entry"][0]["fullUrl"] = "urn:uuid:c0ffee"
+    read = delivery_of(document)
+    keep_about(read, "p1")
+    kept = [name_of(r) for r in (*read.observations, *read.conditions, *read.uses)]
+    listed = [e.reference for e in read.excluded]
+    everything = ["Observation/o", "Condition/c", "MedicationStatement/m"]
+    assert (kept, listed) == ((everything, []) if ours else ([], everything))
+
+
+@pytest.mark.parametrize(
+    ("subject", "reason"),
+    [
+        ("Patient/p2", "is about another patient"),
+        ("#p1", "is about somebody described within it, who cannot be told to be this patient"),
+        (
+            {"identifier": {"value": "1"}},
+            "is about somebody who is given by an identifier that is not this patient's",
+        ),
+    ],
+)
+def test_the_reason_says_why_somebody_is_not_the_patient(subject: Json | str, reason: str) -> None:
+    """Another patient, a contained one and an unknown identifier are told apart."""
+    read = delivery_of(bundle(PATIENT, observation("o", subject)))
+    keep_about(read, "p1")
+    assert read.excluded == [Excluded("Observation/o", reason)]
+
+
+def test_other_patients_are_listed() -> None:
+    """Of several Patients the one asked for is kept."""
+    read = delivery_of(bundle({**PATIENT, "id": "p2"}, PATIENT, {**PATIENT, "id": None}))
+    keep_about(read, "p1")
+    assert [p.id for p in read.patients] == ["p1"]
+    assert read.excluded == [
+        Excluded("Patient/p2", "is another patient"),
+        Excluded("Patient/(without id)", "is another patient"),
+    ]
+
+
+def test_a_patient_under_two_addresses_is_one_patient() -> None:
+    """Delivered twice under different addresses, a Patient counts once and both addresses count."""
+    document = bundle(
+        PATIENT, PATIENT, observation("a", "urn:uuid:1"), observation("b", "urn:oid:2")
+    )
+    document["entry"][0]["fullUrl"] = "urn:uuid:1"
+    document["entry"][1]["fullUrl"] = "urn:oid:2"
+    read = delivery_of(document)
+    keep_about(read, "p1")
+    assert ids(read) == ["a", "b"]
+    assert [e.reference for e in read.excluded] == ["Patient/p1"]
+
+
+def test_what_has_no_id_yet_is_known_by_its_address() -> None:
+    """In a transaction, entries to be created refer to each other by the address of their entry."""
+    patient = {"resourceType": "Patient"}
+    document = bundle(patient, observation(None, "urn:uuid:c0ffee"), kind="transaction")
+    document["entry"][0]["fullUrl"] = "urn:uuid:c0ffee"
+    document["entry"][1]["fullUrl"] = "urn:uuid:decaf"
+    read = delivery_of(document)
+    keep_about(read, "c0ffee")
+    assert [name_of(o) for o in read.observations] == ["Observation/decaf"]
+    assert read.excluded == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("Patient/p1", "p1"),
+        ("https://x/fhir/Patient/p1/_history/3", "p1"),
+        ("urn:uuid:c0ffee", "c0ffee"),
+        ("p1", "p1"),
+        ("", ""),
+    ],
+)
+def test_the_id_is_the_end_of_a_reference(reference: str, expected: str) -> None:
+    """The id is found in relative, absolute, versioned and URN references."""
+    assert reference_id(reference) == expected
+
+
+# --- delivered more than once --------------------------------------------------------------------
+
+ONCE = "is delivered more than once; the version last updated counts, once"
+
+
+def version(number: int, updated: str | None) -> Json:
+    """Return a version of one Observation."""
+    return observation("o", valueInteger=number, meta={"lastUpdated": updated} if updated else None)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (1, 0, 2)])
+def test_the_version_last_updated_counts(order: tuple[int, ...]) -> None:
+    """Whatever the order of delivery, and across offsets, the latest version is kept."""
+    versions = [
+        version(1, None),
+        version(2, "2024-03-01T14:00:00+03:00"),
+        version(3, "2024-03-01T12:00:00Z"),
+    ]
+    read = delivery_of(bundle(*(versions[i] for i in order)))
+    keep_about(read, "p1")
+    assert [o.valueInteger for o in read.observations] == [3]
+    assert read.excluded == [Excluded("Observation/o", ONCE)] * 2
+    assert read.incomplete == set()
+
+
+def test_the_same_version_twice_counts_once() -> None:
+    """Copies count once, with or without a time of update."""
+    for updated in (None, "2024-03-01T12:00:00Z"):
+        read = delivery_of(bundle(version(1, updated), version(1, updated)))
+        keep_about(read, "p1")
+        assert [o.valueInteger for o in read.observations] == [1]
+        assert read.excluded == [Excluded("Observation/o", ONCE)]
+
+
+def test_of_contradicting_versions_none_is_guessed() -> None:
+    """Where versions differ and none is the latest, all are listed and the type is incomplete."""
+    read = delivery_of(bundle(version(1, None), version(2, None), observation("other")))
+    keep_about(read, "p1")
+    assert ids(read) == ["other"]
+    reason = "is delivered in versions that differ, and nothing says which is the latest"
+    assert read.excluded == [Excluded("Observation/o", reason)] * 2
+    assert read.incomplete == {"Observation"}
+
+
+def test_the_same_id_in_another_type_is_another_resource() -> None:
+    """An order and a statement with one id, and resources without id, are all kept."""
+    kinds = ["MedicationRequest", "MedicationStatement", "MedicationAdministration"]
+    read = delivery_of(bundle(*({"resourceType": kind, "id": "1"} for kind in kinds)))
+    read_bundle(Bundle(), read)
+    read.observations = delivery_of(bundle(observation(None), observation(None))).observations
+    keep_about(read, "p1")
+    assert [name_of(u) for u in read.uses] == [f"{kind}/1" for kind in kinds]
+    assert len(read.observations) == 2
+    assert read.excluded == []
+
+
+# --- Medications ---------------------------------------------------------------------------------
+
+
+def medication(text: str | None, updated: str | None = None) -> Json:
+    """Return a Medication of that name."""
+    return {
+        "resourceType": "Medication",
+        "id": "m1",
+        "code": {"text": text},
+        "meta": {"lastUpdated": updated},
+    }
+
+
+def texts(read: Delivery) -> dict[str, str | None]:
+    """Return the names of the Medications by the references that find them."""
+    return {key: m.code.text if m.code else None for key, m in read.medications.items()}
+
+
+def test_medications_are_found_by_id_and_by_address() -> None:
+    """A Medication is found under its type and id, and under an address that is not that."""
+    document = bundle(medication("azathioprine"))
+    document["entry"][0]["fullUrl"] = "urn:uuid:1"
+    assert texts(delivery_of(document)) == {
+        "Medication/m1": "azathioprine",
+        "urn:uuid:1": "azathioprine",
+    }
+    document["entry"][0]["fullUrl"] = "https://x/fhir/Medication/m1"
+    assert texts(delivery_of(document)) == {"Medication/m1": "azathioprine"}
+
+
+def test_the_latest_version_of_a_medication_counts() -> None:
+    """A Medication delivered twice is the version last updated; the other is listed."""
+    old, new = medication("a", "2024-01-01T00:00:00Z"), medication("b", "2024-02-01T00:00:00Z")
+    for document in (bundle(old, new), bundle(new, old)):
+        read = delivery_of(document)
+        assert texts(read) == {"Medication/m1": "b"}
+        assert read.excluded == [Excluded("Medication/m1", ONCE)]
+
+
+def test_contradicting_medications_name_no_drug() -> None:
+    """Where two versions of a Medication differ and none is the latest, the drug is unknown."""
+    read = delivery_of(bundle(medication("a"), medication("b")))
+    assert texts(read) == {"Medication/m1": None}
+    assert [e.reference for e in read.excluded] == ["Medication/m1"] * 2
