@@ -1,0 +1,1 @@
+"""The rule language, its evaluator and the engine that evaluates it a second time."""
