@@ -1,0 +1,1 @@
+"""Turns FHIR resources into clinical facts, by the vocabulary of ``rules/vocabulary/``."""

@@ -1,0 +1,331 @@
+"""Which two visits are compared, and how each measure changed from one to the other.
+
+An assessment is the set of core set Observations within a window around one date. All numbers
+(window, grace, look-back, least interval) are in ``rules/vocabulary/measures.yaml``.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+from msgspec import Struct
+
+from cds.chart.measurements import Measurement, multiple_of_upper_limit, upper_limit
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.terms import Terms
+from cds.chart.vocabulary import AssessmentNumbers, MeasureEntry, ObservationEntry
+
+HUNDRED = Decimal(100)
+
+
+class Visits(Struct, frozen=True):
+    """The two dates that are compared, and why these."""
+
+    baseline: date | None
+    current: date | None
+    reason: str
+
+
+class MeasureChange(Struct, frozen=True):
+    """One core set measure at baseline and now.
+
+    ``improvement`` is the change relative to baseline in percent, positive for better; its opposite
+    is ``worsening``. Where the current value is missing they are the interval that the range of the
+    instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
+    """
+
+    measure: str
+    instrument: str | None
+    baseline: Measurement | None
+    current: Measurement | None
+    improvement: Interval
+    worsening: Interval
+    range_percent: Decimal | None
+    undefined: bool
+    remark: str = ""
+
+    @property
+    def relative(self) -> Decimal | None:
+        """The improvement in percent where both values are known and it is defined."""
+        if self.undefined or self.current is None or self.improvement.low != self.improvement.high:
+            return None
+        return self.improvement.low
+
+
+Series = dict[str, list[Measurement]]
+
+
+def choose_visits(
+    series: Series,
+    terms: Terms,
+    as_of: date,
+    line_start: date | None,
+    named_baseline: date | None = None,
+) -> Visits:
+    """Choose baseline and current date.
+
+    Baseline: the date that the caller names; else the last assessment on or before the start of the
+    current treatment line (with a grace after it); else the earliest within the look-back. Current:
+    the latest assessment at least the least interval after it. Assessments stand on the days of
+    measures taken at a visit; laboratory values only where there are no others.
+    """
+    numbers = _numbers(terms)
+    days = _visit_days(series, terms, laboratory=False)
+    laboratory_days = _visit_days(series, terms, laboratory=True)
+    baseline, reason = _baseline(
+        days or laboratory_days, numbers, as_of, line_start, named_baseline
+    )
+    if baseline is None:
+        return Visits(None, None, reason)
+    earliest = baseline + timedelta(days=int(numbers.least_interval.value))
+    for candidates in (days, laboratory_days):
+        later = [day for day in candidates if day >= earliest]
+        if later:
+            return Visits(baseline, later[-1], reason)
+    return Visits(baseline, None, reason)
+
+
+def _numbers(terms: Terms) -> AssessmentNumbers:
+    numbers = terms.vocabulary.assessments
+    if numbers is None:
+        raise ValueError("the vocabulary has no section `assessments`")
+    return numbers
+
+
+def _visit_days(series: Series, terms: Terms, *, laboratory: bool) -> list[date]:
+    days: set[date] = set()
+    for measure in terms.vocabulary.measures.values():
+        if measure.core_set and measure.laboratory is laboratory:
+            for instrument in measure.instruments:
+                days.update(m.day for m in series.get(instrument, ()))
+    return sorted(days)
+
+
+def _baseline(
+    days: list[date],
+    numbers: AssessmentNumbers,
+    as_of: date,
+    line_start: date | None,
+    named: date | None,
+) -> tuple[date | None, str]:
+    if named is not None:
+        window = timedelta(days=int(numbers.window.value))
+        near = [d for d in days if abs(d - named) <= window]
+        if not near:
+            return None, f"no assessment within {window.days} days of the baseline asked for"
+        return min(near, key=lambda d: (abs(d - named), d)), f"the baseline asked for ({named})"
+    if not days:
+        return None, "no core set measure is recorded"
+    if line_start is not None:
+        before = [d for d in days if d <= line_start + timedelta(days=int(numbers.grace.value))]
+        if before:
+            return (
+                before[-1],
+                f"the last assessment before the current treatment line ({line_start})",
+            )
+    look_back = int(numbers.look_back.value)
+    recent = [d for d in days if d >= as_of - timedelta(days=look_back)]
+    if not recent:
+        return None, f"no assessment within {look_back} days"
+    why = (
+        f"the earliest assessment within {look_back} days; none precedes the treatment line "
+        f"of {line_start}"
+        if line_start is not None
+        else f"the earliest assessment within {look_back} days; no start of treatment is known"
+    )
+    return recent[0], why
+
+
+def measure_changes(
+    series: Series, terms: Terms, visits: Visits, *, adult: bool | None
+) -> dict[str, MeasureChange]:
+    """The change of every measure of the vocabulary between two visits."""
+    window = timedelta(days=int(_numbers(terms).window.value))
+    return {
+        name: _change(name, measure, series, terms, visits, window, adult=adult)
+        for name, measure in terms.vocabulary.measures.items()
+    }
+
+
+def _nearest(
+    measurements: list[Measurement], day: date | None, window: timedelta
+) -> Measurement | None:
+    """The measurement nearest to a day within the window; of two as near, the later issued."""
+    if day is None:
+        return None
+    best: Measurement | None = None
+    for m in measurements:  # in order of (day, issued): a later one wins a tie
+        distance = abs(m.day - day)
+        if distance <= window and (best is None or distance <= abs(best.day - day)):
+            best = m
+    return best
+
+
+def _change(
+    name: str,
+    measure: MeasureEntry,
+    series: Series,
+    terms: Terms,
+    visits: Visits,
+    window: timedelta,
+    *,
+    adult: bool | None,
+) -> MeasureChange:
+    pairs = [
+        (instrument, _nearest(taken, visits.baseline, window), taken)
+        for instrument in measure.instruments
+        if (taken := series.get(instrument))
+    ]
+    chosen = [
+        (instrument, baseline, _nearest(taken, visits.current, window))
+        for instrument, baseline, taken in pairs
+    ]
+    instrument, baseline, current, remark = _choose(measure, chosen, terms)
+    if instrument is None:
+        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False, remark)
+    declared = terms.vocabulary.observations[instrument]
+    improvement, worsening, undefined = _relative(declared, baseline, current)
+    return MeasureChange(
+        name,
+        instrument,
+        baseline,
+        current,
+        improvement,
+        worsening,
+        _of_range(declared, baseline, current, terms, adult=adult),
+        undefined,
+        remark,
+    )
+
+
+Pair = tuple[str, Measurement | None, Measurement | None]
+
+
+def _choose(
+    measure: MeasureEntry, pairs: list[Pair], terms: Terms
+) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+    """Which instrument of a measure is compared: (instrument, baseline, current, remark)."""
+    pairs = [p for p in pairs if p[1] is not None or p[2] is not None]
+    if not pairs:
+        return None, None, None, ""
+    if measure.choose == "highest multiple of upper limit":
+        return _most_abnormal(pairs, terms)
+    both = [p for p in pairs if p[1] is not None and p[2] is not None]
+    if both:
+        return (*both[0], "")
+    titles = terms.vocabulary.observations
+    first = [p for p in pairs if p[1] is not None]
+    later = [p for p in pairs if p[2] is not None]
+    if first and later:
+        return (
+            first[0][0],
+            first[0][1],
+            None,
+            f"baseline {titles[first[0][0]].title}, later {titles[later[0][0]].title}: "
+            "different instruments cannot be compared",
+        )
+    return (*(first or later)[0], "")
+
+
+def _most_abnormal(
+    pairs: list[Pair], terms: Terms
+) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+    """The enzyme with the highest multiple of its upper limit at baseline, and the same one now."""
+    at_baseline = [p for p in pairs if p[1] is not None]
+    if not at_baseline:
+        instrument, _, current = pairs[0]
+        return instrument, None, current, "no enzyme is recorded at baseline"
+    ranked = []
+    for pair in at_baseline:
+        assert pair[1] is not None
+        multiple = multiple_of_upper_limit(pair[1], terms)
+        if multiple is not None:
+            ranked.append((multiple[0], pair))
+    remarks = []
+    if len(at_baseline) == 1:
+        remarks.append("only one enzyme at baseline; two are asked for")
+    if ranked:
+        # max() keeps the first of equals, so the order of the vocabulary breaks ties.
+        multiple_of_best, best = max(ranked, key=lambda r: r[0])
+        remarks.insert(0, f"{multiple_of_best:.1f} times its upper limit at baseline")
+        if len(ranked) < len(at_baseline):
+            remarks.append("enzymes without an upper limit were not compared")
+    else:
+        best = next((p for p in at_baseline if p[2] is not None), at_baseline[0])
+        remarks.append("no upper limit is known")
+    assert best[1] is not None
+    limit = upper_limit(best[1], terms)
+    if limit and limit.origin == "configured":
+        remarks.append("upper limit as configured, not from the laboratory")
+    if best[2] is None and any(p[2] is not None for p in pairs):
+        remarks.append("the same enzyme is not recorded at the later visit")
+    return (*best, "; ".join(remarks))
+
+
+def _relative(
+    declared: ObservationEntry, baseline: Measurement | None, current: Measurement | None
+) -> tuple[Interval, Interval, bool]:
+    """Improvement and worsening relative to baseline in percent, and whether it is undefined.
+
+    From a baseline of 0 no relative change is defined. Where higher is worse, nothing can improve
+    from 0, any rise counts as worsened and no change as neither (a policy of this project, since no
+    source says). Where lower is worse, nothing can worsen from 0 and a rise stays undefined.
+    """
+    if baseline is None:
+        return UNKNOWN, UNKNOWN, False
+    start = baseline.low
+    if current is not None:
+        lowest = highest = current.low
+    else:
+        bounds = declared.range
+        lowest = bounds.low if bounds and bounds.low is not None else -INFINITY
+        highest = bounds.high if bounds and bounds.high is not None else INFINITY
+    sign = 1 if declared.worse == "higher" else -1
+    if start == 0:
+        return _from_zero(sign, lowest, highest)
+    if sign == 1:
+        low, high = (start - highest) * HUNDRED / start, (start - lowest) * HUNDRED / start
+    else:
+        low, high = (lowest - start) * HUNDRED / start, (highest - start) * HUNDRED / start
+    return Interval(low, high), Interval(-high, -low), False
+
+
+def _from_zero(sign: int, lowest: Decimal, highest: Decimal) -> tuple[Interval, Interval, bool]:
+    zero = Decimal(0)
+    if highest == zero:
+        return Interval(zero, zero), Interval(zero, zero), True
+    risen = lowest > zero
+    if sign == 1:
+        low = INFINITY if risen else zero
+        return Interval(-INFINITY, -low if risen else zero), Interval(low, INFINITY), True
+    return Interval(zero, INFINITY), Interval(-INFINITY, zero), True
+
+
+def _of_range(
+    declared: ObservationEntry,
+    baseline: Measurement | None,
+    current: Measurement | None,
+    terms: Terms,
+    *,
+    adult: bool | None,
+) -> Decimal | None:
+    """The improvement in percent of the instrument's range, as the ACR/EULAR criteria count it.
+
+    The range of an enzyme is a multiple of its upper limit, stated for adults only.
+    """
+    if baseline is None or current is None:
+        return None
+    if declared.adult_range_in_upper_limits is not None:
+        limit = upper_limit(baseline, terms)
+        if not adult or limit is None:
+            return None
+        span = declared.adult_range_in_upper_limits.value * limit.value
+    elif declared.range and declared.range.low is not None and declared.range.high is not None:
+        span = declared.range.high - declared.range.low
+    else:
+        return None
+    change = baseline.low - current.low
+    if declared.worse == "lower":
+        change = -change
+    return change * HUNDRED / span

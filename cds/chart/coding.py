@@ -1,0 +1,118 @@
+"""Looks codings up in the vocabulary: every coding of a concept counts, not only the first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from cds.chart.vocabulary import CodedEntry, Codes, Vocabulary
+from cds.fhir.resources import CodeableConcept
+
+
+class Match(Struct, frozen=True, gc=False):
+    """What a code selects: the entry, and what the evidence must say of the match."""
+
+    entry: str
+    remark: str = ""
+
+
+CodeIndex = dict[tuple[str | None, str | None], Match]
+"""(system, code) to what it selects."""
+
+
+class Ambiguous(ValueError):
+    """The codings of one concept select different entries."""
+
+
+def _fill(
+    index: CodeIndex, vocabulary: Vocabulary, codes: Codes, match_of: Mapping[str, Match]
+) -> None:
+    for system, by_code in codes.items():
+        declared = vocabulary.systems.get(system)
+        if declared is None:
+            continue
+        for code in by_code:
+            for url in (declared.url, *declared.aliases):
+                index[url, code] = match_of[code]
+
+
+def build_index(vocabulary: Vocabulary, entries: Mapping[str, CodedEntry]) -> CodeIndex:
+    """Index the codes of entries by every URL of their systems."""
+    index: CodeIndex = {}
+    for name, entry in entries.items():
+        for codes, doubt in ((entry.codes, ""), (entry.unverified, "code not verified")):
+            remarks = {
+                code: Match(name, "; ".join(filter(None, (entry.notes.get(code), doubt))))
+                for by_code in codes.values()
+                for code in by_code
+            }
+            _fill(index, vocabulary, codes, remarks)
+    return index
+
+
+def index_codes(vocabulary: Vocabulary, name: str, codes: Codes) -> CodeIndex:
+    """Index plain codes, all of which select ``name``."""
+    index: CodeIndex = {}
+    match = Match(name)
+    _fill(index, vocabulary, codes, {c: match for by_code in codes.values() for c in by_code})
+    return index
+
+
+def find_all(index: CodeIndex, concept: CodeableConcept) -> list[Match]:
+    """Everything that a concept's codings select, each entry once."""
+    found: list[Match] = []
+    for coding in concept.coding:
+        match = index.get((coding.system, coding.code))
+        if match is None:
+            continue
+        for i, other in enumerate(found):
+            if other.entry == match.entry:
+                if other.remark and not match.remark:
+                    found[i] = match
+                break
+        else:
+            found.append(match)
+    return found
+
+
+def find(index: CodeIndex, concept: CodeableConcept) -> Match | None:
+    """What a concept's codings select; raises ``Ambiguous`` where they disagree."""
+    found = find_all(index, concept)
+    if len(found) > 1:
+        entries = " and ".join(sorted(m.entry for m in found))
+        raise Ambiguous(f"its codes mean different things: {entries}")
+    return found[0] if found else None
+
+
+def texts(concept: CodeableConcept) -> list[str]:
+    """What a concept says in words: its text and the displays of its codings."""
+    said = [concept.text] if concept.text else []
+    said.extend(c.display for c in concept.coding if c.display)
+    return said
+
+
+class Words(Struct, frozen=True):
+    """Names that are looked for in texts as whole words, whatever the case, and what they mean."""
+
+    pattern: re.Pattern[str]
+    means: dict[str, str]
+
+    def find_all(self, text: str) -> set[str]:
+        """Everything that a text names."""
+        means = self.means
+        return {means[hit] for hit in self.pattern.findall(text.casefold())}
+
+
+def whole_words(names: Iterable[str]) -> re.Pattern[str]:
+    """A pattern that finds any of these names as whole words in casefolded text."""
+    longest_first = sorted(names, key=len, reverse=True)
+    inner = "|".join(re.escape(name.casefold()) for name in longest_first)
+    return re.compile(rf"(?<![\w-])(?:{inner})(?![\w-])" if inner else r"(?!)")
+
+
+def index_words(names: Mapping[str, Iterable[str]]) -> Words:
+    """Index the names of entries."""
+    means = {name.casefold(): entry for entry, each in names.items() for name in each}
+    return Words(whole_words(means), means)

@@ -1,0 +1,371 @@
+"""Observations as measurements: a number in the vocabulary's unit, with its day and provenance.
+
+Whatever cannot be used is listed with the reason; nothing is clamped, converted by guess or
+imputed. See ``rules/vocabulary/observations.yaml`` and ``units.yaml`` for codes, units and ranges.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+
+from cds.chart.coding import Ambiguous, Match, find
+from cds.chart.quantities import INFINITY
+from cds.chart.terms import Terms
+from cds.chart.vocabulary import Bounds, UnitTable
+from cds.fhir.bundles import Excluded
+from cds.fhir.dates import read_date, read_period
+from cds.fhir.resources import Observation, ObservationComponent, Quantity, ReferenceRange
+
+UCUM = "http://unitsofmeasure.org"
+USED_STATUSES = frozenset({"final", "amended", "corrected"})
+NOT_MAPPED = "its code is not mapped to anything that this service knows"
+
+Valued = Observation | ObservationComponent
+
+
+class Unusable(ValueError):
+    """Why a value is left out."""
+
+
+class Measurement(Struct, frozen=True, gc=False):
+    """One numeric result, in the unit of its entry.
+
+    ``low`` and ``high`` are equal but for a result given as a bound ("<5"). ``reference`` names the
+    Observation, or the component of it; ``factor`` took its unit to the entry's.
+    """
+
+    entry: str
+    low: Decimal
+    high: Decimal
+    day: date
+    issued: str
+    reference: str
+    source: Valued
+    factor: Decimal
+    remark: str = ""
+
+    @property
+    def value(self) -> Decimal | None:
+        """The number, where it is one and not a bound."""
+        return self.low if self.low == self.high else None
+
+
+class UpperLimit(Struct, frozen=True, gc=False):
+    """The upper limit of normal for a measurement, in its unit, and where it was taken from."""
+
+    value: Decimal
+    origin: Literal["reference range", "configured"]
+
+
+class AntibodyResult(Struct, frozen=True, gc=False):
+    """One antibody result: found or not found."""
+
+    entry: str
+    positive: bool
+    day: date
+    reference: str
+
+
+class Measurements(Struct):
+    """All usable results of a patient, by entry; measurements in order of time."""
+
+    series: dict[str, list[Measurement]]
+    antibodies: dict[str, list[AntibodyResult]]
+
+
+def read_observations(
+    observations: list[Observation], terms: Terms, as_of: date, excluded: list[Excluded]
+) -> Measurements:
+    """Read the Observations of one patient; what is left out is added to ``excluded``."""
+    found = Measurements({}, {})
+    for observation in observations:
+        reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
+        try:
+            used = _read_one(observation, observation, reference, terms, as_of, found)
+        except (Unusable, Ambiguous) as reason:
+            excluded.append(Excluded(reference, str(reason)))
+            used = True
+        for index, part in enumerate(observation.component):
+            where = f"{reference}.component[{index}]"
+            try:
+                used = _read_one(observation, part, where, terms, as_of, found) or used
+            except (Unusable, Ambiguous) as reason:
+                excluded.append(Excluded(where, str(reason)))
+                used = True
+        if not used:
+            excluded.append(Excluded(reference, NOT_MAPPED))
+    for measurements in found.series.values():
+        if len(measurements) > 1:
+            measurements.sort(key=lambda m: (m.day, m.issued, m.reference))
+    return found
+
+
+def _read_one(
+    observation: Observation,
+    part: Valued,
+    reference: str,
+    terms: Terms,
+    as_of: date,
+    found: Measurements,
+) -> bool:
+    """Read an Observation or a component into ``found``; whether it is something we know."""
+    if part.code is None:
+        return False
+    match = find(terms.observations, part.code)
+    if match is None:
+        return False
+    kind, _, entry = match.entry.partition(".")
+    if kind == "maximum":
+        return True
+    if observation.status not in USED_STATUSES:
+        raise Unusable(f"its status is {observation.status or 'missing'}")
+    if kind == "antibody":
+        result = AntibodyResult(
+            entry, _is_positive(part, terms), _day(observation, as_of), reference
+        )
+        found.antibodies.setdefault(entry, []).append(result)
+        return True
+    day = _day(observation, as_of)
+    if kind == "measure":
+        entry = _instrument_by_maximum(observation, entry, terms)
+    measurement = _measure(part, entry, match, day, observation.issued or "", reference, terms)
+    found.series.setdefault(entry, []).append(measurement)
+    return True
+
+
+def _day(observation: Observation, as_of: date) -> date:
+    """The day on which an Observation was true; it must be one known day, not after ``as_of``."""
+    text = observation.effectiveDateTime or observation.effectiveInstant
+    if text:
+        span = read_date(text)
+        if span is None:
+            raise Unusable("its effective date cannot be read")
+    elif observation.effectivePeriod:
+        start, end = read_period(observation.effectivePeriod)
+        if start is None or end is None or start != end:
+            raise Unusable("its effective period is not one day")
+        span = start
+    else:
+        raise Unusable("it has no effective date")
+    if not span.exact:
+        raise Unusable(f"its date {span} is not a full date")
+    if span.first > as_of:
+        raise Unusable(f"it is dated {span}, after {as_of}")
+    return span.first
+
+
+def _measure(
+    part: Valued,
+    entry: str,
+    match: Match,
+    day: date,
+    issued: str,
+    reference: str,
+    terms: Terms,
+) -> Measurement:
+    declared = terms.vocabulary.observations[entry]
+    table = terms.vocabulary.units[declared.units]
+    quantity = part.valueQuantity
+    if quantity is None and part.valueInteger is not None:
+        quantity = Quantity(value=Decimal(part.valueInteger))
+    if quantity is None or quantity.value is None:
+        raise Unusable(_why_no_number(part))
+    number = _plain_number(quantity.value)
+    factor = unit_factor(quantity, table)
+    low = high = _plain_number(number * factor)
+    if declared.range is not None:
+        _check_range(low, declared.range, table.unit)
+    if quantity.comparator is not None:
+        if entry in terms.measure_of:
+            raise Unusable(f"it is a bound ({quantity.comparator}{number}), not a value")
+        if quantity.comparator in ("<", "<="):
+            low = -INFINITY
+        elif quantity.comparator in (">", ">="):
+            high = INFINITY
+        else:
+            raise Unusable(f"its comparator {quantity.comparator} is not known")
+    return Measurement(entry, low, high, day, issued, reference, part, factor, match.remark)
+
+
+def _plain_number(value: Decimal) -> Decimal:
+    """Refuse numbers that no instrument gives.
+
+    All arithmetic on the others is exact or correctly rounded far beyond any threshold, and their
+    ratios stay within what the rule engine takes.
+    """
+    if not value.is_finite():
+        raise Unusable("its value is not a number")
+    if value and not -6 <= value.adjusted() <= 6:
+        raise Unusable("its value is beyond anything that can be measured")
+    if value and -int(value.as_tuple().exponent) > 12:
+        raise Unusable("its value has more than 12 decimal places")
+    return value
+
+
+def _check_range(value: Decimal, bounds: Bounds, unit: str) -> None:
+    below = bounds.low is not None and value < bounds.low
+    above = bounds.high is not None and value > bounds.high
+    if below or above:
+        low = "" if bounds.low is None else f"{bounds.low}"
+        high = "" if bounds.high is None else f"{bounds.high}"
+        raise Unusable(
+            f"its value {plain(value)} {unit} is outside the range of the instrument "
+            f"({low} to {high} {unit})"
+            if high
+            else f"its value {plain(value)} {unit} is below {low} {unit}"
+        )
+
+
+def _why_no_number(part: Valued) -> str:
+    absent = part.dataAbsentReason
+    if absent is not None:
+        said = absent.text or next((c.display or c.code for c in absent.coding), None)
+        return f"it has no value ({said or 'no reason given'})"
+    if part.valueString is not None or part.valueCodeableConcept is not None:
+        return "its value is words, not a number"
+    return "it has no value"
+
+
+def unit_factor(quantity: Quantity, table: UnitTable) -> Decimal:
+    """The factor from a quantity's unit to the table's; raises ``Unusable`` for an unknown unit.
+
+    The UCUM code counts before the printed unit, and the two must not contradict each other.
+    """
+    by_code = table.spellings.get(quantity.code) if quantity.code else None
+    by_unit = table.spellings.get(quantity.unit) if quantity.unit else None
+    if by_code is not None:
+        if by_unit is not None and by_unit != by_code:
+            raise Unusable(f"its units contradict each other: {quantity.code} and {quantity.unit}")
+        return by_code
+    if quantity.code and (quantity.system == UCUM or by_unit is None):
+        raise Unusable(f"its unit {quantity.code} is not known for this (expected {table.unit})")
+    if by_unit is not None:
+        return by_unit
+    if quantity.unit:
+        raise Unusable(f"its unit {quantity.unit} is not known for this (expected {table.unit})")
+    if table.may_be_absent:
+        return Decimal(1)
+    raise Unusable(f"it has no unit (expected {table.unit})")
+
+
+def _instrument_by_maximum(observation: Observation, measure: str, terms: Terms) -> str:
+    """The instrument that an unspecific code means, by the maximum that comes with the value."""
+    maxima: list[Decimal] = [
+        r.high.value for r in observation.referenceRange if r.high and r.high.value is not None
+    ]
+    for part in observation.component:
+        if part.code is None or find(terms.observations, part.code) != terms.maximum:
+            continue
+        if part.valueQuantity and part.valueQuantity.value is not None:
+            maxima.append(part.valueQuantity.value)
+        elif part.valueInteger is not None:
+            maxima.append(Decimal(part.valueInteger))
+    if not maxima:
+        raise Unusable("its code names no instrument and it brings no maximum, so it means nothing")
+    fitting = [
+        name
+        for name in terms.vocabulary.measures[measure].instruments
+        if (r := terms.vocabulary.observations[name].range) and all(m == r.high for m in maxima)
+    ]
+    if len(fitting) != 1:
+        said = " and ".join(sorted({plain(m) for m in maxima}))
+        raise Unusable(f"no instrument of this measure has the maximum {said}")
+    return fitting[0]
+
+
+def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
+    """The upper limit of normal: of the Observation itself, else the configured one, else none.
+
+    A reference range without a unit is in the unit of its value, as FHIR has it. Where several
+    ranges disagree there is none.
+    """
+    declared = terms.vocabulary.observations[measurement.entry]
+    table = terms.vocabulary.units[declared.units]
+    limits: set[Decimal] = set()
+    for usual in measurement.source.referenceRange:
+        high = usual.high
+        if high is None or high.value is None or high.value <= 0:
+            continue
+        if not _is_normal(usual):
+            continue
+        try:
+            factor = unit_factor(high, table) if high.code or high.unit else measurement.factor
+            limits.add(_plain_number(_plain_number(high.value) * factor))
+        except Unusable:
+            continue
+    if len(limits) == 1:
+        return UpperLimit(limits.pop(), "reference range")
+    if not limits and declared.upper_limit is not None:
+        return UpperLimit(declared.upper_limit.value, "configured")
+    return None
+
+
+def _is_normal(usual: ReferenceRange) -> bool:
+    """Whether a reference range is the normal one (and not a treatment or critical range)."""
+    codes = {c.code for c in usual.type.coding} if usual.type else set()
+    return not codes or "normal" in codes
+
+
+def multiple_of_upper_limit(
+    measurement: Measurement, terms: Terms
+) -> tuple[Decimal, Decimal] | None:
+    """A result as a multiple of its upper limit, lowest and highest possible; None without one."""
+    limit = upper_limit(measurement, terms)
+    if limit is None:
+        return None
+    return measurement.low / limit.value, measurement.high / limit.value
+
+
+def _is_positive(part: Valued, terms: Terms) -> bool:
+    """Whether an antibody was found; raises ``Unusable`` where that is not clear."""
+    said: set[str] = set()
+    concepts = (*([part.valueCodeableConcept] if part.valueCodeableConcept else ()),)
+    words = [part.valueString or "", *(c.text or "" for c in concepts)]
+    for concept in concepts:
+        if match := find(terms.results, concept):
+            said.add(match.entry)
+    for word in words:
+        if result := terms.result_words.get(word.strip().casefold()):
+            said.add(result)
+    if part.valueBoolean is not None:
+        said.add("positive" if part.valueBoolean else "negative")
+    for concept in part.interpretation:
+        if match := find(terms.results, concept):
+            said.add(match.entry)
+    quantity = part.valueQuantity
+    if not said and quantity and quantity.value is not None:
+        said |= _against_limit(quantity, part)
+    if len(said) != 1:
+        why = "contradicts itself" if said else "is neither positive nor negative"
+        raise Unusable(f"its result {why}")
+    return said == {"positive"}
+
+
+def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
+    """Positive or negative by the reference range, where unit and comparator leave no doubt."""
+    highs = {
+        r.high.value
+        for r in part.referenceRange
+        if r.high
+        and r.high.value is not None
+        and (r.high.unit or quantity.unit) == quantity.unit
+        and (r.high.code or quantity.code) == quantity.code
+    }
+    if len(highs) != 1 or quantity.value is None or not quantity.value.is_finite():
+        return set()
+    high = highs.pop()
+    if quantity.comparator in (None, "<", "<=") and quantity.value <= high:
+        return {"negative"}
+    if quantity.comparator in (None, ">", ">=") and quantity.value > high:
+        return {"positive"}
+    return set()
+
+
+def plain(value: Decimal) -> str:
+    """A number as people write it: no exponent, no trailing zeros."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

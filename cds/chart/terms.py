@@ -1,0 +1,96 @@
+"""The vocabulary made ready for reading: every index that the chart looks things up in.
+
+Built once at start-up, so that reading a patient is dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from cds.chart.coding import (
+    CodeIndex,
+    Match,
+    Words,
+    build_index,
+    index_codes,
+    index_words,
+    whole_words,
+)
+from cds.chart.vocabulary import ConditionEntry, Vocabulary
+
+
+class Terms(Struct, frozen=True):
+    """Indexes over a vocabulary.
+
+    ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x`` or the ``maximum`` of
+    a scale; ``conditions`` selects ``diagnosis.x`` or ``finding.x``.
+    """
+
+    vocabulary: Vocabulary
+    observations: CodeIndex
+    maximum: Match
+    results: CodeIndex
+    result_words: dict[str, str]
+    measure_of: dict[str, str]
+    conditions: CodeIndex
+    condition_names: dict[str, str]
+    condition_entries: dict[str, ConditionEntry]
+    condition_groups: dict[str, tuple[str, ...]]
+    phrases: tuple[tuple[str, str, re.Pattern[str]], ...]
+    negation: re.Pattern[str]
+    drugs: CodeIndex
+    drug_names: Words
+    routes: CodeIndex
+    route_names: Words
+
+
+def _prefixed(prefix: str, index: CodeIndex) -> CodeIndex:
+    return {key: Match(f"{prefix}.{m.entry}", m.remark) for key, m in index.items()}
+
+
+def compile_terms(vocabulary: Vocabulary) -> Terms:
+    """Build every index from a checked vocabulary."""
+    v = vocabulary
+    maximum = Match("maximum")
+    observations = (
+        _prefixed("observation", build_index(v, v.observations))
+        | _prefixed("measure", build_index(v, v.measures))
+        | _prefixed("antibody", build_index(v, v.antibodies))
+    )
+    for measure in v.measures.values():
+        observations |= index_codes(v, maximum.entry, measure.maximum)
+    entries = {f"diagnosis.{k}": e for k, e in v.diagnoses.items()} | {
+        f"finding.{k}": e for k, e in v.findings.items()
+    }
+    results: CodeIndex = {}
+    for name, words in v.results.items():
+        results |= index_codes(v, name, words.codes)
+    return Terms(
+        vocabulary=v,
+        observations=observations,
+        maximum=maximum,
+        results=results,
+        result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
+        measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
+        conditions=_prefixed("diagnosis", build_index(v, v.diagnoses))
+        | _prefixed("finding", build_index(v, v.findings)),
+        condition_names={n.casefold(): key for key, e in entries.items() for n in e.names},
+        condition_entries=entries,
+        condition_groups={
+            key: tuple(f"{key.split('.')[0]}.{member}" for member in e.any_of)
+            for key, e in entries.items()
+            if e.any_of
+        },
+        phrases=tuple(
+            (f"finding.{e.said_of}", key, whole_words(e.phrases))
+            for key, e in entries.items()
+            if e.said_of
+        ),
+        negation=whole_words(v.negations),
+        drugs=build_index(v, v.drugs),
+        drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
+        routes=build_index(v, v.routes),
+        route_names=index_words({name: r.names for name, r in v.routes.items()}),
+    )

@@ -1,0 +1,407 @@
+"""Orders, administrations and statements as courses of treatment, by drug and class of drugs.
+
+A drug is matched by ingredient or product code, then by name as a whole word, which the evidence
+shows. Forms that are not systemic (eye drops, creams, inhalers) do not count, unless a class asks
+for their route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from cds.chart.coding import Match, find_all, texts
+from cds.chart.measurements import Unusable, plain, unit_factor
+from cds.chart.terms import Terms
+from cds.chart.vocabulary import DrugClassEntry
+from cds.fhir.bundles import Excluded, name_of
+from cds.fhir.dates import DateSpan, read_date, read_period
+from cds.fhir.resources import (
+    CodeableConcept,
+    Dosage,
+    DoseAndRate,
+    Medication,
+    MedicationAdministration,
+    MedicationRequest,
+    MedicationStatement,
+    MedicationUse,
+    Reference,
+)
+
+Kind = Literal["ordered", "given", "stated"]
+
+_ORDER_INTENTS = frozenset(
+    {"order", "original-order", "reflex-order", "filler-order", "instance-order"}
+)
+_COUNTED = {
+    "ordered": frozenset({"active", "on-hold", "completed", "stopped", "unknown"}),
+    "given": frozenset({"in-progress", "completed", "stopped", "on-hold"}),
+    "stated": frozenset({"active", "completed", "stopped", "on-hold", "unknown"}),
+}
+
+
+class Exposure(Struct, frozen=True, gc=False):
+    """One order, administration or statement of one drug.
+
+    ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
+    where it can be read. ``end`` is open (None) for what still goes on, or is not told.
+    """
+
+    drug: str
+    kind: Kind
+    reference: str
+    text: str
+    route: str | None
+    start: DateSpan | None
+    end: DateSpan | None
+    current: bool | None
+    dose: Decimal | None
+    remark: str
+
+
+class Course(Struct, frozen=True):
+    """All that is known of a drug or a class of drugs in one patient.
+
+    ``current`` and ``ever`` are three-valued; ``since`` is when the current course began;
+    ``events`` are the exposures that count, in order of time.
+    """
+
+    events: tuple[Exposure, ...]
+    current: bool | None
+    since: DateSpan | None
+    uncertain: tuple[Exposure, ...] = ()
+
+
+NO_COURSE = Course((), False, None)
+"""What is known of a drug that nothing tells of."""
+
+
+def read_treatments(
+    uses: list[MedicationUse],
+    medications: dict[str, Medication],
+    terms: Terms,
+    as_of: date,
+    excluded: list[Excluded],
+    unread: set[str],
+) -> dict[str, list[Exposure]]:
+    """The exposures of a patient by drug.
+
+    What is left out is added to ``excluded``; the type of a resource whose drug cannot be known is
+    added to ``unread``, since it could be any drug.
+    """
+    found: dict[str, list[Exposure]] = {}
+    for use in uses:
+        try:
+            for exposure in _exposures(use, medications, terms, as_of):
+                found.setdefault(exposure.drug, []).append(exposure)
+        except Unusable as reason:
+            excluded.append(Excluded(name_of(use), str(reason)))
+            if isinstance(reason, _Unidentified):
+                unread.add(type(use).__name__)
+    return found
+
+
+class _Unidentified(Unusable):
+    """The drug of a resource cannot be known."""
+
+
+def _exposures(
+    use: MedicationUse, medications: dict[str, Medication], terms: Terms, as_of: date
+) -> list[Exposure]:
+    concept, form = _product(use, medications)
+    matches = find_drugs(concept, terms)
+    if not matches:
+        raise Unusable("its drug is not mapped to anything that this service knows")
+    kind: Kind
+    if isinstance(use, MedicationRequest):
+        kind = "ordered"
+        if use.intent is not None and use.intent not in _ORDER_INTENTS:
+            raise Unusable(f"its intent is {use.intent}, so it is not an order")
+        if use.doNotPerform:
+            raise Unusable("it says not to give the drug")
+    else:
+        kind = "given" if isinstance(use, MedicationAdministration) else "stated"
+    if use.status not in _COUNTED[kind]:
+        raise Unusable(f"its status is {use.status or 'missing'}")
+    start, end = _span(use)
+    if start is not None and start.first > as_of:
+        raise Unusable(f"it begins on {start}, after {as_of}")
+    route, systemic = _route(use, concept, form, terms)
+    if systemic is False:
+        raise Unusable(f"it is not systemic treatment ({route or 'local'})")
+    said = texts(concept)
+    return [
+        Exposure(
+            match.entry,
+            kind,
+            name_of(use),
+            said[0] if said else terms.vocabulary.drugs[match.entry].title,
+            route,
+            start,
+            end,
+            _is_current(use, kind, match.entry, start, end, terms, as_of),
+            _daily_dose(use, terms),
+            match.remark,
+        )
+        for match in matches
+    ]
+
+
+_CONTAINED = msgspec.json.Decoder(Medication)
+
+
+class _Identified(Struct):
+    id: str | None = None
+
+
+_IDENTIFIED = msgspec.json.Decoder(_Identified)
+
+
+def _product(
+    use: MedicationUse, medications: dict[str, Medication]
+) -> tuple[CodeableConcept, CodeableConcept | None]:
+    """The concept of the drug and its dose form, looked up where the use only refers to it."""
+    if use.medicationCodeableConcept is not None:
+        return use.medicationCodeableConcept, None
+    pointer = use.medicationReference
+    if pointer is None:
+        raise _Unidentified("it names no drug")
+    medication = _contained(use, pointer) or medications.get(pointer.reference or "")
+    if medication is None and pointer.reference:
+        tail = "/".join(pointer.reference.split("/_history/")[0].rsplit("/", 2)[-2:])
+        medication = medications.get(tail)
+    if medication is not None and medication.code is not None:
+        return medication.code, medication.form
+    if pointer.display:
+        return CodeableConcept(text=pointer.display), None
+    raise _Unidentified("its drug is a reference to a Medication that was not delivered")
+
+
+def _contained(use: MedicationUse, pointer: Reference) -> Medication | None:
+    if not pointer.reference or not pointer.reference.startswith("#"):
+        return None
+    for raw in use.contained:
+        try:
+            if _IDENTIFIED.decode(raw).id == pointer.reference[1:]:
+                return _CONTAINED.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def find_drugs(concept: CodeableConcept, terms: Terms) -> list[Match]:
+    """The drugs that a concept means: by code, else by name as a whole word."""
+    matches = find_all(terms.drugs, concept)
+    if matches:
+        return matches
+    named: set[str] = set()
+    for said in texts(concept):
+        named |= terms.drug_names.find_all(said)
+    return [Match(name, "matched by name") for name in sorted(named)]
+
+
+def _dosages(use: MedicationUse) -> tuple[Dosage, ...]:
+    if isinstance(use, MedicationRequest):
+        return use.dosageInstruction
+    if isinstance(use, MedicationStatement):
+        return use.dosage
+    given = use.dosage
+    if given is None:
+        return ()
+    dose = (DoseAndRate(doseQuantity=given.dose),) if given.dose else ()
+    return (Dosage(text=given.text, route=given.route, doseAndRate=dose),)
+
+
+def _route(
+    use: MedicationUse, concept: CodeableConcept, form: CodeableConcept | None, terms: Terms
+) -> tuple[str | None, bool | None]:
+    """The route and whether it is systemic: by code, else by the words of route, form, product.
+
+    Where nothing tells the route, it is unknown, and the drug counts as systemic.
+    """
+    routes = [d.route for d in _dosages(use) if d.route is not None]
+    for concept_ in routes:
+        for match in find_all(terms.routes, concept_):
+            return match.entry, terms.vocabulary.routes[match.entry].systemic
+    said = [w for r in routes for w in texts(r)]
+    said += texts(form) if form else []
+    said += texts(concept)
+    said += [d.text for d in _dosages(use) if d.text]
+    for words in said:
+        hits = terms.route_names.find_all(words)
+        if not hits:
+            continue
+        local = {h for h in hits if not terms.vocabulary.routes[h].systemic}
+        if len(local or hits) == 1:
+            route = (local or hits).pop()
+            return route, terms.vocabulary.routes[route].systemic
+        return None, not local
+    return None, None
+
+
+def _span(use: MedicationUse) -> tuple[DateSpan | None, DateSpan | None]:
+    """When a use began and ended."""
+    if isinstance(use, MedicationRequest):
+        bounds = [
+            read_period(d.timing.repeat.boundsPeriod)
+            for d in use.dosageInstruction
+            if d.timing and d.timing.repeat and d.timing.repeat.boundsPeriod
+        ]
+        starts = [s for s, _ in bounds if s is not None]
+        ends = [e for _, e in bounds]
+        start = min(starts, key=lambda s: s.first) if starts else read_date(use.authoredOn)
+        whole = [e for e in ends if e is not None]
+        end = max(whole, key=lambda e: e.last) if ends and len(whole) == len(ends) else None
+        return start, end
+    day = read_date(use.effectiveDateTime)
+    if isinstance(use, MedicationAdministration):
+        if day is not None:
+            return day, day
+        return read_period(use.effectivePeriod)
+    if day is not None:
+        return day, None
+    start, end = read_period(use.effectivePeriod)
+    return start, end
+
+
+def _is_current(
+    use: MedicationUse,
+    kind: Kind,
+    drug: str,
+    start: DateSpan | None,
+    end: DateSpan | None,
+    terms: Terms,
+    as_of: date,
+) -> bool | None:
+    if kind == "given":
+        covers = terms.vocabulary.drugs[drug].covers
+        last = end or start
+        if last is None:
+            return None
+        days = timedelta(days=int(covers.value) if covers else 1)
+        if last.first + days >= as_of:
+            return True
+        return False if last.last + days < as_of else None
+    if use.status == "active":
+        if end is None:
+            return True
+        if end.last < as_of:
+            return False
+        return True if end.first >= as_of else None
+    return None if use.status == "unknown" else False
+
+
+_PER_DAY = {"h": Decimal(24), "d": Decimal(1)}
+
+
+def _daily_dose(use: MedicationUse, terms: Terms) -> Decimal | None:
+    """The dose of one day in mg, where quantity and timing tell it; else None, never a guess."""
+    total: Decimal | None = None
+    table = terms.vocabulary.units.get("dose")
+    if table is None:
+        return None
+    for dosage in _dosages(use):
+        for part in dosage.doseAndRate:
+            quantity = part.doseQuantity
+            if quantity is None or quantity.value is None or not quantity.value.is_finite():
+                continue
+            try:
+                dose = quantity.value * unit_factor(quantity, table)
+            except Unusable:
+                continue
+            times = _times_a_day(dosage)
+            if times is not None:
+                total = max(total or Decimal(0), dose * times)
+    return total
+
+
+def _times_a_day(dosage: Dosage) -> Decimal | None:
+    repeat = dosage.timing.repeat if dosage.timing else None
+    if repeat is None or repeat.periodUnit is None:
+        return Decimal(1)
+    per = _PER_DAY.get(repeat.periodUnit)
+    if per is None or not repeat.period:
+        return Decimal(1)
+    times = Decimal(repeat.frequency or 1) * per / repeat.period
+    return max(times, Decimal(1))
+
+
+# --- courses -------------------------------------------------------------------------------------
+
+
+def course(
+    entry: DrugClassEntry, exposures: dict[str, list[Exposure]], as_of: date, gap: int
+) -> Course:
+    """What is known of a class of drugs: exposures that count, whether current, since when."""
+    if not any(drug in exposures for drug in entry.any_of):
+        return NO_COURSE
+    events: list[Exposure] = []
+    uncertain: list[Exposure] = []
+    for drug in entry.any_of:
+        for exposure in exposures.get(drug, ()):
+            counts = _counts(entry, exposure)
+            if counts:
+                events.append(exposure)
+            elif counts is None:
+                uncertain.append(exposure)
+    events.sort(key=lambda e: (e.start.first if e.start else date.min, e.reference))
+    current: bool | None = any(e.current for e in events)
+    if not current and any(e.current is not False for e in (*events, *uncertain)):
+        current = None
+    since = _since(events, as_of, gap) if current else None
+    return Course(tuple(events), current, since, tuple(uncertain))
+
+
+def _counts(entry: DrugClassEntry, exposure: Exposure) -> bool | None:
+    """Whether an exposure belongs to a class; None where route or dose is not known."""
+    unsure = False
+    if entry.routes:
+        if exposure.route is None:
+            unsure = True
+        elif exposure.route not in entry.routes:
+            return False
+    if entry.daily_dose_at_least is not None:
+        if exposure.dose is None:
+            unsure = True
+        elif exposure.dose < entry.daily_dose_at_least.value:
+            return False
+    return None if unsure else True
+
+
+def _since(events: list[Exposure], as_of: date, gap: int) -> DateSpan | None:
+    """When the current course began: the first of the exposures that follow each other."""
+    allowed = timedelta(days=gap)
+    begun: DateSpan | None = None
+    covered = date.min
+    for event in events:
+        if event.start is None:
+            continue
+        if begun is None or event.start.first > covered + allowed:
+            begun = event.start
+        until = event.end.last if event.end else (as_of if event.current else event.start.last)
+        covered = max(covered, until)
+    return begun
+
+
+def describe(exposure: Exposure) -> str:
+    """An exposure in words: ``Prednisolone, ordered 2026-05-11, 50 mg on a day of treatment``."""
+    parts = [f"{exposure.text}, {exposure.kind}"]
+    if exposure.start is not None:
+        parts[0] += f" {exposure.start}"
+        if exposure.end is not None and exposure.end != exposure.start:
+            parts[0] += f" to {exposure.end}"
+    if exposure.dose is not None:
+        parts.append(f"{plain(exposure.dose)} mg on a day of treatment")
+    return ", ".join(parts)
+
+
+def latest(events: Iterable[Exposure]) -> DateSpan | None:
+    """The last day on which a drug was in use, of all exposures that have a date."""
+    ends = [e.end or e.start for e in events]
+    known = [e for e in ends if e is not None]
+    return max(known, key=lambda s: s.last) if known else None

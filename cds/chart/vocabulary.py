@@ -1,0 +1,387 @@
+"""The vocabulary: what the service can know of a patient, as declared in ``rules/vocabulary/``.
+
+Each file there has one or more of the sections named in ``Vocabulary``; an entry may stand in any
+file. What an entry means is said at its structure here, and only there: the checker, the chart and
+the prefetch templates all read these structures. No code, unit, range or drug is known to Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Struct
+
+from cds.located import Document, Problem, did_you_mean, read_document, read_struct
+
+Certainty = Literal["verified", "one source", "unverified"]
+"""How well a number is known: read in a primary source, in one secondary source, or recalled."""
+
+Codes = dict[str, dict[str, str]]
+"""Code system (a name of ``systems``) to code to display."""
+
+
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every entry has: how it is called on a card."""
+
+    title: str
+
+
+class CodedEntry(Entry, frozen=True, kw_only=True):
+    """An entry that codes select; ``unverified`` codes count, and say so on the evidence.
+
+    ``notes`` (code to text) are shown wherever that code was what matched.
+    """
+
+    codes: Codes = {}
+    unverified: Codes = {}
+    notes: dict[str, str] = {}
+
+
+class Number(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A clinical number: its value and unit, its source, and how certain it is."""
+
+    value: Decimal
+    unit: str = ""
+    source: str | None = None
+    certainty: Certainty = "verified"
+    note: str | None = None
+
+
+class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The least and greatest value that an instrument can give, in its unit; either may be open."""
+
+    low: Decimal | None = None
+    high: Decimal | None = None
+    certainty: Certainty = "verified"
+
+
+class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A code system: its canonical URL and other spellings met in practice."""
+
+    url: str
+    aliases: tuple[str, ...] = ()
+
+
+class UnitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The unit in which values are held, and the factor to it from every accepted spelling.
+
+    ``may_be_absent`` accepts a bare number, for scores that have no unit.
+    """
+
+    unit: str
+    spellings: dict[str, Decimal]
+    may_be_absent: bool = False
+
+
+class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
+    """A numeric Observation: an instrument or a laboratory value.
+
+    ``units`` names a unit table. A value outside ``range`` is excluded. ``upper_limit`` is used,
+    and labelled as such, where an Observation brings no reference range.
+    ``adult_range_in_upper_limits`` gives the range of an enzyme in adults as a multiple of its
+    upper limit, which the response criteria need. ``trend_within`` is how far back ``fall`` looks.
+    """
+
+    units: str
+    worse: Literal["higher", "lower"] = "higher"
+    range: Bounds | None = None
+    upper_limit: Number | None = None
+    adult_range_in_upper_limits: Number | None = None
+    trend_within: Number | None = None
+
+
+class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
+    """A core set measure and the instruments (Observation entries) it is taken from, in order.
+
+    ``choose`` says which counts where several were used: the first in the list that both visits
+    have, or the one with the highest multiple of its upper limit at baseline. ``codes`` of the
+    measure itself name no instrument: then the maximum of the scale must be in the Observation.
+    A measure that is not of the ``core_set`` is shown beside it and never counted.
+    """
+
+    instruments: tuple[str, ...]
+    core_set: bool = True
+    laboratory: bool = False
+    choose: Literal["first", "highest multiple of upper limit"] = "first"
+    maximum: Codes = {}
+
+
+class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
+    """A diagnosis or finding that Conditions assert.
+
+    ``names`` match where the whole text of a Condition without a known code is that name.
+    ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. ``said_of``
+    and ``phrases``: a Condition of that other entry asserts this one where its text says so.
+    """
+
+    names: tuple[str, ...] = ()
+    any_of: tuple[str, ...] = ()
+    implies: tuple[str, ...] = ()
+    said_of: str | None = None
+    phrases: tuple[str, ...] = ()
+
+
+class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
+    """An autoantibody, found or not found."""
+
+
+class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a positive or a negative result is written: codings, interpretations, whole texts."""
+
+    codes: Codes = {}
+    words: tuple[str, ...] = ()
+
+
+class DrugEntry(CodedEntry, frozen=True, kw_only=True):
+    """A substance. ``names`` match as whole words where no code does.
+
+    ``covers`` is how long one administration counts as current treatment.
+    """
+
+    names: tuple[str, ...]
+    covers: Number | None = None
+
+
+class RouteEntry(CodedEntry, frozen=True, kw_only=True):
+    """A way in; ``names`` match as whole words in the text of a route or a product."""
+
+    systemic: bool
+    names: tuple[str, ...] = ()
+
+
+class DrugClassEntry(Entry, frozen=True, kw_only=True):
+    """Drugs that count together; systemic treatment only, unless ``routes`` says which.
+
+    ``daily_dose_at_least`` asks for that dose on one day; ``single`` makes each order an event of
+    the day it begins, however long it stays active. ``line`` says that a start opens a treatment
+    line, to whose start the baseline belongs: a start of the class as one, or of each drug in it.
+    """
+
+    any_of: tuple[str, ...]
+    routes: tuple[str, ...] = ()
+    daily_dose_at_least: Number | None = None
+    single: bool = False
+    line: Literal["class", "each drug"] | None = None
+
+
+class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which Observations make an assessment and which two are compared (days).
+
+    ``adult_from`` is the age in years from which the adult criteria apply.
+    """
+
+    window: Number
+    grace: Number
+    look_back: Number
+    least_interval: Number
+    course_gap: Number
+    adult_from: Number
+
+
+class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``."""
+
+    resource: str
+    query: str
+    codes_of: tuple[Literal["observations", "measures", "antibodies"], ...] = ()
+
+
+class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All sections, by the ids of their entries."""
+
+    systems: dict[str, System] = {}
+    units: dict[str, UnitTable] = {}
+    observations: dict[str, ObservationEntry] = {}
+    measures: dict[str, MeasureEntry] = {}
+    diagnoses: dict[str, ConditionEntry] = {}
+    findings: dict[str, ConditionEntry] = {}
+    antibodies: dict[str, AntibodyEntry] = {}
+    results: dict[str, ResultWords] = {}
+    drugs: dict[str, DrugEntry] = {}
+    routes: dict[str, RouteEntry] = {}
+    drug_classes: dict[str, DrugClassEntry] = {}
+    groups: dict[str, tuple[str, ...]] = {}
+    assessments: AssessmentNumbers | None = None
+    prefetch: dict[str, PrefetchEntry] = {}
+    negations: tuple[str, ...] = ()
+
+    def system_url(self, name: str) -> str:
+        """The canonical URL of a code system by its name."""
+        return self.systems[name].url
+
+
+_ID = re.compile(r"[a-z][a-z0-9_]*")
+_SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
+_SINGLE = {"assessments", "negations"}
+
+
+def read_vocabulary(folder: Path, problems: list[Problem]) -> Vocabulary:
+    """Read every YAML file of a folder into one vocabulary; what is wrong is added to ``problems``.
+
+    Entries with problems are left out, so that the rest can still be checked.
+    """
+    sections: dict[str, dict[str, object]] = {}
+    single: dict[str, object] = {}
+    places: dict[tuple[str, str], tuple[Document, tuple[str, str]]] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        document = read_document(path, f"{folder.name}/{path.name}")
+        if isinstance(document.data, dict):
+            _read_sections(document, sections, single, places)
+        elif not document.problems:
+            document.report("wrong-type", (), "should be a mapping of sections")
+        problems.extend(document.problems)
+    vocabulary = msgspec.convert({}, Vocabulary)
+    vocabulary = msgspec.structs.replace(vocabulary, **sections, **single)
+    documents: dict[str, Document] = {d.file: d for d, _ in places.values()}
+    for document in documents.values():
+        document.problems.clear()
+    _check_references(vocabulary, places)
+    _check_codes(vocabulary, places)
+    for document in documents.values():
+        problems.extend(document.problems)
+    return vocabulary
+
+
+Places = Mapping[tuple[str, str], tuple[Document, tuple[str, str]]]
+
+
+def _read_sections(
+    document: Document,
+    sections: dict[str, dict[str, object]],
+    single: dict[str, object],
+    places: dict[tuple[str, str], tuple[Document, tuple[str, str]]],
+) -> None:
+    for section, entries in document.data.items():
+        if section not in _SECTIONS:
+            document.report(
+                "unknown-key",
+                (section,),
+                f"`{section}` is not a section of the vocabulary{did_you_mean(section, _SECTIONS)}",
+            )
+        elif section in _SINGLE:
+            if section == "assessments":
+                single[section] = read_struct(document, (section,), AssessmentNumbers)
+            else:
+                single[section] = tuple(map(str, entries))
+        elif not isinstance(entries, dict):
+            document.report("wrong-type", (section,), "should be a mapping from id to entry")
+        else:
+            kind = get_args(_SECTIONS[section])[1]
+            for name in entries:
+                _read_entry(document, section, name, kind, sections, places)
+
+
+def _read_entry(
+    document: Document,
+    section: str,
+    name: str,
+    kind: type[Struct],
+    sections: dict[str, dict[str, object]],
+    places: dict[tuple[str, str], tuple[Document, tuple[str, str]]],
+) -> None:
+    steps = (section, name)
+    if not _ID.fullmatch(name):
+        document.report("bad-id", steps, f"`{name}` is not an id: use small letters, digits and _")
+        return
+    earlier = places.get(steps)
+    if earlier is not None:
+        where = earlier[0].place(earlier[1])
+        document.report("duplicate-id", steps, f"`{name}` is declared already at {where}")
+        return
+    places[steps] = (document, steps)
+    entry: object
+    if isinstance(kind, type):
+        entry = read_struct(document, steps, kind)
+    else:
+        entry = tuple(map(str, document.at(steps)))
+    if entry is not None:
+        sections.setdefault(section, {})[name] = entry
+
+
+def _check_references(vocabulary: Vocabulary, places: Places) -> None:
+    """Every id that an entry names must be declared."""
+
+    def known(section: str, name: str, ids: tuple[str, ...], key: str, among: str) -> None:
+        declared: Mapping[str, object] = getattr(vocabulary, among)
+        document, steps = places[section, name]
+        for id_ in ids:
+            if id_ not in declared:
+                document.report(
+                    "unknown-id",
+                    (*steps, key),
+                    f"`{id_}` is not declared among the {among}{did_you_mean(id_, declared)}",
+                )
+
+    for name, observation in vocabulary.observations.items():
+        known("observations", name, (observation.units,), "units", "units")
+    for name, measure in vocabulary.measures.items():
+        known("measures", name, measure.instruments, "instruments", "observations")
+    for section in ("diagnoses", "findings"):
+        entries: dict[str, ConditionEntry] = getattr(vocabulary, section)
+        for name, entry in entries.items():
+            known(section, name, entry.any_of, "any_of", section)
+            known(section, name, entry.implies, "implies", "findings")
+            if entry.said_of:
+                known(section, name, (entry.said_of,), "said_of", "findings")
+    for name, drug_class in vocabulary.drug_classes.items():
+        known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
+        known("drug_classes", name, drug_class.routes, "routes", "routes")
+
+
+def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry]]:
+    """Every entry that codes select: (section, id, entry)."""
+    for section in (
+        "observations",
+        "measures",
+        "diagnoses",
+        "findings",
+        "antibodies",
+        "drugs",
+        "routes",
+    ):
+        entries: dict[str, CodedEntry] = getattr(vocabulary, section)
+        for name, entry in entries.items():
+            yield section, name, entry
+
+
+CONFLICTING = {
+    "observations": "Observation",
+    "measures": "Observation",
+    "antibodies": "Observation",
+    "diagnoses": "Condition",
+    "findings": "Condition",
+    "drugs": "drug",
+    "routes": "route",
+}
+"""Sections whose codes are looked up in one place, so that a code may stand in one entry only."""
+
+
+def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
+    """Every system must be declared, and no code may select two entries."""
+    owners: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for section, name, entry in coded_entries(vocabulary):
+        document, steps = places[section, name]
+        for key, codes in (("codes", entry.codes), ("unverified", entry.unverified)):
+            for system, by_code in codes.items():
+                if system not in vocabulary.systems:
+                    document.report(
+                        "unknown-id",
+                        (*steps, key, system),
+                        f"`{system}` is not a declared code system"
+                        f"{did_you_mean(system, vocabulary.systems)}",
+                    )
+                for code in by_code:
+                    slot = (CONFLICTING[section], system, code)
+                    owner = owners.setdefault(slot, (section, name))
+                    if owner != (section, name):
+                        document.report(
+                            "duplicate-code",
+                            (*steps, key, system, code),
+                            f"{system} {code} stands already under {owner[0]}.{owner[1]}: "
+                            "one code can mean one thing only",
+                        )
