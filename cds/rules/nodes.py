@@ -1,0 +1,235 @@
+"""Conditions ready to evaluate, after Kleene: true, false, or None for unknown.
+
+A condition is unknown only where what is unknown could still decide it. Each node also carries what
+it says in words, so that a trace costs nothing until somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from cds.chart.facts import Declaration, Event, Value
+from cds.chart.quantities import Interval
+from cds.rules.conditions import (
+    All,
+    Any_,
+    Comparison,
+    Condition,
+    Constant,
+    Count,
+    Is,
+    IsUnknown,
+    Not,
+    Within,
+)
+from cds.rules.words import OPERATORS, say_constant
+
+Truth: TypeAlias = bool | None
+Values: TypeAlias = Mapping[str, Value]
+Test: TypeAlias = Callable[[Values], Truth]
+Tally: TypeAlias = Callable[[Values], tuple[int, int]]
+Kind = Literal["fact", "not", "unknown", "all", "any", "count"]
+
+
+class Node(Struct, frozen=True):
+    """A condition with its test, its words and its parts.
+
+    ``tally``, of a count, says how many members surely meet it and how many at the most;
+    ``members`` names them, in the order of the parts.
+    """
+
+    kind: Kind
+    test: Test
+    says: str
+    condition: Condition
+    parts: tuple[Node, ...] = ()
+    fact: str | None = None
+    constant: Constant | None = None
+    tally: Tally | None = None
+    members: tuple[str, ...] = ()
+
+
+def compile_node(condition: Condition, facts: Mapping[str, Declaration]) -> Node:
+    """Make a condition ready to evaluate."""
+    match condition:
+        case Is(fact=fact):
+            return Node("fact", _is(fact), facts[fact].title, condition, fact=fact)
+        case Comparison(fact=fact, op=op, constant=constant):
+            says = f"{facts[fact].title} {OPERATORS[op]} {say_constant(constant)}"
+            test = _comparison(condition)
+            return Node("fact", test, says, condition, fact=fact, constant=constant)
+        case Within(fact=fact, days=days):
+            says = f"{facts[fact].title} within {say_constant(days)}"
+            test = _within(fact, days.value)
+            return Node("fact", test, says, condition, fact=fact, constant=days)
+        case Not(part=part):
+            node = compile_node(part, facts)
+            return Node("not", _not(node.test), f"not: {node.says}", condition, (node,))
+        case IsUnknown(part=part):
+            node = compile_node(part, facts)
+            says = f"not known: {node.says}"
+            return Node("unknown", _is_unknown(node.test), says, condition, (node,))
+        case All(parts=parts):
+            nodes = tuple(compile_node(p, facts) for p in parts)
+            return Node("all", _all([n.test for n in nodes]), "all of", condition, nodes)
+        case Any_(parts=parts):
+            nodes = tuple(compile_node(p, facts) for p in parts)
+            return Node("any", _any([n.test for n in nodes]), "at least one of", condition, nodes)
+        case Count(how=how, n=n, members=members):
+            nodes = tuple(compile_node(p, facts) for _, p in members)
+            tally = _tally([node.test for node in nodes])
+            how_many = how.replace("_", " ")
+            says = f"{how_many} {n} of {len(nodes)}: {_criterion(condition)}"
+            return Node(
+                "count",
+                _count(condition, tally),
+                says,
+                condition,
+                nodes,
+                tally=tally,
+                members=tuple(name for name, _ in members),
+            )
+
+
+def _criterion(condition: Count) -> str:
+    """What a count counts, said once for all members."""
+    part = condition.members[0][1]
+    if isinstance(part, Comparison):
+        word = part.fact.rsplit(".", 1)[-1]
+        return f"{word} {OPERATORS[part.op]} {say_constant(part.constant)}"
+    return condition.group
+
+
+def _is(fact: str) -> Test:
+    def test(values: Values) -> Truth:
+        value = values[fact]
+        return value if value is None or value is True or value is False else None
+
+    return test
+
+
+def _interval(values: Values, fact: str) -> Interval:
+    value = values[fact]
+    if not isinstance(value, Interval):
+        raise TypeError(f"{fact} is not a number")
+    return value
+
+
+def _comparison(condition: Comparison) -> Test:
+    fact, c = condition.fact, condition.constant.value
+
+    def at_least(values: Values) -> Truth:
+        x = _interval(values, fact)
+        return True if x.low >= c else False if x.high < c else None
+
+    def above(values: Values) -> Truth:
+        x = _interval(values, fact)
+        return True if x.low > c else False if x.high <= c else None
+
+    def equal(values: Values) -> Truth:
+        x = _interval(values, fact)
+        if x.low == c == x.high:
+            return True
+        return False if x.high < c or x.low > c else None
+
+    by_operator: dict[str, Test] = {
+        ">=": at_least,
+        ">": above,
+        "<": _not(at_least),
+        "<=": _not(above),
+        "==": equal,
+        "!=": _not(equal),
+    }
+    return by_operator[condition.op]
+
+
+def _within(fact: str, days: Decimal) -> Test:
+    def test(values: Values) -> Truth:
+        event = values[fact]
+        if not isinstance(event, Event):
+            raise TypeError(f"{fact} is not an event")
+        if event.surely is not None and event.surely <= days:
+            return True
+        if event.possibly is not None and event.possibly <= days:
+            return None
+        return False if event.complete else None
+
+    return test
+
+
+def _not(test: Test) -> Test:
+    def negated(values: Values) -> Truth:
+        truth = test(values)
+        return None if truth is None else not truth
+
+    return negated
+
+
+def _is_unknown(test: Test) -> Test:
+    return lambda values: test(values) is None
+
+
+def _all(tests: list[Test]) -> Test:
+    def test(values: Values) -> Truth:
+        result: Truth = True
+        for part in tests:
+            truth = part(values)
+            if truth is False:
+                return False
+            if truth is None:
+                result = None
+        return result
+
+    return test
+
+
+def _any(tests: list[Test]) -> Test:
+    def test(values: Values) -> Truth:
+        result: Truth = False
+        for part in tests:
+            truth = part(values)
+            if truth is True:
+                return True
+            if truth is None:
+                result = None
+        return result
+
+    return test
+
+
+def _tally(tests: list[Test]) -> Tally:
+    def count(values: Values) -> tuple[int, int]:
+        sure = possible = 0
+        for test in tests:
+            truth = test(values)
+            if truth is True:
+                sure += 1
+            elif truth is None:
+                possible += 1
+        return sure, sure + possible
+
+    return count
+
+
+def _count(condition: Count, count: Tally) -> Test:
+    n = condition.n
+
+    def at_least(values: Values) -> Truth:
+        least, most = count(values)
+        return True if least >= n else False if most < n else None
+
+    def at_most(values: Values) -> Truth:
+        least, most = count(values)
+        return True if most <= n else False if least > n else None
+
+    def exactly(values: Values) -> Truth:
+        least, most = count(values)
+        if least == n == most:
+            return True
+        return False if least > n or most < n else None
+
+    return {"at_least": at_least, "at_most": at_most, "exactly": exactly}[condition.how]

@@ -1,0 +1,260 @@
+"""Parses conditions from rule files; what is wrong is reported where it stands.
+
+A condition is a text (``diagnosis.myositis``, ``observation.spo2.latest < 92 %``,
+``drug.x within 14 d``) or a mapping with one of ``all``, ``any``, ``not``, ``unknown``,
+``at_least``, ``at_most``, ``exactly``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, get_args
+
+from msgspec import Struct
+
+from cds.chart.facts import Declaration
+from cds.chart.vocabulary import Number
+from cds.located import Document, Steps, did_you_mean
+from cds.rules.conditions import (
+    All,
+    Any_,
+    Comparison,
+    Condition,
+    Constant,
+    Count,
+    HowMany,
+    Is,
+    IsUnknown,
+    Not,
+    Operator,
+    Within,
+)
+
+
+class Scope(Struct, frozen=True):
+    """What names mean where a condition is written: facts, groups, the rule's parameters."""
+
+    facts: Mapping[str, Declaration]
+    groups: Mapping[str, tuple[str, ...]]
+    parameters: Mapping[str, Number]
+
+
+_TEXT = re.compile(
+    r"(?P<fact>[A-Za-z][\w.]*)(?:\s*(?P<op>>=|<=|==|!=|>|<|\bwithin\b)\s*(?P<operand>\S.*))?"
+)
+_NUMBER = re.compile(r"(?P<value>[-+]?\d+(?:\.\d+)?)(?:\s*(?P<unit>\S.*))?")
+_DAYS = {"d": 1, "day": 1, "days": 1, "wk": 7, "week": 7, "weeks": 7}
+_WORDS = ("all", "any", "not", "unknown", "at_least", "at_most", "exactly")
+
+
+def parse_condition(
+    document: Document, steps: Steps, scope: Scope, member: str | None = None
+) -> Condition | None:
+    """Parse the condition at ``steps``; ``None``, with problems filed, where it is not one.
+
+    In ``where``, ``member`` is the member of the group that names are looked up under first, and
+    ``it`` is that member itself.
+    """
+    data = document.at(steps)
+    if isinstance(data, str):
+        return _parse_text(document, steps, data, scope, member)
+    if isinstance(data, dict):
+        return _parse_mapping(document, steps, data, scope, member)
+    document.report(
+        "bad-condition",
+        steps,
+        "a condition is a text such as `diagnosis.myositis` or a mapping such as `all: [...]`",
+    )
+    return None
+
+
+def _parse_mapping(
+    document: Document, steps: Steps, data: dict[str, Any], scope: Scope, member: str | None
+) -> Condition | None:
+    place = document.place(steps)
+    words = [w for w in data if w in _WORDS]
+    if len(words) != 1:
+        near = next((did_you_mean(k, _WORDS) for k in data if did_you_mean(k, _WORDS)), "")
+        document.report(
+            "bad-condition",
+            steps,
+            f"a condition has exactly one of {', '.join(f'`{w}`' for w in _WORDS)}{near}",
+        )
+        return None
+    word = words[0]
+    for how in get_args(HowMany):
+        if word == how:
+            return _parse_count(document, steps, data, scope, how)
+    for extra in data:
+        if extra != word:
+            document.report("unknown-key", (*steps, extra), f"`{extra}` does not go with `{word}`")
+    if word in ("not", "unknown"):
+        part = parse_condition(document, (*steps, word), scope, member)
+        if part is None:
+            return None
+        return Not(part, place) if word == "not" else IsUnknown(part, place)
+    listed = data[word]
+    if not isinstance(listed, list) or not listed:
+        document.report("wrong-type", (*steps, word), f"`{word}` takes a list of conditions")
+        return None
+    parts = [
+        parse_condition(document, (*steps, word, i), scope, member) for i in range(len(listed))
+    ]
+    whole = tuple(p for p in parts if p is not None)
+    if len(whole) != len(parts):
+        return None
+    return All(whole, place) if word == "all" else Any_(whole, place)
+
+
+def _parse_count(
+    document: Document,
+    steps: Steps,
+    data: dict[str, Any],
+    scope: Scope,
+    how: HowMany,
+) -> Condition | None:
+    for extra in data:
+        if extra not in (how, "of", "where", "as"):
+            document.report("unknown-key", (*steps, extra), f"`{extra}` does not go with `{how}`")
+    n = data[how]
+    if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+        document.report("wrong-type", (*steps, how), f"`{how}` takes a whole number from 0")
+        return None
+    group = str(data.get("of"))
+    if group not in scope.groups:
+        document.report(
+            "unknown-group" if "of" in data else "missing-key",
+            (*steps, "of"),
+            f"`of` names a group{did_you_mean(group, scope.groups)}: "
+            f"{', '.join(sorted(scope.groups))}",
+        )
+        return None
+    if "where" not in data:
+        document.report("missing-key", steps, "`where` is missing: what is counted")
+        return None
+    members: list[tuple[str, Condition]] = []
+    for name in scope.groups[group]:
+        before = len(document.problems)
+        part = parse_condition(document, (*steps, "where"), scope, name)
+        if part is None:
+            # The same mistake would be reported again for every other member.
+            del document.problems[before + 1 :]
+            return None
+        members.append((name, part))
+    if n > len(members):
+        document.report(
+            "never-true", (*steps, how), f"the group `{group}` has only {len(members)} members"
+        )
+    selects = data.get("as")
+    return Count(
+        how, n, group, tuple(members), str(selects) if selects else None, document.place(steps)
+    )
+
+
+def _parse_text(
+    document: Document, steps: Steps, text: str, scope: Scope, member: str | None
+) -> Condition | None:
+    found = _TEXT.fullmatch(text.strip())
+    if found is None:
+        document.report(
+            "bad-condition",
+            steps,
+            f"`{text}` is not a condition: write a fact, or a fact, an operator and a number "
+            "with its unit, such as `observation.spo2.latest < 92 %`",
+        )
+        return None
+    fact = _resolve(found["fact"], scope, member)
+    if fact is None:
+        document.report(
+            "unknown-fact",
+            steps,
+            f"`{found['fact']}` is not a fact that the vocabulary or a rule declares"
+            f"{did_you_mean(found['fact'], scope.facts)}",
+        )
+        return None
+    declared = scope.facts[fact]
+    place = document.place(steps)
+    op, operand = found["op"], found["operand"]
+    if op is None:
+        if declared.kind != "boolean":
+            hint = "within 14 d" if declared.kind == "event" else ">= 20"
+            document.report(
+                "wrong-kind",
+                steps,
+                f"`{fact}` is {_article(declared.kind)}, neither true nor false: "
+                f"write for example `{found['fact']} {hint}`",
+            )
+            return None
+        return Is(fact, place)
+    wanted = "event" if op == "within" else "number"
+    if declared.kind != wanted:
+        document.report(
+            "wrong-kind",
+            steps,
+            f"`{op}` takes {_article(wanted)}, but `{fact}` is {_article(declared.kind)}",
+        )
+        return None
+    constant = _constant(document, steps, operand, scope, "d" if op == "within" else declared.unit)
+    if constant is None:
+        return None
+    if op == "within":
+        return Within(fact, constant, place)
+    operator: Operator = next(o for o in get_args(Operator) if o == op)
+    return Comparison(fact, operator, constant, place)
+
+
+def _article(kind: str) -> str:
+    return {"event": "something that happened on a day", "number": "a number"}.get(
+        kind, "true or false"
+    )
+
+
+def _resolve(name: str, scope: Scope, member: str | None) -> str | None:
+    if member is not None:
+        inner = member if name == "it" else f"{member}.{name}"
+        if inner in scope.facts:
+            return inner
+    return name if name in scope.facts else None
+
+
+def _constant(
+    document: Document, steps: Steps, operand: str, scope: Scope, unit: str
+) -> Constant | None:
+    parameter: str | None = None
+    number: Number | None = None
+    if operand.startswith("parameters."):
+        parameter = operand.removeprefix("parameters.")
+        number = scope.parameters.get(parameter)
+        if number is None:
+            document.report(
+                "unknown-parameter",
+                steps,
+                f"`{operand}` is not among the parameters of this rule"
+                f"{did_you_mean(parameter, scope.parameters)}",
+            )
+            return None
+        value, given = number.value, number.unit
+    else:
+        found = _NUMBER.fullmatch(operand)
+        if found is None:
+            document.report(
+                "bad-condition",
+                steps,
+                f"`{operand}` is neither a number with its unit nor `parameters.<name>`",
+            )
+            return None
+        value, given = Decimal(found["value"]), (found["unit"] or "").strip()
+    if unit == "d" and given in _DAYS:
+        return Constant(value * _DAYS[given], "d", parameter, number)
+    if given != unit:
+        expected = f"`{unit}`" if unit else "no unit"
+        document.report(
+            "wrong-unit",
+            steps,
+            f"`{operand}` has the unit `{given or 'none'}`, but this fact has {expected}: "
+            f"write `{f'{value} {unit}'.strip()}`",
+        )
+        return None
+    return Constant(value, unit, parameter, number)

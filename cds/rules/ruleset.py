@@ -1,0 +1,185 @@
+"""A rule set: rules in strata, compiled for both engines, and what they make of a patient.
+
+``cds.rules.reading`` makes one from a folder of rule files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from cds.chart.chart import Chart
+from cds.chart.facts import Declaration, Value
+from cds.chart.terms import Terms
+from cds.chart.vocabulary import Number
+from cds.located import Place, Steps
+from cds.rules.compiler import Compiler
+from cds.rules.engine import Engine
+from cds.rules.language import Indicator, OverrideReason, RuleFile, Source
+from cds.rules.nodes import Node, Truth, Values
+from cds.rules.texts import Text
+
+
+class EnginesDisagree(RuntimeError):
+    """The two engines gave different answers for one patient; neither may be used."""
+
+    def __init__(self, rules: Iterable[str]) -> None:
+        self.rules = tuple(sorted(rules))
+        super().__init__(f"the two rule engines disagree on: {', '.join(self.rules)}")
+
+
+class Passage(Struct, frozen=True):
+    """A paragraph of a card, and when it is shown (None: always)."""
+
+    text: Text
+    when: Node | None
+
+
+class Option(Struct, frozen=True):
+    """A row of the options of a card."""
+
+    option: Text
+    evidence: Text
+    source: str
+    when: Node | None
+
+
+class Suggestion(Struct, frozen=True):
+    """A draft resource; ``strings`` are its texts with facts in them, by their place in it."""
+
+    id: str
+    place: Place
+    label: Text
+    description: Text
+    resource: dict[str, Any]
+    strings: dict[Steps, Text]
+    parameters: Mapping[str, Number]
+    when: Node | None
+
+
+class CardTemplate(Struct, frozen=True):
+    """What a fired rule says, with its texts parsed."""
+
+    problem: str
+    indicator: Indicator
+    summary: Text
+    lead: Text
+    passages: tuple[Passage, ...]
+    options: tuple[Option, ...]
+    show: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...]
+    override_reasons: tuple[str, ...]
+
+
+class Rule(Struct, frozen=True):
+    """One rule, parsed: its file's header, its condition, what it makes, what it selects."""
+
+    file: RuleFile
+    place: Place
+    node: Node
+    card: CardTemplate | None
+    selections: tuple[tuple[str, Node], ...]
+
+    @property
+    def id(self) -> str:
+        """The id of the rule."""
+        return self.file.id
+
+
+class Selection(Struct, frozen=True):
+    """The members of a group that meet a condition: surely, and perhaps."""
+
+    members: tuple[str, ...]
+    possible: tuple[str, ...]
+
+
+class Evaluation(Struct, frozen=True):
+    """What the rules make of one patient: the facts, and the truth of each rule."""
+
+    values: dict[str, Value]
+    outcomes: dict[str, Truth]
+    selections: dict[str, Selection]
+
+
+class Stratum(Struct, frozen=True):
+    """Rules that wait only for the conclusions of earlier strata, and their engine."""
+
+    rules: tuple[Rule, ...]
+    compiler: Compiler
+    engine: Engine
+
+
+class RuleSet(Struct, frozen=True):
+    """Every active rule of a folder, ready to answer."""
+
+    version: str
+    terms: Terms
+    facts: Mapping[str, Declaration]
+    groups: Mapping[str, tuple[str, ...]]
+    needed: tuple[Declaration, ...]
+    applies_to: str
+    rules: tuple[Rule, ...]
+    card_rules: tuple[Rule, ...]
+    deriving: Mapping[str, Rule]
+    strata: tuple[Stratum, ...]
+    sources: Mapping[str, Source]
+    override_reasons: Mapping[str, OverrideReason]
+
+    def applies(self, conditions: Mapping[str, object], *, complete: bool) -> bool:
+        """Whether the rules are about this patient at all, or may be, where Conditions lack."""
+        return self.applies_to in conditions or not complete
+
+    def evaluate(self, chart: Chart) -> Evaluation:
+        """Evaluate every rule for a chart, on both engines.
+
+        Raises ``EngineFault`` or ``EnginesDisagree`` where no answer can be trusted.
+        """
+        return self.evaluate_values({d.name: d.read(chart) for d in self.needed})
+
+    def evaluate_values(self, values: dict[str, Value]) -> Evaluation:
+        """Evaluate every rule for given values of the facts; derived facts given stay as given."""
+        outcomes: dict[str, Truth] = {}
+        selections: dict[str, Selection] = {}
+        for stratum in self.strata:
+            for rule in stratum.rules:
+                outcomes[rule.id] = rule.node.test(values)
+            self._compare(stratum, outcomes, values)
+            for rule in stratum.rules:
+                if rule.file.derive is not None:
+                    values.setdefault(rule.file.derive, outcomes[rule.id])
+                for name, node in rule.selections:
+                    selections[name] = select(node, values)
+        return Evaluation(values, outcomes, selections)
+
+    def _compare(
+        self, stratum: Stratum, outcomes: Mapping[str, Truth], values: Mapping[str, Value]
+    ) -> None:
+        fired = stratum.engine.fired(stratum.compiler.attributes(values))
+        differing = [
+            rule.id
+            for rule in stratum.rules
+            if (rule.id in fired) != (outcomes[rule.id] is True)
+            or (
+                rule.file.derive is not None
+                and (negative(rule.id) in fired) != (outcomes[rule.id] is False)
+            )
+        ]
+        if differing:
+            raise EnginesDisagree(differing)
+
+
+def select(count: Node, values: Values) -> Selection:
+    """Which members of a group meet the condition of a count."""
+    pairs = zip(count.members, count.parts, strict=True)
+    truths = [(name, part.test(values)) for name, part in pairs]
+    return Selection(
+        tuple(name for name, truth in truths if truth is True),
+        tuple(name for name, truth in truths if truth is None),
+    )
+
+
+def negative(rule: str) -> str:
+    """What the engine calls the formula that a deriving rule is surely false."""
+    return f"not {rule}"

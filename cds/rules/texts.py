@@ -1,0 +1,74 @@
+"""Texts with facts in them: ``{fact}``, ``{fact:form}``, ``{parameters.x}``, parsed and checked.
+
+``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates;
+``{fact:dates}`` only the dates; ``{fact:missing}``, of a derived fact that is unknown, what would
+settle it. An event gives the date of its last time, a selection the titles of its members.
+``{{`` is a brace.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias, get_args
+
+from msgspec import Struct
+
+from cds.located import Document, Steps, did_you_mean
+from cds.rules.parsing import Scope
+
+Form = Literal["value", "evidence", "dates", "missing"]
+_FORMS: tuple[str, ...] = get_args(Form)
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class Slot(Struct, frozen=True):
+    """A place in a text where something known of the patient, or a parameter, is put."""
+
+    name: str
+    form: Form
+
+
+Text: TypeAlias = tuple[str | Slot, ...]
+
+
+def parse_text(
+    document: Document, steps: Steps, text: str, scope: Scope, selections: frozenset[str]
+) -> Text:
+    """Parse a text; names that nothing declares are filed as problems."""
+    parts: list[str | Slot] = []
+    end = 0
+    for hit in _BRACES.finditer(text):
+        parts.append(text[end : hit.start()])
+        end = hit.end()
+        whole = hit.group()
+        if whole in ("{{", "}}"):
+            parts.append(whole[0])
+            continue
+        if hit[1] is None:
+            document.report(
+                "bad-text", steps, f"`{whole}` stands alone: close the braces, or double it"
+            )
+            continue
+        name, _, form = hit[1].partition(":")
+        if form and form not in _FORMS:
+            document.report(
+                "bad-text", steps, f"`{form}` is not a form{did_you_mean(form, _FORMS)}"
+            )
+            continue
+        if not _known(name, scope, selections):
+            document.report(
+                "unknown-fact",
+                steps,
+                f"`{{{name}}}` is neither a fact, a selection nor a parameter of this rule"
+                f"{did_you_mean(name, [*scope.facts, *selections])}",
+            )
+            continue
+        parts.append(Slot(name, form or "value"))  # type: ignore[arg-type]  # checked just above
+    parts.append(text[end:])
+    return tuple(p for p in parts if p)
+
+
+def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:
+    if name.startswith("parameters."):
+        return name.removeprefix("parameters.") in scope.parameters
+    return name in scope.facts or name in selections or name == "patient.id"

@@ -1,0 +1,88 @@
+"""Why a rule is true, false or unknown: its condition as a tree, with what each part saw.
+
+A trace is a view: truth, values and evidence are looked up when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from cds.chart.chart import Chart
+from cds.chart.facts import Evidence
+from cds.rules.nodes import Node, Truth
+from cds.rules.ruleset import Evaluation, Rule, RuleSet
+from cds.rules.words import say_truth, say_value
+
+
+class Seen(Struct, frozen=True):
+    """What a rule was asked of: the rule set, the chart and its evaluation."""
+
+    ruleset: RuleSet
+    chart: Chart
+    evaluation: Evaluation
+
+
+class Trace(Struct, frozen=True):
+    """One condition of a rule, as it was found for one patient."""
+
+    node: Node
+    of: Seen
+    truth: Truth
+
+    @property
+    def parts(self) -> tuple[Trace, ...]:
+        """The conditions inside; of a derived fact, the condition of the rule that derives it."""
+        nodes = self.node.parts
+        if self.node.fact is not None:
+            rule = self.of.ruleset.deriving.get(self.node.fact)
+            nodes = (rule.node,) if rule is not None else ()
+        values = self.of.evaluation.values
+        return tuple(Trace(node, self.of, node.test(values)) for node in nodes)
+
+    @property
+    def seen(self) -> str:
+        """The value that was seen, in words."""
+        node, values = self.node, self.of.evaluation.values
+        if node.fact is not None:
+            return say_value(values[node.fact], self.of.ruleset.facts[node.fact].unit)
+        if node.tally is not None:
+            least, most = node.tally(values)
+            return str(least) if least == most else f"{least} to {most}"
+        return self.parts[0].seen if node.kind in ("not", "unknown") else say_truth(self.truth)
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """The resources that the fact of this condition comes from."""
+        if self.node.fact is None:
+            return ()
+        return self.of.ruleset.facts[self.node.fact].evidence(self.of.chart)
+
+
+def trace_rule(rule: Rule, ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> Trace:
+    """The trace of one rule for one patient."""
+    of = Seen(ruleset, chart, evaluation)
+    return Trace(rule.node, of, rule.node.test(evaluation.values))
+
+
+def walk(trace: Trace) -> Iterator[Trace]:
+    """A trace and every trace inside it."""
+    yield trace
+    for part in trace.parts:
+        yield from walk(part)
+
+
+def undecided(trace: Trace) -> list[Trace]:
+    """The unknown conditions that decide a trace which is unknown, and no others.
+
+    Of a condition that asks whether something is unknown, they are those that make it so.
+    """
+    if trace.node.kind == "unknown" and trace.truth is True:
+        return undecided(trace.parts[0])
+    if trace.truth is not None:
+        return []
+    parts = trace.parts
+    if not parts:
+        return [trace]
+    return [leaf for part in parts for leaf in undecided(part)]

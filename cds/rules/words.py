@@ -1,0 +1,56 @@
+"""Values and thresholds in a reader's words."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from cds.chart.facts import Event, Value
+from cds.chart.measurements import plain
+from cds.chart.quantities import INFINITY, Interval
+from cds.rules.conditions import Constant
+
+OPERATORS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠", ">": ">", "<": "<"}
+
+
+def say_truth(truth: bool | None) -> str:
+    """True, false and unknown in a reader's words."""
+    return {True: "yes", False: "no", None: "not known"}[truth]
+
+
+def say_constant(constant: Constant) -> str:
+    """A threshold with its unit."""
+    return say_number(constant.value, constant.unit)
+
+
+_UNITS = {"%": "\u202f%", "d": " days", "a": " years", "": ""}
+
+
+def say_number(value: Decimal, unit: str) -> str:
+    """A number as people write it, with its unit; long fractions rounded for reading only."""
+    shown = plain(value) if -value.as_tuple().exponent <= 3 else plain(round(value, 1))  # type: ignore[operator]  # finite here
+    return shown + _UNITS.get(unit, f" {unit}")
+
+
+def say_value(value: Value, unit: str) -> str:
+    """The value of a fact in a reader's words."""
+    if isinstance(value, Event):
+        if value.surely is None:
+            return "not recorded" if value.complete and value.possibly is None else "not known"
+        return "today" if value.surely == 0 else f"{plain(value.surely)} days ago"
+    if isinstance(value, Interval):
+        return _say_interval(value, unit)
+    return say_truth(value)
+
+
+def _say_interval(value: Interval, unit: str) -> str:
+    if value.low == value.high:
+        if value.low in (INFINITY, -INFINITY):
+            return "from 0" if value.low > 0 else "not possible"
+        return say_number(value.low, unit)
+    if value.low == -INFINITY and value.high == INFINITY:
+        return "not known"
+    if value.low == -INFINITY:
+        return f"at most {say_number(value.high, unit)}"
+    if value.high == INFINITY:
+        return f"at least {say_number(value.low, unit)}"
+    return f"{say_number(value.low, '')} to {say_number(value.high, unit)}"
