@@ -1,0 +1,71 @@
+"""From a patient's resources to advice: the one function that everything below calls."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from msgspec import Struct
+
+from cds.cards.card import Card
+from cds.cards.cards import check_drafts, make_cards
+from cds.chart.chart import Chart, read_chart, read_findings
+from cds.fhir.bundles import Delivery, Excluded, keep_about
+from cds.located import FilesInvalid
+from cds.rules.reading import read_ruleset
+from cds.rules.ruleset import Evaluation, RuleSet
+
+
+class Advice(Struct, frozen=True):
+    """What the service makes of one patient on one day.
+
+    Where the rules do not apply (no myositis is recorded) there are no cards, and chart and
+    evaluation are made only on demand.
+    """
+
+    patient: str
+    as_of: date
+    applies: bool
+    chart: Chart | None
+    evaluation: Evaluation | None
+    cards: tuple[Card, ...]
+    excluded: tuple[Excluded, ...]
+
+
+def load_rules(folder: Path) -> RuleSet:
+    """Read and check the rules of a folder, with everything that they may send.
+
+    Raises ``FilesInvalid`` with every error of every file.
+    """
+    ruleset = read_ruleset(folder)
+    problems = check_drafts(ruleset)
+    if problems:
+        raise FilesInvalid(problems)
+    return ruleset
+
+
+def advise(
+    delivery: Delivery,
+    patient: str,
+    ruleset: RuleSet,
+    as_of: date,
+    *,
+    baseline: date | None = None,
+    everything: bool = False,
+) -> Advice:
+    """Read the chart, evaluate the rules and make the cards.
+
+    ``baseline`` names the date to compare with. ``everything`` reads the chart even of a patient
+    whom the rules are not about, for a report. Raises ``EngineFault`` or ``EnginesDisagree`` where
+    no answer can be trusted; never answers with fewer cards instead.
+    """
+    keep_about(delivery, patient)
+    conditions = read_findings(delivery, ruleset.terms, as_of)
+    complete = "Condition" in delivery.delivered - delivery.incomplete - delivery.unread
+    applies = ruleset.applies(conditions, complete=complete)
+    if not applies and not everything:
+        return Advice(patient, as_of, False, None, None, (), tuple(delivery.excluded))
+    chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline)
+    evaluation = ruleset.evaluate(chart)
+    cards = make_cards(ruleset, chart, evaluation) if applies else ()
+    return Advice(patient, as_of, applies, chart, evaluation, cards, chart.excluded)

@@ -1,0 +1,1 @@
+"""Turns fired rules into CDS Hooks cards."""

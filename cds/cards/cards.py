@@ -1,0 +1,118 @@
+"""Cards from fired rules: at most one for a problem, the most urgent first."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
+from cds.cards.detail import detail_of
+from cds.cards.markdown import shorten
+from cds.cards.texts import Telling, fill
+from cds.chart.chart import Chart
+from cds.fhir.strict import NotValid, built, validated
+from cds.located import Problem, Steps
+from cds.rules.ruleset import CardTemplate, Evaluation, Rule, RuleSet
+from cds.rules.ruleset import Suggestion as SuggestionTemplate
+
+URGENCY = {"critical": 0, "warning": 1, "info": 2}
+
+OVERRIDE_REASONS = "https://myositis-cds.example/fhir/CodeSystem/override-reason"
+"""The code system of override reasons; ``.example`` is a reserved domain."""
+
+_NAMESPACE = uuid.UUID("6f1d2f0a-6d1c-5d0f-9a44-0c1b7a5e2f61")
+"""Of this project's name-based identifiers; any fixed value serves."""
+
+
+def make_cards(ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> tuple[Card, ...]:
+    """The cards of the rules that fired, ranked; equal input gives equal cards."""
+    chosen: dict[str, tuple[Rule, CardTemplate]] = {}
+    for rule in ruleset.card_rules:
+        if rule.card is None or evaluation.outcomes[rule.id] is not True:
+            continue
+        rival = chosen.get(rule.card.problem)
+        if rival is None or _urgency(rule.card) < _urgency(rival[1]):
+            chosen[rule.card.problem] = (rule, rule.card)
+    ranked = sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
+    return tuple(_make(rule, card, ruleset, chart, evaluation) for rule, card in ranked)
+
+
+def _urgency(card: CardTemplate) -> int:
+    return URGENCY[card.indicator]
+
+
+def _make(
+    rule: Rule, card: CardTemplate, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
+) -> Card:
+    telling = Telling(ruleset, chart, evaluation, rule.file.parameters)
+    summary = shorten(fill(card.summary, telling), SUMMARY_LIMIT)
+    detail = detail_of(rule, card, telling)
+    identity = f"{rule.id}\n{rule.file.version}\n{chart.patient}\n{summary}\n{detail}"
+    card_id = str(uuid.uuid5(_NAMESPACE, identity))
+    suggestions = tuple(
+        _suggest(template, telling, card_id)
+        for template in card.suggestions
+        if template.when is None or template.when.test(evaluation.values) is True
+    )
+    first = ruleset.sources[rule.file.evidence[0].source]
+    return Card(
+        uuid=card_id,
+        summary=summary,
+        indicator=card.indicator,
+        detail=detail,
+        source=Source(f"Myositis decision support, after: {first.title}", first.url),
+        suggestions=suggestions,
+        selectionBehavior="at-most-one" if suggestions else None,
+        overrideReasons=tuple(
+            Coding(key, OVERRIDE_REASONS, ruleset.override_reasons[key].display)
+            for key in card.override_reasons
+        ),
+        links=tuple(
+            Link(ruleset.sources[key].title, url)
+            for key in dict.fromkeys(e.source for e in rule.file.evidence)
+            if (url := ruleset.sources[key].url)
+        ),
+    )
+
+
+def _suggest(template: SuggestionTemplate, telling: Telling, card_id: str) -> Suggestion:
+    """A suggestion with its draft resource, which FHIR's own definitions must accept."""
+    own = Telling(telling.ruleset, telling.chart, telling.evaluation, template.parameters)
+    resource = template.resource
+    for steps, text in template.strings.items():
+        resource = _with(resource, steps, fill(text, own))
+    return Suggestion(
+        label=fill(template.label, own),
+        uuid=str(uuid.uuid5(_NAMESPACE, f"{card_id}\n{template.id}")),
+        actions=(Action("create", fill(template.description, own), built(resource)),),
+    )
+
+
+def _with(value: Any, steps: Steps, text: str) -> Any:
+    """A copy of a JSON value with one text in it replaced."""
+    if not steps:
+        return text
+    changed: Any = list(value) if isinstance(value, list) else dict(value)
+    changed[steps[0]] = _with(value[steps[0]], steps[1:], text)
+    return changed
+
+
+def check_drafts(ruleset: RuleSet) -> list[Problem]:
+    """Validate in full what the rules may send as a FHIR resource, once, when they are read.
+
+    What a text will put into the resource is stood in for by a word.
+    """
+    problems: list[Problem] = []
+    for rule in ruleset.card_rules:
+        for template in rule.card.suggestions if rule.card else ():
+            resource = template.resource
+            for steps in template.strings:
+                resource = _with(resource, steps, "Patient/example")
+            try:
+                validated(resource)
+            except NotValid as fault:
+                problems.extend(
+                    Problem(template.place, "not-fhir", f"`{template.id}` {f}")
+                    for f in fault.faults
+                )
+    return sorted(set(problems))

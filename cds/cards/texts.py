@@ -1,0 +1,107 @@
+"""Fills the texts of rules with what the chart holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from cds.chart.chart import Chart
+from cds.chart.facts import Event, Evidence, Value
+from cds.chart.vocabulary import Number
+from cds.rules.ruleset import Evaluation, RuleSet
+from cds.rules.texts import Slot, Text
+from cds.rules.trace import trace_rule, undecided
+from cds.rules.words import say_number, say_value
+
+NONE = "none"
+
+
+class Telling(Struct, frozen=True):
+    """Everything that a text may ask for: one patient, one evaluation, one rule's parameters."""
+
+    ruleset: RuleSet
+    chart: Chart
+    evaluation: Evaluation
+    parameters: Mapping[str, Number]
+
+
+def fill(text: Text, telling: Telling, escape: Callable[[str], str] = str) -> str:
+    """Fill a text; what comes from the chart goes through ``escape`` first."""
+    return "".join(
+        part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text
+    )
+
+
+def _fill_slot(slot: Slot, telling: Telling) -> str:
+    name = slot.name
+    if name == "patient.id":
+        return telling.chart.patient
+    if name.startswith("parameters."):
+        number = telling.parameters[name.removeprefix("parameters.")]
+        return say_number(number.value, number.unit)
+    selection = telling.evaluation.selections.get(name)
+    if selection is not None:
+        return ", ".join(title_of(m, telling) for m in selection.members) or NONE
+    if slot.form == "missing":
+        return join_words(missing_titles(name, telling)) or NONE
+    declared = telling.ruleset.facts[name]
+    if slot.form == "evidence":
+        return "; ".join(map(say_evidence, declared.evidence(telling.chart))) or "nothing recorded"
+    if slot.form == "dates":
+        dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
+        return ", ".join(dates) or "no known date"
+    value = value_of(name, telling)
+    if isinstance(value, Event):
+        dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
+        return dates[-1] if dates else say_value(value, "d")
+    return say_value(value, declared.unit)
+
+
+def value_of(name: str, telling: Telling) -> Value:
+    """The value of a fact: as the rules saw it, or read now where no condition asked for it."""
+    values = telling.evaluation.values
+    return values[name] if name in values else telling.ruleset.facts[name].read(telling.chart)
+
+
+def say_evidence(evidence: Evidence) -> str:
+    """Evidence in words: ``CK 3000 U/L, 2026-05-04 (Observation/ck-1)``."""
+    dated = f"{evidence.text}, {evidence.date}" if evidence.date else evidence.text
+    return f"{dated} ({evidence.reference})" if evidence.reference else dated
+
+
+def title_of(member: str, telling: Telling) -> str:
+    """The title of a member of a group: of a measure, or of a fact."""
+    kind, _, name = member.partition(".")
+    vocabulary = telling.ruleset.terms.vocabulary
+    if kind == "measure":
+        return vocabulary.measures[name].title
+    if kind == "observation":
+        return vocabulary.observations[name].title
+    return telling.ruleset.facts[member].title
+
+
+def join_words(words: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def missing_facts(name: str, telling: Telling) -> list[str]:
+    """The facts that would settle a derived fact which is unknown; a measure counts once."""
+    rule = telling.ruleset.deriving.get(name)
+    if rule is None:
+        return []
+    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+    found: dict[str, None] = {}
+    for leaf in undecided(trace):
+        fact = leaf.node.fact or ""
+        found[".".join(fact.split(".")[:2]) if fact.startswith("measure.") else fact] = None
+    return list(found)
+
+
+def missing_titles(name: str, telling: Telling) -> list[str]:
+    """The titles of what would settle a derived fact, in the middle of a sentence."""
+    titles = [title_of(fact, telling) for fact in missing_facts(name, telling)]
+    return [t[0].lower() + t[1:] if t[1:2].islower() else t for t in titles]
