@@ -12,6 +12,7 @@ from cds.cards.cards import check_drafts, make_cards
 from cds.chart.chart import Chart, read_chart, read_findings
 from cds.fhir.bundles import Delivery, Excluded, keep_about
 from cds.located import FilesInvalid
+from cds.rules.nodes import Truth
 from cds.rules.reading import read_ruleset
 from cds.rules.ruleset import Evaluation, RuleSet
 
@@ -20,12 +21,13 @@ class Advice(Struct, frozen=True):
     """What the service makes of one patient on one day.
 
     Where the rules do not apply (no myositis is recorded) there are no cards, and chart and
-    evaluation are made only on demand.
+    evaluation are made only on demand. ``applies`` is None where Conditions are missing or could
+    not be read, so that nobody can say: an answer without cards would then be wrong.
     """
 
     patient: str
     as_of: date
-    applies: bool
+    applies: Truth
     chart: Chart | None
     evaluation: Evaluation | None
     cards: tuple[Card, ...]
@@ -64,7 +66,7 @@ def advise(
     complete = "Condition" in delivery.delivered - delivery.incomplete - delivery.unread
     applies = ruleset.applies(conditions, complete=complete)
     if not applies and not everything:
-        return Advice(patient, as_of, False, None, None, (), tuple(delivery.excluded))
+        return Advice(patient, as_of, applies, None, None, (), tuple(delivery.excluded))
     chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline)
     evaluation = ruleset.evaluate(chart)
     cards = make_cards(ruleset, chart, evaluation) if applies else ()

@@ -1,0 +1,189 @@
+"""What the EHR is asked to send along with a call, and what it sent.
+
+https://cds-hooks.hl7.org/2.0/#prefetch-template
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Raw, Struct
+
+from cds.chart.vocabulary import CodedEntry, Codes, Vocabulary
+from cds.fhir.bundles import Delivery, Excluded, Unreadable, decode, read_resource
+from cds.fhir.resources import AnyResource, Bundle, OperationOutcome
+from cds.hooks.outcomes import Refused
+from cds.located import FilesInvalid, Place, Problem
+
+LONGEST_QUERY = 2000
+"""Characters in a template: servers and what stands before them refuse longer addresses."""
+
+
+class Template(Struct, frozen=True):
+    """One key of ``prefetch``: the FHIR query, what type it finds, and the codes it asks for.
+
+    ``codes`` are pairs of a code system's URL and a code, empty where all of the type is asked for.
+    """
+
+    key: str
+    resource: str
+    query: str
+    codes: tuple[tuple[str, str], ...]
+
+    @property
+    def answer(self) -> str:
+        """The resource that the query is answered with: a Bundle, unless one is read by its id."""
+        return "Bundle" if "?" in self.query else self.resource
+
+
+def make_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
+    """Make the templates of the vocabulary's prefetch section, filled with its codes.
+
+    Raises ``FilesInvalid`` where a query has become longer than ``LONGEST_QUERY``.
+    """
+    templates = []
+    for key, entry in vocabulary.prefetch.items():
+        codes = tuple(
+            dict.fromkeys(
+                (vocabulary.system_url(system), code)
+                for section in entry.codes_of
+                for of in _SECTIONS[section](vocabulary)
+                for system, by_code in of.items()
+                for code in by_code
+            )
+        )
+        written = ",".join(f"{url}|{code}" for url, code in codes)
+        templates.append(
+            Template(key, entry.resource, entry.query.replace("{codes}", written), codes)
+        )
+    too_long = [t for t in templates if len(t.query) > LONGEST_QUERY]
+    if too_long:
+        raise FilesInvalid(
+            Problem(
+                Place("vocabulary"),
+                "query-too-long",
+                f"`prefetch.{t.key}` makes a query of {len(t.query)} characters, more than "
+                f"{LONGEST_QUERY}: divide its sections between two keys",
+            )
+            for t in too_long
+        )
+    return tuple(templates)
+
+
+def _both(entries: Mapping[str, CodedEntry]) -> Iterator[Codes]:
+    for entry in entries.values():
+        yield entry.codes
+        yield entry.unverified
+
+
+def _instruments(vocabulary: Vocabulary) -> set[str]:
+    return {name for m in vocabulary.measures.values() for name in m.instruments}
+
+
+def _of_measures(vocabulary: Vocabulary) -> Iterator[Codes]:
+    """Codes of the measures, of the maximum of their scales, and of their instruments."""
+    yield from _both(vocabulary.measures)
+    yield from (measure.maximum for measure in vocabulary.measures.values())
+    instruments = _instruments(vocabulary)
+    yield from _both({n: o for n, o in vocabulary.observations.items() if n in instruments})
+
+
+def _of_observations(vocabulary: Vocabulary) -> Iterator[Codes]:
+    """Codes of the observations that are no instrument of a measure."""
+    instruments = _instruments(vocabulary)
+    yield from _both({n: o for n, o in vocabulary.observations.items() if n not in instruments})
+
+
+def _of_antibodies(vocabulary: Vocabulary) -> Iterator[Codes]:
+    yield from _both(vocabulary.antibodies)
+
+
+_SECTIONS = {
+    "measures": _of_measures,
+    "observations": _of_observations,
+    "antibodies": _of_antibodies,
+}
+
+
+def read_prefetch(
+    prefetch: Mapping[str, Raw], templates: tuple[Template, ...], patient: str
+) -> Delivery:
+    """Read what was sent for each template into one delivery.
+
+    ``null`` means that the record holds nothing. Raises ``Refused``: status 412 naming every key
+    that cannot be used, because what it would have held may change the advice; status 400 where
+    the Patient is not the one whom the call is about, because then nothing in the request can be
+    trusted, and nothing that could be fetched in its place would mend it.
+    """
+    into = Delivery(delivered={template.resource for template in templates})
+    problems = []
+    for template in templates:
+        problem = _read(template, prefetch, into)
+        if problem is not None:
+            problems.append(f"`prefetch.{template.key}` {problem}")
+        if template.resource == "Patient" and any(
+            p.id not in (None, patient) for p in into.patients
+        ):
+            raise Refused(
+                400,
+                "invalid",
+                [
+                    f"`prefetch.{template.key}` is another Patient than `context.patientId`: "
+                    "nothing in this request was used."
+                ],
+            )
+    if problems:
+        raise Refused(412, "incomplete", problems)
+    return into
+
+
+def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> str | None:
+    """Read one key; says why it cannot be used, or ``None``."""
+    raw = prefetch.get(template.key)
+    if raw is None:
+        return (
+            "is missing: send the answer to its template (GET /cds-services lists them), "
+            "or null where the record holds nothing."
+        )
+    if bytes(raw) == b"null":
+        return None
+    place = f"prefetch.{template.key}"
+    try:
+        resource = decode(raw, place)
+    except Unreadable as fault:
+        return _unreadable(template, fault)
+    if isinstance(resource, OperationOutcome):
+        return "is an OperationOutcome: the query failed on the side of the client."
+    if not isinstance(resource, Bundle) and type(resource).__name__ != template.answer:
+        return _wrong_type(template, resource)
+    listed, earlier = len(into.excluded), into.incomplete
+    into.incomplete = set()
+    read_resource(resource, into, place)
+    problem = _incomplete(into.excluded[listed:]) if into.incomplete else None
+    into.incomplete |= earlier
+    return problem
+
+
+def _incomplete(left_out: list[Excluded]) -> str | None:
+    """Say what is missing from an answer; ``None`` where only the chart needs to know."""
+    if any(e.reference.endswith(".link[next]") for e in left_out):
+        return (
+            "has a further page (its link `next`), which this version cannot fetch: "
+            "send all pages, as Bundles in one Bundle of type collection, or one larger page."
+        )
+    if any("the server" in e.reason for e in left_out):
+        return "is not complete: the server reported an error among its entries."
+    return None
+
+
+def _wrong_type(template: Template, resource: AnyResource) -> str:
+    return f"should be a {template.answer}, but is a {type(resource).__name__}."
+
+
+def _unreadable(template: Template, fault: Unreadable) -> str:
+    should = f"should be a {template.answer}, and cannot be read as one"
+    if fault.problem.startswith("resource type "):  # what follows is the client's own text
+        return f"{should}: it is a resource of another type."
+    # A place may be the reference of a resource, which is the patient's.
+    at = f" (at {fault.place})" if fault.place.startswith("prefetch.") else ""
+    return f"{should}: it {fault.problem}{at}."

@@ -1,0 +1,94 @@
+"""Reads the request of a hook; https://cds-hooks.hl7.org/2.0/#calling-a-cds-service.
+
+Fields that are not known here are ignored, as the specification asks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+import structlog
+from msgspec import Meta, Raw, Struct
+
+from cds.hooks.outcomes import Refused
+
+Text = Annotated[str, Meta(min_length=1)]
+
+_log = structlog.get_logger()
+
+
+class PatientViewContext(Struct, frozen=True):
+    """Who opened whose chart; ``patientId`` may be written as ``Patient/id``."""
+
+    userId: Text
+    patientId: Text
+    encounterId: str | None = None
+
+
+class Request(Struct, frozen=True):
+    """A call of a patient-view service. Each value of ``prefetch`` is left as JSON.
+
+    Of ``fhirAuthorization`` only the presence counts: the token in it is never decoded.
+    """
+
+    hook: Text
+    hookInstance: UUID
+    context: PatientViewContext
+    prefetch: dict[str, Raw] | None = None
+    fhirServer: str | None = None
+    fhirAuthorization: dict[str, Raw] | None = None
+
+    @property
+    def patient(self) -> str:
+        """The id of the patient, without the resource type."""
+        return self.context.patientId.removeprefix(_PATIENT)
+
+
+_PATIENT = "Patient/"
+# The characters of a FHIR id, and the underscore, which some servers use. An id of any other form
+# would be nobody's in the data sent along, and the answer a reassuring list without cards.
+_ID = re.compile(r"[A-Za-z0-9._-]+")
+_DECODER = msgspec.json.Decoder(Request)
+
+
+def read_request(body: bytes, hook: str) -> Request:
+    """Read the request of a service for ``hook``.
+
+    Raises ``Refused`` with status 400, saying where in the JSON the problem is.
+    """
+    try:
+        request = _DECODER.decode(body)
+    except msgspec.ValidationError as fault:
+        # Its text names types and places, never values.
+        raise _malformed(f"{fault}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise _malformed(_not_json(body, fault)) from None
+    if request.hook != hook:
+        raise _malformed(f"this service is for the hook {hook}, and `$.hook` names another.")
+    if not _ID.fullmatch(request.patient):
+        raise _malformed(
+            "`$.context.patientId` should be the id of a Patient: letters, digits, `-`, `.` and "
+            "`_`, with or without `Patient/` before it."
+        )
+    if request.fhirAuthorization is not None and not request.fhirServer:
+        raise _malformed("`$.fhirServer` is missing, which `$.fhirAuthorization` requires.")
+    if request.context.patientId.startswith(_PATIENT):
+        _log.info("patient_id_with_type", reason="context.patientId is written as Patient/id")
+    return request
+
+
+def _malformed(problem: str) -> Refused:
+    return Refused(400, "invalid", [f"This is not a request that can be answered: {problem}"])
+
+
+def _not_json(body: bytes, fault: Exception) -> str:
+    if not body.strip():
+        return "the body is empty."
+    if isinstance(fault, RecursionError):
+        return "the body is nested too deeply to be read."
+    if isinstance(fault, UnicodeDecodeError):
+        return "the body holds text that is not UTF-8."
+    return f"the body is not JSON: {fault}."

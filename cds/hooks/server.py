@@ -1,0 +1,109 @@
+"""Starts the service: reads the rules, warms up, says on the terminal what to try, and serves."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import shlex
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import uvicorn
+
+from cds.advice import load_rules
+from cds.hooks.logs import log_json
+from cds.hooks.outcomes import Refused
+from cds.hooks.prefetch import make_templates
+from cds.hooks.service import DISCOVERY, answer, create_app, patient_view
+from cds.located import FilesInvalid
+from cds.rules.engine import EngineFault, keep_memory
+from cds.rules.ruleset import EnginesDisagree, RuleSet
+from cds.settings import Settings, SettingsInvalid, check_servable, today
+
+EXAMPLE = "rp-ild-mda5.request.json"
+"""A request that is answered with a critical card."""
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted.
+
+    What prevents that (settings, rules, a port in use) is printed to stderr, and the process ends
+    with status 1.
+    """
+    try:
+        check_servable(settings)
+        keep_memory()
+        ruleset = load_rules(settings.rules)
+        app = create_app(ruleset, partial(today, settings))
+        example = settings.examples / EXAMPLE
+        _warm_up(ruleset, example, settings)
+    except SettingsInvalid as fault:
+        _stop(str(fault))
+    except FilesInvalid as fault:
+        _stop(f"The rules in {settings.rules} cannot be used:\n{fault}")
+    except (EngineFault, EnginesDisagree) as fault:
+        _stop(f"The rule engine does not work here: {fault}")
+    # What exists by now lives as long as the process; full collections need not walk it.
+    gc.collect()
+    gc.freeze()
+    log_json()
+    with _listen(settings.host, settings.port) as listening:
+        host, port = listening.getsockname()[:2]
+        base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        print(_greeting(base, ruleset, settings.rules, example), flush=True)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+            )
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
+    """Answer one request, so that the first patient does not wait for what is loaded on demand."""
+    templates = make_templates(ruleset.terms.vocabulary)
+    with contextlib.suppress(Refused):  # rules of one's own may ask for other prefetch
+        answer(example.read_bytes(), ruleset, templates, today(settings))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Listen already, so that who reads where the service is can call it at once."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as fault:
+        _stop(
+            f"Cannot serve on {host}, port {port}: {(fault.strerror or '').split(' (')[0]}.\n"
+            "Choose another port with CDS_PORT, for example CDS_PORT=8001, or 0 for any free one."
+        )
+
+
+def _greeting(base: str, ruleset: RuleSet, rules: Path, example: Path) -> str:
+    url = base + DISCOVERY
+    with contextlib.suppress(ValueError):
+        example = example.relative_to(Path.cwd())
+    return f"""\
+Myositis decision support (CDS Hooks 2.0) serves on {base}
+with {len(ruleset.rules)} rules, version {ruleset.version}, of {rules}
+
+Try:  curl {url}
+      curl {url}/{patient_view(()).id} \\
+        -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
+
+Authentication is OFF: for a trial on this machine only, never with real patients.
+Stop with Ctrl-C."""
+
+
+def _stop(reason: str) -> NoReturn:
+    print(reason, file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,290 @@
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from cds.chart.vocabulary import (
+    AntibodyEntry,
+    MeasureEntry,
+    ObservationEntry,
+    PrefetchEntry,
+    System,
+    Vocabulary,
+)
+from cds.fhir.bundles import Delivery
+from cds.hooks.outcomes import Refused
+from cds.hooks.prefetch import LONGEST_QUERY, Template, make_templates, read_prefetch
+from cds.located import FilesInvalid
+from cds.rules.ruleset import RuleSet
+
+OBSERVATIONS = "Observation?patient={{context.patientId}}&code={codes}"
+
+VOCABULARY = Vocabulary(
+    systems={
+        "loinc": System(url="http://loinc.org", aliases=("urn:oid:2.16.840.1.113883.6.1",)),
+        "own": System(url="https://own.example"),
+    },
+    observations={
+        "score": ObservationEntry(title="Score", units="u", codes={"own": {"score": "Score"}}),
+        "lab": ObservationEntry(
+            title="Lab",
+            units="u",
+            codes={"loinc": {"1-1": "Lab"}},
+            unverified={"loinc": {"2-2": "Lab, recalled"}, "own": {"lab": "Lab"}},
+        ),
+    },
+    measures={
+        "strength": MeasureEntry(
+            title="Strength",
+            instruments=("score",),
+            codes={"own": {"any-score": "Score"}},
+            maximum={"own": {"maximum": "Maximum"}},
+        )
+    },
+    antibodies={"ab": AntibodyEntry(title="Ab", codes={"loinc": {"3-3": "Ab"}})},
+    prefetch={
+        "patient": PrefetchEntry(resource="Patient", query="Patient/{{context.patientId}}"),
+        "measures": PrefetchEntry(
+            resource="Observation", query=OBSERVATIONS, codes_of=("measures",)
+        ),
+        "laboratory": PrefetchEntry(
+            resource="Observation", query=OBSERVATIONS, codes_of=("observations", "antibodies")
+        ),
+    },
+)
+
+PATIENT = Template("patient", "Patient", "Patient/{{context.patientId}}", ())
+CONDITIONS = Template("conditions", "Condition", "Condition?patient={{context.patientId}}", ())
+CONDITION = {"resourceType": "Condition", "id": "c1", "code": {"text": "Dermatomyositis"}}
+
+Json = dict[str, Any]
+
+
+def bundle(*resources: Json, **fields: Any) -> Json:
+    """Return the answer to a search."""
+    entry = [{"resource": resource} for resource in resources]
+    return {"resourceType": "Bundle", "type": "searchset", "entry": entry, **fields}
+
+
+def raw(prefetch: Json) -> dict[str, Raw]:
+    """Return prefetch as it is handed on by the request."""
+    return msgspec.json.decode(json.dumps(prefetch), type=dict[str, Raw])
+
+
+def read(*templates: Template, **prefetch: Any) -> Delivery:
+    """Read what was sent for some templates, about patient p1."""
+    return read_prefetch(raw(prefetch), templates, "p1")
+
+
+def problems(*templates: Template, **prefetch: Any) -> tuple[str, ...]:
+    """Return what cannot be had, after asserting that the call is refused for it."""
+    with pytest.raises(Refused) as refusal:
+        read(*templates, **prefetch)
+    assert (refusal.value.status, refusal.value.issue_type) == (412, "incomplete")
+    return refusal.value.problems
+
+
+# --- templates -----------------------------------------------------------------------------------
+
+
+def test_a_template_asks_for_the_codes_of_its_sections_by_canonical_address() -> None:
+    """Measures ask for their own codes, their maximum and their instruments; the rest is apart."""
+    queries = {t.key: t.query.partition("&code=")[2] for t in make_templates(VOCABULARY)}
+
+    assert queries["measures"].split(",") == [
+        "https://own.example|any-score",
+        "https://own.example|maximum",
+        "https://own.example|score",
+    ]
+    assert queries["laboratory"].split(",") == [
+        "http://loinc.org|1-1",
+        "http://loinc.org|2-2",
+        "https://own.example|lab",
+        "http://loinc.org|3-3",
+    ]
+
+
+def test_a_template_without_codes_stays_as_it_is_written() -> None:
+    """The token of the patient is left for the EHR to fill."""
+    template = make_templates(VOCABULARY)[0]
+
+    assert template == PATIENT
+    assert (template.answer, CONDITIONS.answer) == ("Patient", "Bundle")
+
+
+def test_a_query_that_is_too_long_is_an_error_of_the_rules() -> None:
+    """The check names the key and the length, and lets exactly the longest pass."""
+    length = len(make_templates(VOCABULARY)[1].query)
+
+    def lengthened(by: int) -> Vocabulary:
+        long = ObservationEntry(title="", units="u", codes={"own": {"x" * by: ""}})
+        return msgspec.structs.replace(
+            VOCABULARY, observations=VOCABULARY.observations | {"score": long}
+        )
+
+    spare = LONGEST_QUERY - length + len("score")
+
+    assert len(make_templates(lengthened(spare))[1].query) == LONGEST_QUERY
+    with pytest.raises(FilesInvalid, match=r"prefetch\.measures.* 2001 characters"):
+        make_templates(lengthened(spare + 1))
+
+
+def test_every_observation_code_of_the_vocabulary_is_asked_for(
+    ruleset: RuleSet, templates: tuple[Template, ...]
+) -> None:
+    """What the chart could read is never left behind by the queries that the project ships."""
+    asked = {code for template in templates for code in template.codes}
+    canonical = {system.url for system in ruleset.terms.vocabulary.systems.values()}
+    known = {(url, code) for url, code in ruleset.terms.observations if url in canonical}
+
+    assert known
+    assert known - asked == set()
+
+
+# --- what was sent -------------------------------------------------------------------------------
+
+
+def test_point_08_what_is_sent_is_read() -> None:
+    """A Patient and a Bundle are read, and their types count as delivered."""
+    delivery = read(
+        PATIENT,
+        CONDITIONS,
+        patient={"resourceType": "Patient", "id": "p1"},
+        conditions=bundle(CONDITION),
+    )
+
+    assert [p.id for p in delivery.patients] == ["p1"]
+    assert [c.id for c in delivery.conditions] == ["c1"]
+    assert delivery.delivered == {"Patient", "Condition"}
+    assert delivery.incomplete == set()
+    assert delivery.excluded == []
+
+
+def test_point_08_null_says_that_there_is_nothing() -> None:
+    """Null satisfies its key: the type is delivered, and empty."""
+    delivery = read(PATIENT, CONDITIONS, patient=None, conditions=None)
+
+    assert delivery.delivered == {"Patient", "Condition"}
+    assert (delivery.patients, delivery.conditions) == ([], [])
+
+
+@pytest.mark.parametrize("empty", [bundle(), {"resourceType": "Bundle"}])
+def test_point_08_an_empty_bundle_says_that_there_is_nothing(empty: Json) -> None:
+    """A search without a hit satisfies its key, with or without a list of entries."""
+    assert "Condition" in read(CONDITIONS, conditions=empty).delivered
+
+
+def test_point_08_every_key_that_is_missing_is_named() -> None:
+    """All keys that cannot be used are told at once, with what to do."""
+    first, second = problems(PATIENT, CONDITIONS)
+
+    assert first.startswith("`prefetch.patient` is missing")
+    assert second.startswith("`prefetch.conditions` is missing")
+    assert "or null where the record holds nothing" in second
+
+
+def test_point_08_an_operation_outcome_is_not_data() -> None:
+    """Where the query failed on the client's side, the key is not satisfied."""
+    outcome = {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": "exception", "diagnostics": "Doe, Jane"}],
+    }
+
+    (problem,) = problems(CONDITIONS, conditions=outcome)
+
+    assert problem.startswith("`prefetch.conditions` is an OperationOutcome")
+    assert "Jane" not in problem
+
+
+def test_point_08_pages_that_are_all_there_are_read() -> None:
+    """Search pages in one Bundle, joined by `next`, are one answer."""
+    one, two = "https://ehr.example/Condition?page=1", "https://ehr.example/Condition?page=2"
+    links = [{"relation": "self", "url": one}, {"relation": "next", "url": two}]
+    first = bundle(CONDITION, link=links)
+    second = bundle({**CONDITION, "id": "c2"}, link=[{"relation": "self", "url": two}])
+
+    delivery = read(CONDITIONS, conditions=bundle(first, second, type="collection"))
+
+    assert [c.id for c in delivery.conditions] == ["c1", "c2"]
+
+
+def test_point_08_a_page_that_is_not_there_is_missed() -> None:
+    """What lies on a further page may change the advice, so the key is not satisfied."""
+    link = [{"relation": "next", "url": "https://ehr.example/Condition?patient=Jane&page=2"}]
+
+    (problem,) = problems(CONDITIONS, conditions=bundle(CONDITION, link=link))
+
+    assert problem.startswith("`prefetch.conditions` has a further page")
+    assert "Jane" not in problem
+
+
+def test_point_08_an_error_among_the_entries_is_not_a_complete_answer() -> None:
+    """A server that says in its answer that part of it failed has not satisfied the key."""
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}
+
+    (problem,) = problems(CONDITIONS, conditions=bundle(CONDITION, outcome))
+
+    assert problem.startswith("`prefetch.conditions` is not complete")
+
+
+def test_point_08_a_warning_among_the_entries_does_no_harm() -> None:
+    """Servers add remarks to an answer that is complete."""
+    outcome = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}]}
+
+    assert len(read(CONDITIONS, conditions=bundle(CONDITION, outcome)).conditions) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (CONDITION, "should be a Bundle, but is a Condition"),
+        ({"resourceType": "Basic", "id": "Jane"}, "it is a resource of another type"),
+        ({"resourceType": "Jane"}, "it is a resource of another type"),
+        ({}, "has no resourceType"),
+        ({"resourceType": "Bundle", "id": "Jane", "entry": {}}, "`Bundle.entry`"),
+        ([], "got `array` (at prefetch.conditions)"),
+        ("Jane", "got `str`"),
+        (0, "got `int`"),
+        (False, "got `bool`"),
+    ],
+)
+def test_point_08_anything_else_is_not_satisfied(value: object, told: str) -> None:
+    """What is no answer to the query is refused with the reason, and without repeating it."""
+    (problem,) = problems(CONDITIONS, conditions=value)
+
+    assert problem.startswith("`prefetch.conditions` should be a Bundle")
+    assert told in problem
+    assert "Jane" not in problem
+
+
+def test_one_unreadable_entry_does_not_spoil_a_key() -> None:
+    """The entry is listed as excluded, and the others are read."""
+    broken = {"resourceType": "Condition", "id": "c2", "code": "dermatomyositis"}
+
+    delivery = read(CONDITIONS, conditions=bundle(broken, CONDITION))
+
+    assert [c.id for c in delivery.conditions] == ["c1"]
+    assert [e.reference for e in delivery.excluded] == ["Condition/c2"]
+
+
+def test_keys_that_nobody_asked_for_are_ignored() -> None:
+    """More prefetch than discovery asks for does no harm, whatever it is."""
+    assert read(CONDITIONS, conditions=None, more="anything").delivered == {"Condition"}
+
+
+@pytest.mark.parametrize("patient", [{"resourceType": "Patient"}, bundle()])
+def test_a_patient_without_id_or_none_at_all_is_accepted(patient: Json) -> None:
+    """The age is then unknown, which is no reason to withhold the rest."""
+    assert read(PATIENT, patient=patient).delivered == {"Patient"}
+
+
+@pytest.mark.parametrize("wrap", [lambda resource: resource, bundle])
+def test_another_patient_than_that_of_the_context_is_never_used(wrap: Any) -> None:
+    """A call whose data are another person's is refused as a whole, and not as incomplete."""
+    with pytest.raises(Refused, match="another Patient than") as refusal:
+        read(CONDITIONS, PATIENT, patient=wrap({"resourceType": "Patient", "id": "p2"}))
+
+    assert refusal.value.status == 400
+    assert "p2" not in str(refusal.value)

@@ -1,0 +1,167 @@
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from structlog.testing import LogCapture
+
+from cds.hooks.outcomes import Refused
+from cds.hooks.requests import read_request
+
+MINIMAL: dict[str, Any] = {
+    "hook": "patient-view",
+    "hookInstance": "d1577c69-dfbe-44ad-ba6d-3e05e953b2ea",
+    "context": {"userId": "Practitioner/example", "patientId": "1288992"},
+}
+
+
+def problem_of(body: bytes) -> str:
+    """Return why a body is refused, after asserting that it is refused as malformed."""
+    with pytest.raises(Refused) as refusal:
+        read_request(body, "patient-view")
+    assert refusal.value.status == 400
+    (problem,) = refusal.value.problems
+    return problem
+
+
+def without(*path: str) -> bytes:
+    """Return the minimal request without one of its fields."""
+    changed = json.loads(json.dumps(MINIMAL))
+    inner = changed
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return json.dumps(changed).encode()
+
+
+def with_(**fields: Any) -> bytes:
+    """Return the minimal request with some fields more, or other ones."""
+    return json.dumps(MINIMAL | fields).encode()
+
+
+def with_patient(patient: str) -> bytes:
+    """Return the minimal request about a patient."""
+    return with_(context={"userId": "Practitioner/example", "patientId": patient})
+
+
+def test_point_07_what_the_specification_requires_is_enough() -> None:
+    """Hook, hookInstance and context with user and patient make a request."""
+    request = read_request(with_(), "patient-view")
+
+    assert request.patient == "1288992"
+    assert request.hookInstance == UUID("d1577c69-dfbe-44ad-ba6d-3e05e953b2ea")
+    assert request.prefetch is None
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        (["hook"], "`hook`"),
+        (["hookInstance"], "`hookInstance`"),
+        (["context"], "`context`"),
+        (["context", "userId"], "`userId` - at `$.context`"),
+        (["context", "patientId"], "`patientId` - at `$.context`"),
+    ],
+)
+def test_point_07_each_required_field_is_missed(path: list[str], named: str) -> None:
+    """A request without a required field is malformed, and the field is named."""
+    assert f"missing required field {named}" in problem_of(without(*path))
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"hook": 1}, "$.hook"),
+        ({"hookInstance": "first"}, "$.hookInstance"),
+        ({"context": []}, "$.context"),
+        ({"context": {"userId": "", "patientId": "p"}}, "$.context.userId"),
+        ({"context": {"userId": "u", "patientId": None}}, "$.context.patientId"),
+        ({"prefetch": []}, "$.prefetch"),
+        ({"fhirServer": {}}, "$.fhirServer"),
+    ],
+)
+def test_point_07_each_field_of_a_wrong_kind_is_named(fields: dict[str, Any], place: str) -> None:
+    """What is of a wrong kind is named by its path in the JSON."""
+    assert f"`{place}`" in problem_of(with_(**fields))
+
+
+def test_point_07_another_hook_than_that_of_the_service_is_refused() -> None:
+    """A service answers only the hook that discovery gives it."""
+    assert "for the hook patient-view" in problem_of(with_(hook="order-sign"))
+
+
+def test_point_07_an_authorization_needs_its_server() -> None:
+    """A token comes with the address of the server it is for."""
+    authorization = {"access_token": "t0ken", "token_type": "Bearer"}
+
+    refused = problem_of(with_(fhirAuthorization=authorization))
+    read = read_request(
+        with_(fhirAuthorization=authorization, fhirServer="https://ehr.example/fhir"),
+        "patient-view",
+    )
+
+    assert "`$.fhirServer` is missing" in refused
+    assert "t0ken" not in refused + repr(read)
+
+
+def test_point_11_unknown_fields_are_ignored() -> None:
+    """Extra fields of the request and of its context do not matter."""
+    context = MINIMAL["context"] | {"extra": [1], "encounterId": "e1"}
+
+    request = read_request(with_(context=context, extension={"org.example": 1}), "patient-view")
+
+    assert request.context.encounterId == "e1"
+    assert request.patient == "1288992"
+
+
+def test_null_stands_for_an_optional_field_that_is_absent() -> None:
+    """Some clients write null for what they do not send."""
+    nothing = dict.fromkeys(["prefetch", "fhirServer", "fhirAuthorization"])
+
+    assert read_request(with_(**nothing), "patient-view").prefetch is None
+
+
+def test_a_patient_id_with_its_type_is_accepted_and_logged(log: LogCapture) -> None:
+    """`Patient/id` is read as the id; the log says so, and not whose id it was."""
+    request = read_request(with_patient("Patient/1288992"), "patient-view")
+
+    assert request.patient == "1288992"
+    assert [entry["event"] for entry in log.entries] == ["patient_id_with_type"]
+    assert "1288992" not in str(log.entries)
+
+
+@pytest.mark.parametrize(
+    "patient", ["https://ehr.example/Patient/p1", "Patient/", "a b", "p1/_history/2", "p1\n", "é"]
+)
+def test_what_is_no_id_is_not_taken_for_one(patient: str) -> None:
+    """An id that nothing in the prefetch could bear would look like a patient without data."""
+    assert "$.context.patientId" in problem_of(with_patient(patient))
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", "the body is empty"),
+        (b" \n", "the body is empty"),
+        (b"hook=patient-view", "not JSON"),
+        (with_()[:-9], "not JSON"),
+        (with_() + b"}", "not JSON"),
+        (b'{"extension":' + b"[" * 100_000, "nested too deeply"),
+        (with_(hook="\u00e9").replace(b"\\u00e9", b"\xe9"), "not UTF-8"),
+        (b"[]", "Expected `object`"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(body: bytes, told: str) -> None:
+    """Each way of not being JSON is told apart."""
+    assert told in problem_of(body)
+
+
+def test_a_refusal_repeats_nothing_of_the_request() -> None:
+    """The text names places and kinds; values, which may be a patient's, stay out."""
+    for body in (
+        with_(hook="Doe, Jane"),
+        with_(hookInstance="Doe, Jane"),
+        with_patient("Doe, Jane"),
+        with_(context="Doe, Jane"),
+    ):
+        assert "Jane" not in problem_of(body)

@@ -1,0 +1,171 @@
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "cds", "serve"]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return the environment of this process with these settings of the service, and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
+    return kept | settings
+
+
+def start(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Start the service where it cannot serve, and return how it ended."""
+    return subprocess.run(
+        COMMAND,
+        cwd=CHECKOUT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+class Serving:
+    """The service in a process of its own: what it printed until it was ready, and where it is."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Stop with"):
+                break
+        self.said = "".join(lines)
+        found = re.search(r"serves on (http://\S+:\d+)\n", self.said)
+        assert found, self.said
+        self.url = found[1]
+
+    def stop(self) -> tuple[int, str]:
+        """Interrupt the service as Ctrl-C does; its exit status, and its log."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, log
+
+
+@contextlib.contextmanager
+def serve(**settings: str) -> Iterator[Serving]:
+    """Serve on a free port."""
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=CHECKOUT,
+        env=environment(CDS_AUTH="off", CDS_PORT="0", **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Serving(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    """Serve the rules that the project ships."""
+    with serve() as running:
+        yield running
+
+
+def test_what_the_terminal_says_to_try_gives_a_critical_card(serving: Serving) -> None:
+    """The command that is printed names a request that exists and an address that answers it."""
+    url, example = re.findall(r"curl (\S+/cds-services/\S+) .*\n.*--data @(\S+)", serving.said)[0]
+
+    answer = httpx2.post(url, content=(CHECKOUT / example).read_bytes())
+
+    assert "Authentication is OFF" in serving.said
+    assert httpx2.get(f"{serving.url}/cds-services").status_code == 200
+    assert answer.json()["cards"][0]["indicator"] == "critical"
+
+
+def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> None:
+    """Refusals are logged with their reason; addresses and data are not; Ctrl-C ends in peace."""
+    call = f"{serving.url}/cds-services/myositis-patient-view"
+    request = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
+    request["prefetch"]["conditions"] = {"resourceType": "Hana"}
+
+    refused = httpx2.post(f"{call}?patient=Hana", json=request)
+    httpx2.get(f"{serving.url}/Hana")
+    status, log = serving.stop()
+
+    (line,) = map(json.loads, log.splitlines())
+    assert refused.status_code == 412
+    assert (line["event"], line["status"], line["level"]) == ("request_refused", 412, "info")
+    assert line["problems"][0].startswith("`prefetch.conditions` should be a Bundle")
+    assert "Hana" not in log
+    assert "rp-ild-mda5" not in log
+    assert status == 0
+
+
+def test_a_port_in_use_is_said_and_ends_with_status_1() -> None:
+    """The port is named, and how another is chosen."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = start(CDS_AUTH="off", CDS_PORT=port)
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    first, second = ended.stderr.splitlines()
+    assert first == f"Cannot serve on 127.0.0.1, port {port}: Address already in use."
+    assert "CDS_PORT=8001" in second
+
+
+def test_wrong_rules_are_all_told_and_end_with_status_1(tmp_path: Path) -> None:
+    """A rule folder that cannot be used is not served, and every problem is printed."""
+    (tmp_path / "vocabulary").mkdir()
+    (tmp_path / "vocabulary" / "a.yaml").write_text("sistems: {}\nmesures: {}\n")
+
+    ended = start(CDS_AUTH="off", CDS_PORT="0", CDS_RULES=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert f"The rules in {tmp_path} cannot be used" in ended.stderr
+    assert "vocabulary/a.yaml:1:1 unknown-key" in ended.stderr
+    assert "vocabulary/a.yaml:2:1 unknown-key" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
+    """The example that warms the service up need not fit the rules that are served."""
+    rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    prefetch = rules / "vocabulary" / "prefetch.yaml"
+    more = "  encounters: {resource: Encounter, query: 'Encounter?patient={{context.patientId}}'}\n"
+    prefetch.write_text(prefetch.read_text() + more)
+
+    with serve(CDS_RULES=str(rules)) as serving:
+        (service,) = httpx2.get(f"{serving.url}/cds-services").json()["services"]
+
+    assert "encounters" in service["prefetch"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "cannot authenticate clients yet"),
+        ({"CDS_AUTH": "off", "CDS_HOST": "0.0.0.0"}, "CDS_HOST"),
+    ],
+)
+def test_what_may_not_be_served_is_not(settings: dict[str, str], told: str) -> None:
+    """Without authentication, and beyond this machine, the service does not start."""
+    ended = start(CDS_PORT="0", **settings)
+
+    assert ended.returncode == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
