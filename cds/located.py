@@ -96,29 +96,83 @@ def read_document(path: Path, name: str | None = None) -> Document:
 
     ``name`` is how the file is called in problems; the path itself if not given.
     """
-    document = Document(name or str(path), None, {}, [])
+    name = name or str(path)
+    document = Document(name, None, {}, [])
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        return parse_document(path.read_text(encoding="utf-8"), name)
     except UnicodeDecodeError as fault:
+        before = fault.object[: fault.start]
+        column = len(before.rpartition(b"\n")[2].decode("utf-8")) + 1
+        document.places[()] = Place(name, before.count(b"\n") + 1, column)
         document.report("not-text", (), f"is not UTF-8 text (byte {fault.start}): save it as UTF-8")
     except OSError as fault:
         document.report("unreadable", (), f"cannot be read: {fault.strerror}")
+    return document
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Read YAML that stands in a text; ``name`` is how it is called in problems."""
+    document = Document(name, None, {}, [])
+    try:
+        root = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as fault:
-        mark = getattr(fault, "problem_mark", None) or getattr(fault, "context_mark", None)
-        if mark is not None:
-            document.places[()] = Place(document.file, mark.line + 1, mark.column + 1)
-        what = getattr(fault, "problem", None) or str(fault)
-        what = what.splitlines()[0]
-        document.report("not-yaml", (), f"is not YAML here: {what}; check indentation and quotes")
+        _report_fault(document, text, fault)
     else:
         if root is None:
-            document.report("empty", (), "is empty")
+            document.report("empty", (), "is empty: fill or remove it")
         else:
             try:
                 document.data = _plain(root, (), document, set())
             except RecursionError:
                 document.report("not-yaml", (), "is nested too deeply to be read")
     return document
+
+
+_ADVICE = (
+    ("quoted scalar", "a quotation mark is opened here and never closed: close it"),
+    ("tab character", "indent with spaces, not with a tab"),
+    ("mapping values", "put a text with `: ` in it in quotes, or indent this line as those above"),
+    ("expected key", "indent this line as those above, and close quotes only where a text ends"),
+    ("expected '-'", "indent this line as the items of the list above"),
+    ("expected ','", "close the bracket, or put the comma that is missing before this"),
+)
+"""What to do about faults of YAML, by words of the parser."""
+
+
+def _report_fault(document: Document, text: str, fault: yaml.YAMLError) -> None:
+    """File what keeps a text from being YAML, where an author would mend it."""
+    mark = getattr(fault, "problem_mark", None)
+    context = getattr(fault, "context", None) or ""
+    what = (getattr(fault, "problem", None) or str(fault)).splitlines()[0]
+    if "quoted scalar" in context:  # the end of the file is where it was noticed
+        mark, what = fault.context_mark, f"{context}, {what}"  # type: ignore[attr-defined]  # a MarkedYAMLError
+    advice = next((a for words, a in _ADVICE if words in what), "check indentation and quotes")
+    opened = _quoted_too_far(text, mark.line) if mark is not None and "expected" in what else None
+    if opened is not None:
+        end, mark = mark.line + 1, opened
+        advice = f"the text in quotes that begins here ends only on line {end}: close its quotes"
+    if mark is not None:
+        document.places[()] = Place(document.file, mark.line + 1, mark.column + 1)
+        here = text.splitlines()[mark.line :][:1]
+        sign = here[0][mark.column : mark.column + 1] if here else ""
+        if sign == "\t":
+            advice = "indent with spaces, not with a tab"
+        elif sign and sign in "%@`*&!|>":
+            advice = f"put a text that begins with {sign} in quotes"
+    document.report("not-yaml", (), f"is not YAML here: {what}; {advice}")
+
+
+def _quoted_too_far(text: str, line: int) -> Any:
+    """Where a quoted text begins that ends on a later line, at which the parser gave up."""
+    opened = None
+    with contextlib.suppress(yaml.YAMLError):
+        for token in yaml.scan(text, Loader=yaml.CSafeLoader):
+            if token.start_mark.line > line:
+                break
+            quoted = isinstance(token, yaml.ScalarToken) and token.style in ("'", '"')
+            if quoted and token.start_mark.line < token.end_mark.line == line:
+                opened = token.start_mark
+    return opened
 
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")

@@ -262,17 +262,17 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "1:1 empty is empty"),
-        ("# nothing but this\n", "1:1 empty is empty"),
+        ("", "1:1 empty is empty: fill or remove it"),
+        ("# nothing but this\n", "1:1 empty is empty: fill or remove it"),
         (
             "a: 1\nb:\n\tc: 1\n",
             "3:1 not-yaml is not YAML here: found character that cannot start "
-            "any token; check indentation and quotes",
+            "any token; indent with spaces, not with a tab",
         ),
         (
             "a: b: c\n",
             "1:5 not-yaml is not YAML here: mapping values are not allowed in this "
-            "context; check indentation and quotes",
+            "context; put a text with `: ` in it in quotes, or indent this line as those above",
         ),
         (
             "a: [1,\n",
@@ -286,14 +286,27 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         ),
         (
             "a: *b\n",
-            "1:4 not-yaml is not YAML here: found undefined alias; check indentation and quotes",
+            "1:4 not-yaml is not YAML here: found undefined alias; put a text that begins with * "
+            "in quotes",
         ),
         (
             "a: \0\n",
             "1:1 not-yaml is not YAML here: unacceptable character #x0000: control "
             "characters are not allowed; check indentation and quotes",
         ),
-        (b"a: 1\nb: \xff\n", "1:1 not-text is not UTF-8 text (byte 8): save it as UTF-8"),
+        (b"a: 1\nb: \xff\n", "2:4 not-text is not UTF-8 text (byte 8): save it as UTF-8"),
+        (
+            'a: "one\nb: "two"\n',
+            "1:4 not-yaml is not YAML here: did not find expected key; the text in quotes that "
+            "begins here ends only on line 2: close its quotes",
+        ),
+        (
+            "a: 'one\nb: two\n",
+            "1:4 not-yaml is not YAML here: while scanning a quoted scalar, found unexpected end "
+            "of stream; a quotation mark is opened here and never closed: close it",
+        ),
+        ("a: %x\n", "1:4 not-yaml is not YAML here: found character that cannot start any token; "
+         "put a text that begins with % in quotes"),
         ("[" * 5000 + "]" * 5000, "1:1 not-yaml is nested too deeply to be read"),
     ],
 )

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from cds.chart.measurements import Measurement, multiple_of_upper_limit, upper_limit
+from cds.chart.measurements import Measurement, issued_at, multiple_of_upper_limit, upper_limit
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import AssessmentNumbers, MeasureEntry, ObservationEntry
@@ -155,10 +155,14 @@ def _nearest(
     if day is None:
         return None
     best: Measurement | None = None
-    for m in measurements:  # in order of (day, issued): a later one wins a tie
+    nearest = window
+    for m in measurements:  # in order of (day, issued): of one day, the later issued comes last
         distance = abs(m.day - day)
-        if distance <= window and (best is None or distance <= abs(best.day - day)):
-            best = m
+        if distance > nearest:
+            continue
+        nearer = best is None or distance < nearest or m.day == best.day
+        if nearer or (best is not None and issued_at(m) >= issued_at(best)):
+            best, nearest = m, distance
     return best
 
 
@@ -181,7 +185,7 @@ def _change(
         (instrument, baseline, _nearest(taken, visits.current, window))
         for instrument, baseline, taken in pairs
     ]
-    instrument, baseline, current, remark = _choose(measure, chosen, terms)
+    instrument, baseline, current, remark = _apart(visits, *_choose(measure, chosen, terms))
     if instrument is None:
         return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False, remark)
     declared = terms.vocabulary.observations[instrument]
@@ -197,6 +201,25 @@ def _change(
         undefined,
         remark,
     )
+
+
+def _apart(
+    visits: Visits,
+    instrument: str | None,
+    baseline: Measurement | None,
+    current: Measurement | None,
+    remark: str,
+) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+    """See that no Observation stands for both visits where their windows meet.
+
+    It would show a change of nothing. It belongs to the nearer visit, and to baseline if between.
+    """
+    if baseline is None or baseline is not current:
+        return instrument, baseline, current, remark
+    assert visits.baseline is not None and visits.current is not None
+    if abs(visits.current - baseline.day) < abs(visits.baseline - baseline.day):
+        return instrument, None, current, "the only value near baseline belongs to the later visit"
+    return instrument, baseline, None, "the only value near the later visit belongs to baseline"
 
 
 Pair = tuple[str, Measurement | None, Measurement | None]

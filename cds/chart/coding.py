@@ -79,6 +79,9 @@ def find_all(index: CodeIndex, concept: CodeableConcept) -> list[Match]:
 
 def find(index: CodeIndex, concept: CodeableConcept) -> Match | None:
     """What a concept's codings select; raises ``Ambiguous`` where they disagree."""
+    if len(concept.coding) == 1:  # nearly always, and this is asked of every Observation
+        coding = concept.coding[0]
+        return index.get((coding.system, coding.code))
     found = find_all(index, concept)
     if len(found) > 1:
         entries = " and ".join(sorted(m.entry for m in found))

@@ -15,6 +15,11 @@ from cds.fhir.resources import CodeableConcept, Condition
 
 ACTIVE = frozenset({"active", "recurrence", "relapse"})
 DENIED = frozenset({"refuted", "entered-in-error"})
+DOUBTED = frozenset({"provisional", "differential", "unconfirmed"})
+
+
+_CLAUSE_END = re.compile(r"[,;.]")
+_SENTENCE_END = re.compile(r"[;.]")
 
 
 class Assertion(Struct, frozen=True, gc=False):
@@ -53,11 +58,11 @@ class _NotUsed(ValueError):
     pass
 
 
-def _code(concept: CodeableConcept | None) -> str | None:
-    """The code of a status, whichever of its codings carries it."""
+def _codes(concept: CodeableConcept | None) -> set[str]:
+    """All codes of a status; its text where it has none."""
     if concept is None:
-        return None
-    return next((c.code for c in concept.coding if c.code), concept.text)
+        return set()
+    return {c.code for c in concept.coding if c.code} or {(concept.text or "").casefold()} - {""}
 
 
 def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Assertion]:
@@ -90,18 +95,17 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
 
 def _status(condition: Condition, as_of: date) -> list[str]:
     """What the statuses add to the remark; raises where the Condition does not count."""
-    clinical = _code(condition.clinicalStatus)
-    verification = _code(condition.verificationStatus)
-    if verification in DENIED:
-        raise _NotUsed(f"its verificationStatus is {verification}")
-    if clinical is not None and clinical not in ACTIVE:
-        raise _NotUsed(f"its clinicalStatus is {clinical}")
-    ended = read_date(condition.abatementDateTime) or read_period(condition.abatementPeriod)[0]
+    clinical = _codes(condition.clinicalStatus)
+    verification = _codes(condition.verificationStatus)
+    if denied := verification & DENIED:
+        raise _NotUsed(f"its verificationStatus is {min(denied)}")
+    if clinical and not clinical & ACTIVE:
+        raise _NotUsed(f"its clinicalStatus is {min(clinical)}")
+    start, end = read_period(condition.abatementPeriod)
+    ended = read_date(condition.abatementDateTime) or end or start
     if ended is not None and ended.last <= as_of:
         raise _NotUsed(f"it ended on {ended}")
-    if verification in ("provisional", "differential", "unconfirmed"):
-        return [verification]
-    return []
+    return sorted(verification & DOUBTED)
 
 
 def _since(condition: Condition) -> DateSpan | None:
@@ -113,9 +117,13 @@ def _since(condition: Condition) -> DateSpan | None:
 
 
 def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:
-    """Whether one of the texts says a phrase without a negation before it."""
+    """Whether one of the texts says a phrase without a negation before or after it.
+
+    One before it counts within its sentence: "no infection; rapidly progressive" is an assertion.
+    """
     return any(
-        not terms.negation.search(text[: hit.start()])
+        not terms.negation.search(_SENTENCE_END.split(text[: hit.start()])[-1])
+        and not terms.negation_after.search(_CLAUSE_END.split(text[hit.end() :], maxsplit=1)[0])
         for text in map(str.casefold, words)
         for hit in pattern.finditer(text)
     )

@@ -142,8 +142,10 @@ def _of_antibodies(vocabulary: Vocabulary) -> list[Declaration]:
 
 def _positive(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        results = chart.measurements.antibodies.get(name)
-        return any(r.positive for r in results) if results else None
+        results = chart.measurements.antibodies.get(name, ())
+        if any(r.positive for r in results):
+            return True
+        return False if results and "Observation" in chart.complete else None
 
     return read
 
@@ -167,7 +169,6 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
     entries = {**vocabulary.drugs, **vocabulary.drug_classes}
     single = {name for name, entry in vocabulary.drug_classes.items() if entry.single}
     for name, entry in entries.items():
-        evidence = _exposures(name)
         for suffix, kind, title, unit, read in (
             ("", "event", "", "", _last_use(name, single=name in single)),
             (".current", "boolean", ", now", "", _current(name)),
@@ -181,7 +182,7 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
                     title=entry.title + title,
                     unit=unit,
                     read=read,
-                    evidence=evidence,
+                    evidence=_exposures(name, current_only=suffix == ".current"),
                 )
             )
     return made
@@ -244,7 +245,7 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
     return read
 
 
-def _exposures(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
         return tuple(
@@ -254,6 +255,7 @@ def _exposures(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
                 describe(e) + (f" ({e.remark})" if e.remark else ""),
             )
             for e in (*course.events, *course.uncertain)
+            if e.current is not False or not current_only
         )
 
     return evidence
@@ -448,7 +450,12 @@ def _range_percent(name: str) -> Callable[[Chart], Value]:
 
 
 def _measured(name: str) -> Callable[[Chart], Value]:
-    return lambda chart: chart.changes[name].current is not None
+    return lambda chart: _recorded(chart, chart.changes[name].current is not None)
+
+
+def _recorded(chart: Chart, recorded: bool) -> bool | None:
+    """Whether Observations are recorded; unknown where there may be more than were read."""
+    return recorded or (False if "Observation" in chart.complete else None)
 
 
 def _both(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
@@ -464,7 +471,8 @@ def _both(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
 
 def _of_visits() -> list[Declaration]:
     def compared(chart: Chart) -> Value:
-        return chart.visits.baseline is not None and chart.visits.current is not None
+        visits = chart.visits
+        return _recorded(chart, visits.baseline is not None and visits.current is not None)
 
     def days_between(chart: Chart) -> Value:
         visits = chart.visits
@@ -476,10 +484,11 @@ def _of_visits() -> list[Declaration]:
     def ago(day: Callable[[Chart], date | None]) -> Callable[[Chart], Value]:
         def read(chart: Chart) -> Value:
             that = day(chart)
+            complete = "Observation" in chart.complete
             if that is None:
-                return Event(None, None, True)
+                return Event(None, None, complete)
             days = Decimal((chart.as_of - that).days)
-            return Event(days, days, True)
+            return Event(days, days, complete)
 
         return read
 

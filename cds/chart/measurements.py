@@ -6,18 +6,19 @@ imputed. See ``rules/vocabulary/observations.yaml`` and ``units.yaml`` for codes
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 from msgspec import Struct
 
-from cds.chart.coding import Ambiguous, Match, find
+from cds.chart.coding import Ambiguous, find
 from cds.chart.quantities import INFINITY
-from cds.chart.terms import Terms
+from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
 from cds.fhir.bundles import Excluded
-from cds.fhir.dates import read_date, read_period
+from cds.fhir.dates import read_date, read_instant, read_period
 from cds.fhir.resources import Observation, ObservationComponent, Quantity, ReferenceRange
 
 UCUM = "http://unitsofmeasure.org"
@@ -82,17 +83,18 @@ def read_observations(
 ) -> Measurements:
     """Read the Observations of one patient; what is left out is added to ``excluded``."""
     found = Measurements({}, {})
+    days: dict[str, date] = {}  # many Observations of one visit have one date
     for observation in observations:
         reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
         try:
-            used = _read_one(observation, observation, reference, terms, as_of, found)
+            used = _read_one(observation, observation, reference, terms, as_of, days, found)
         except (Unusable, Ambiguous) as reason:
             excluded.append(Excluded(reference, str(reason)))
             used = True
-        for index, part in enumerate(observation.component):
+        for index, part in enumerate(observation.component) if observation.component else ():
             where = f"{reference}.component[{index}]"
             try:
-                used = _read_one(observation, part, where, terms, as_of, found) or used
+                used = _read_one(observation, part, where, terms, as_of, days, found) or used
             except (Unusable, Ambiguous) as reason:
                 excluded.append(Excluded(where, str(reason)))
                 used = True
@@ -100,8 +102,23 @@ def read_observations(
             excluded.append(Excluded(reference, NOT_MAPPED))
     for measurements in found.series.values():
         if len(measurements) > 1:
-            measurements.sort(key=lambda m: (m.day, m.issued, m.reference))
+            _sort(measurements)
     return found
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def issued_at(measurement: Measurement) -> datetime:
+    """When a result was issued, as a moment to order two by; before all others if not told."""
+    return read_instant(measurement.issued) or _NEVER
+
+
+def _sort(measurements: list[Measurement]) -> None:
+    """Bring into order of time: by day, then by when they were issued."""
+    measurements.sort(key=lambda m: m.day)
+    if any(a.day == b.day for a, b in pairwise(measurements)):
+        measurements.sort(key=lambda m: (m.day, issued_at(m), m.reference))
 
 
 def _read_one(
@@ -110,6 +127,7 @@ def _read_one(
     reference: str,
     terms: Terms,
     as_of: date,
+    days: dict[str, date],
     found: Measurements,
 ) -> bool:
     """Read an Observation or a component into ``found``; whether it is something we know."""
@@ -118,29 +136,39 @@ def _read_one(
     match = find(terms.observations, part.code)
     if match is None:
         return False
-    kind, _, entry = match.entry.partition(".")
+    observed = terms.observed[match.entry]
+    kind, entry = observed.kind, observed.name
     if kind == "maximum":
-        return True
+        if part is observation:
+            raise Unusable("it is the maximum of a scale, without the value that it is for")
+        return False
     if observation.status not in USED_STATUSES:
         raise Unusable(f"its status is {observation.status or 'missing'}")
     if kind == "antibody":
-        result = AntibodyResult(
-            entry, _is_positive(part, terms), _day(observation, as_of), reference
-        )
+        positive = _is_positive(part, terms)
+        result = AntibodyResult(entry, positive, _day(observation, as_of, days), reference)
         found.antibodies.setdefault(entry, []).append(result)
         return True
-    day = _day(observation, as_of)
+    day = _day(observation, as_of, days)
     if kind == "measure":
-        entry = _instrument_by_maximum(observation, entry, terms)
-    measurement = _measure(part, entry, match, day, observation.issued or "", reference, terms)
+        entry = _instrument_by_maximum(observation, part, entry, terms)
+        observed = terms.observed[f"observation.{entry}"]
+    measurement = _measure(
+        part, observed, match.remark, day, _issued(observation), reference, terms
+    )
     found.series.setdefault(entry, []).append(measurement)
     return True
 
 
-def _day(observation: Observation, as_of: date) -> date:
-    """The day on which an Observation was true; it must be one known day, not after ``as_of``."""
+def _day(observation: Observation, as_of: date, days: dict[str, date]) -> date:
+    """The day on which an Observation was true; it must be one known day, not after ``as_of``.
+
+    ``days`` keeps what the dates of this patient that were read before turned out to be.
+    """
     text = observation.effectiveDateTime or observation.effectiveInstant
     if text:
+        if text in days:
+            return days[text]
         span = read_date(text)
         if span is None:
             raise Unusable("its effective date cannot be read")
@@ -155,40 +183,54 @@ def _day(observation: Observation, as_of: date) -> date:
         raise Unusable(f"its date {span} is not a full date")
     if span.first > as_of:
         raise Unusable(f"it is dated {span}, after {as_of}")
+    if text:
+        days[text] = span.first
     return span.first
+
+
+def _issued(observation: Observation) -> str:
+    """When a result was issued; where nothing says so, when it was true, which is no later."""
+    return observation.issued or observation.effectiveDateTime or observation.effectiveInstant or ""
 
 
 def _measure(
     part: Valued,
-    entry: str,
-    match: Match,
+    observed: Observed,
+    remark: str,
     day: date,
     issued: str,
     reference: str,
     terms: Terms,
 ) -> Measurement:
-    declared = terms.vocabulary.observations[entry]
-    table = terms.vocabulary.units[declared.units]
+    declared, table = observed.entry, observed.units
+    assert declared is not None and table is not None  # as of every observation that is checked
     quantity = part.valueQuantity
     if quantity is None and part.valueInteger is not None:
         quantity = Quantity(value=Decimal(part.valueInteger))
     if quantity is None or quantity.value is None:
         raise Unusable(_why_no_number(part))
-    number = _plain_number(quantity.value)
     factor = unit_factor(quantity, table)
-    low = high = _plain_number(number * factor)
-    if declared.range is not None:
-        _check_range(low, declared.range, table.unit)
+    low = high = _plain_number(quantity.value if factor == 1 else quantity.value * factor)
+    bounds = declared.range
+    if bounds is not None and (
+        (bounds.low is not None and low < bounds.low)
+        or (bounds.high is not None and low > bounds.high)
+    ):
+        raise Unusable(_outside(low, bounds, table.unit))
     if quantity.comparator is not None:
-        if entry in terms.measure_of:
-            raise Unusable(f"it is a bound ({quantity.comparator}{number}), not a value")
+        if observed.name in terms.measure_of:
+            raise Unusable(f"it is a bound ({quantity.comparator}{quantity.value}), not a value")
         if quantity.comparator in ("<", "<="):
             low = -INFINITY
         elif quantity.comparator in (">", ">="):
             high = INFINITY
         else:
             raise Unusable(f"its comparator {quantity.comparator} is not known")
-    return Measurement(entry, low, high, day, issued, reference, part, factor, match.remark)
+    return Measurement(observed.name, low, high, day, issued, reference, part, factor, remark)
+
+
+MOST_DIGITS = 20
+"""Characters of a number: more than any instrument gives, few enough for exact arithmetic."""
 
 
 def _plain_number(value: Decimal) -> Decimal:
@@ -201,23 +243,17 @@ def _plain_number(value: Decimal) -> Decimal:
         raise Unusable("its value is not a number")
     if value and not -6 <= value.adjusted() <= 6:
         raise Unusable("its value is beyond anything that can be measured")
-    if value and -int(value.as_tuple().exponent) > 12:
-        raise Unusable("its value has more than 12 decimal places")
+    if len(str(value)) > MOST_DIGITS:
+        raise Unusable(f"its value is written with more than {MOST_DIGITS} characters")
     return value
 
 
-def _check_range(value: Decimal, bounds: Bounds, unit: str) -> None:
-    below = bounds.low is not None and value < bounds.low
-    above = bounds.high is not None and value > bounds.high
-    if below or above:
-        low = "" if bounds.low is None else f"{bounds.low}"
-        high = "" if bounds.high is None else f"{bounds.high}"
-        raise Unusable(
-            f"its value {plain(value)} {unit} is outside the range of the instrument "
-            f"({low} to {high} {unit})"
-            if high
-            else f"its value {plain(value)} {unit} is below {low} {unit}"
-        )
+def _outside(value: Decimal, bounds: Bounds, unit: str) -> str:
+    said = f"its value {plain(value)} {unit} is"
+    if bounds.high is None:
+        return f"{said} below {bounds.low} {unit}"
+    low = "" if bounds.low is None else f"{bounds.low}"
+    return f"{said} outside the range of the instrument ({low} to {bounds.high} {unit})"
 
 
 def _why_no_number(part: Valued) -> str:
@@ -252,10 +288,12 @@ def unit_factor(quantity: Quantity, table: UnitTable) -> Decimal:
     raise Unusable(f"it has no unit (expected {table.unit})")
 
 
-def _instrument_by_maximum(observation: Observation, measure: str, terms: Terms) -> str:
+def _instrument_by_maximum(
+    observation: Observation, valued: Valued, measure: str, terms: Terms
+) -> str:
     """The instrument that an unspecific code means, by the maximum that comes with the value."""
     maxima: list[Decimal] = [
-        r.high.value for r in observation.referenceRange if r.high and r.high.value is not None
+        r.high.value for r in valued.referenceRange if r.high and r.high.value is not None
     ]
     for part in observation.component:
         if part.code is None or find(terms.observations, part.code) != terms.maximum:
@@ -352,6 +390,7 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
         for r in part.referenceRange
         if r.high
         and r.high.value is not None
+        and _is_normal(r)
         and (r.high.unit or quantity.unit) == quantity.unit
         and (r.high.code or quantity.code) == quantity.code
     }

@@ -18,18 +18,29 @@ from cds.chart.coding import (
     index_words,
     whole_words,
 )
-from cds.chart.vocabulary import ConditionEntry, Vocabulary
+from cds.chart.vocabulary import ConditionEntry, ObservationEntry, UnitTable, Vocabulary
+
+
+class Observed(Struct, frozen=True, gc=False):
+    """What an Observation's code selects, with everything that reading its value needs."""
+
+    kind: str
+    name: str
+    entry: ObservationEntry | None = None
+    units: UnitTable | None = None
 
 
 class Terms(Struct, frozen=True):
     """Indexes over a vocabulary.
 
     ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x`` or the ``maximum`` of
-    a scale; ``conditions`` selects ``diagnosis.x`` or ``finding.x``.
+    a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x`` or
+    ``finding.x``.
     """
 
     vocabulary: Vocabulary
     observations: CodeIndex
+    observed: dict[str, Observed]
     maximum: Match
     results: CodeIndex
     result_words: dict[str, str]
@@ -40,6 +51,7 @@ class Terms(Struct, frozen=True):
     condition_groups: dict[str, tuple[str, ...]]
     phrases: tuple[tuple[str, str, re.Pattern[str]], ...]
     negation: re.Pattern[str]
+    negation_after: re.Pattern[str]
     drugs: CodeIndex
     drug_names: Words
     routes: CodeIndex
@@ -48,6 +60,14 @@ class Terms(Struct, frozen=True):
 
 def _prefixed(prefix: str, index: CodeIndex) -> CodeIndex:
     return {key: Match(f"{prefix}.{m.entry}", m.remark) for key, m in index.items()}
+
+
+def _observed(vocabulary: Vocabulary, selected: str) -> Observed:
+    kind, _, name = selected.partition(".")
+    if kind != "observation":
+        return Observed(kind, name)
+    entry = vocabulary.observations[name]
+    return Observed(kind, name, entry, vocabulary.units.get(entry.units))
 
 
 def compile_terms(vocabulary: Vocabulary) -> Terms:
@@ -70,6 +90,13 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
     return Terms(
         vocabulary=v,
         observations=observations,
+        observed={
+            selected: _observed(v, selected)
+            for selected in (
+                *(match.entry for match in observations.values()),
+                *(f"observation.{name}" for name in v.observations),  # also those without a code
+            )
+        },
         maximum=maximum,
         results=results,
         result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
@@ -89,6 +116,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
             if e.said_of
         ),
         negation=whole_words(v.negations),
+        negation_after=whole_words(v.negations_after),
         drugs=build_index(v, v.drugs),
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
         routes=build_index(v, v.routes),

@@ -113,10 +113,6 @@ class _Unidentified(Unusable):
 def _exposures(
     use: MedicationUse, medications: dict[str, Medication], terms: Terms, as_of: date
 ) -> list[Exposure]:
-    concept, form = _product(use, medications)
-    matches = find_drugs(concept, terms)
-    if not matches:
-        raise Unusable("its drug is not mapped to anything that this service knows")
     kind: Kind
     if isinstance(use, MedicationRequest):
         kind = "ordered"
@@ -128,6 +124,12 @@ def _exposures(
         kind = "given" if isinstance(use, MedicationAdministration) else "stated"
     if use.status not in _COUNTED[kind]:
         raise Unusable(f"its status is {use.status or 'missing'}")
+    concept, form = product_of(use, medications)
+    matches = find_drugs(concept, terms)
+    if not matches:
+        if not texts(concept):
+            raise _Unidentified("its drug has no name, and no code that this service knows")
+        raise Unusable("its drug is not mapped to anything that this service knows")
     start, end = _span(use)
     if start is not None and start.first > as_of:
         raise Unusable(f"it begins on {start}, after {as_of}")
@@ -162,10 +164,13 @@ class _Identified(Struct):
 _IDENTIFIED = msgspec.json.Decoder(_Identified)
 
 
-def _product(
+def product_of(
     use: MedicationUse, medications: dict[str, Medication]
 ) -> tuple[CodeableConcept, CodeableConcept | None]:
-    """The concept of the drug and its dose form, looked up where the use only refers to it."""
+    """The concept of the drug and its dose form, looked up where the use only refers to it.
+
+    Raises ``Unusable`` where it names none.
+    """
     if use.medicationCodeableConcept is not None:
         return use.medicationCodeableConcept, None
     pointer = use.medicationReference
@@ -284,9 +289,9 @@ def _is_current(
         if last is None:
             return None
         days = timedelta(days=int(covers.value) if covers else 1)
-        if last.first + days >= as_of:
+        if as_of - last.first <= days:
             return True
-        return False if last.last + days < as_of else None
+        return False if as_of - last.last > days else None
     if use.status == "active":
         if end is None:
             return True
@@ -342,9 +347,10 @@ def course(
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
+    given = _given_by_day(entry, exposures) if entry.daily_dose_at_least else {}
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
-            counts = _counts(entry, exposure)
+            counts = _counts(entry, exposure, given)
             if counts:
                 events.append(exposure)
             elif counts is None:
@@ -357,7 +363,23 @@ def course(
     return Course(tuple(events), current, since, tuple(uncertain))
 
 
-def _counts(entry: DrugClassEntry, exposure: Exposure) -> bool | None:
+def _given_by_day(
+    entry: DrugClassEntry, exposures: dict[str, list[Exposure]]
+) -> dict[DateSpan | None, Decimal]:
+    """What was given on each day by the routes of a class: a day's dose may be divided."""
+    totals: dict[DateSpan | None, Decimal] = {}
+    for drug in entry.any_of:
+        for e in exposures.get(drug, ()):
+            one_day = e.start is not None and e.start.exact and e.end == e.start
+            of_class = not entry.routes or e.route in entry.routes
+            if e.kind == "given" and one_day and of_class and e.dose is not None:
+                totals[e.start] = totals.get(e.start, Decimal(0)) + e.dose
+    return totals
+
+
+def _counts(
+    entry: DrugClassEntry, exposure: Exposure, given: dict[DateSpan | None, Decimal]
+) -> bool | None:
     """Whether an exposure belongs to a class; None where route or dose is not known."""
     unsure = False
     if entry.routes:
@@ -366,9 +388,12 @@ def _counts(entry: DrugClassEntry, exposure: Exposure) -> bool | None:
         elif exposure.route not in entry.routes:
             return False
     if entry.daily_dose_at_least is not None:
-        if exposure.dose is None:
+        dose = exposure.dose
+        if dose is not None and exposure.kind == "given":
+            dose = given.get(exposure.start, dose)
+        if dose is None:
             unsure = True
-        elif exposure.dose < entry.daily_dose_at_least.value:
+        elif dose < entry.daily_dose_at_least.value:
             return False
     return None if unsure else True
 
@@ -381,7 +406,8 @@ def _since(events: list[Exposure], as_of: date, gap: int) -> DateSpan | None:
     for event in events:
         if event.start is None:
             continue
-        if begun is None or event.start.first > covered + allowed:
+        # Compared as a difference: an open end is often written as 9999-12-31.
+        if begun is None or event.start.first - covered > allowed:
             begun = event.start
         until = event.end.last if event.end else (as_of if event.current else event.start.last)
         covered = max(covered, until)

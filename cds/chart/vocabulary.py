@@ -8,7 +8,7 @@ the prefetch templates all read these structures. No code, unit, range or drug i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -16,7 +16,15 @@ from typing import Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Struct
 
-from cds.located import Document, Problem, did_you_mean, read_document, read_struct
+from cds.located import (
+    Document,
+    Problem,
+    Steps,
+    did_you_mean,
+    read_document,
+    read_struct,
+    read_value,
+)
 
 Certainty = Literal["verified", "one source", "unverified"]
 """How well a number is known: read in a primary source, in one secondary source, or recalled."""
@@ -209,6 +217,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     assessments: AssessmentNumbers | None = None
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
+    negations_after: tuple[str, ...] = ()
 
     def system_url(self, name: str) -> str:
         """The canonical URL of a code system by its name."""
@@ -217,31 +226,44 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 _ID = re.compile(r"[a-z][a-z0-9_]*")
 _SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
-_SINGLE = {"assessments", "negations"}
+_SINGLE: dict[str, object] = {
+    "assessments": AssessmentNumbers,
+    "negations": tuple[str, ...],
+    "negations_after": tuple[str, ...],
+}
 
 
-def read_vocabulary(folder: Path, problems: list[Problem]) -> Vocabulary:
+def read_vocabulary(
+    folder: Path,
+    problems: list[Problem],
+    own: Path | None = None,
+    change: Callable[[Vocabulary], Vocabulary] = lambda vocabulary: vocabulary,
+) -> Vocabulary:
     """Read every YAML file of a folder into one vocabulary; what is wrong is added to ``problems``.
 
-    Entries with problems are left out, so that the rest can still be checked.
+    Entries with problems are left out, so that the rest can still be checked. ``own`` is a site's
+    folder of further entries, and ``change`` what it changes in the whole before that is checked.
     """
     sections: dict[str, dict[str, object]] = {}
     single: dict[str, object] = {}
     places: dict[tuple[str, str], tuple[Document, tuple[str, str]]] = {}
-    for path in sorted(folder.glob("*.yaml")):
-        document = read_document(path, f"{folder.name}/{path.name}")
+    files = [(path, f"{folder.name}/{path.name}") for path in sorted(folder.glob("*.yaml"))]
+    files += [(path, str(path)) for path in sorted(own.glob("*.yaml"))] if own else []
+    for path, name in files:
+        document = read_document(path, name)
         if isinstance(document.data, dict):
             _read_sections(document, sections, single, places)
         elif not document.problems:
             document.report("wrong-type", (), "should be a mapping of sections")
         problems.extend(document.problems)
     vocabulary = msgspec.convert({}, Vocabulary)
-    vocabulary = msgspec.structs.replace(vocabulary, **sections, **single)
+    vocabulary = change(msgspec.structs.replace(vocabulary, **sections, **single))
     documents: dict[str, Document] = {d.file: d for d, _ in places.values()}
     for document in documents.values():
         document.problems.clear()
     _check_references(vocabulary, places)
     _check_codes(vocabulary, places)
+    _check_ranges(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -263,11 +285,12 @@ def _read_sections(
                 (section,),
                 f"`{section}` is not a section of the vocabulary{did_you_mean(section, _SECTIONS)}",
             )
+        elif section in single:
+            document.report("duplicate-id", (section,), f"`{section}` stands in another file too")
         elif section in _SINGLE:
-            if section == "assessments":
-                single[section] = read_struct(document, (section,), AssessmentNumbers)
-            else:
-                single[section] = tuple(map(str, entries))
+            value = read_value(document, (section,), _SINGLE[section])
+            if value is not None:
+                single[section] = value
         elif not isinstance(entries, dict):
             document.report("wrong-type", (section,), "should be a mapping from id to entry")
         else:
@@ -298,7 +321,7 @@ def _read_entry(
     if isinstance(kind, type):
         entry = read_struct(document, steps, kind)
     else:
-        entry = tuple(map(str, document.at(steps)))
+        entry = read_value(document, steps, kind)
     if entry is not None:
         sections.setdefault(section, {})[name] = entry
 
@@ -367,14 +390,8 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
     for section, name, entry in coded_entries(vocabulary):
         document, steps = places[section, name]
         for key, codes in (("codes", entry.codes), ("unverified", entry.unverified)):
+            _check_systems(vocabulary, document, (*steps, key), codes)
             for system, by_code in codes.items():
-                if system not in vocabulary.systems:
-                    document.report(
-                        "unknown-id",
-                        (*steps, key, system),
-                        f"`{system}` is not a declared code system"
-                        f"{did_you_mean(system, vocabulary.systems)}",
-                    )
                 for code in by_code:
                     slot = (CONFLICTING[section], system, code)
                     owner = owners.setdefault(slot, (section, name))
@@ -385,3 +402,36 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
                             f"{system} {code} stands already under {owner[0]}.{owner[1]}: "
                             "one code can mean one thing only",
                         )
+    for section, key, named in (
+        ("measures", "maximum", {k: m.maximum for k, m in vocabulary.measures.items()}),
+        ("results", "codes", {k: r.codes for k, r in vocabulary.results.items()}),
+    ):
+        for name, codes in named.items():
+            document, steps = places[section, name]
+            _check_systems(vocabulary, document, (*steps, key), codes)
+
+
+def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
+    """No value could be within a range whose lowest value is above its highest."""
+    for name, entry in vocabulary.observations.items():
+        if entry.range is None or entry.range.low is None or entry.range.high is None:
+            continue
+        if entry.range.low >= entry.range.high:
+            document, steps = places["observations", name]
+            document.report(
+                "bad-range",
+                (*steps, "range"),
+                f"`low` ({entry.range.low}) is not below `high` ({entry.range.high}), so that "
+                "every value would be excluded: exchange or correct them",
+            )
+
+
+def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:
+    for system in codes:
+        if system not in vocabulary.systems:
+            document.report(
+                "unknown-id",
+                (*steps, system),
+                f"`{system}` is not a declared code system"
+                f"{did_you_mean(system, vocabulary.systems)}",
+            )

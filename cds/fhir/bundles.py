@@ -175,6 +175,7 @@ def read_resource(resource: AnyResource, into: Delivery, place: str) -> None:
 def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> None:
     into = reading.into
     types: set[str] = set()
+    observations = False
     for index, entry in enumerate(bundle.entry):
         raw = entry.resource
         if not isinstance(raw, Raw):
@@ -191,6 +192,11 @@ def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> N
                 into.excluded.append(Excluded(*_explain(bytes(raw), reference, fault)))
                 into.unread |= RESOURCE_TYPES & {_type_of(bytes(raw))}
                 continue
+        if type(resource) is Observation and resource.id is not None and not reading.deleted:
+            # What nearly every entry is, with nothing to see to.
+            into.observations.append(resource)
+            observations = True
+            continue
         if isinstance(resource, Bundle):
             inner = f"{place}.entry[{index}].resource"
             if depth == DEEPEST:
@@ -203,6 +209,8 @@ def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> N
             continue
         types.add(type(resource).__name__)
         _sort(resource, into, f"{place}.entry[{index}]", entry.fullUrl)
+    if observations:
+        types.add("Observation")
     for link in bundle.link:
         if link.relation == "self" and link.url:
             reading.pages.add(link.url)

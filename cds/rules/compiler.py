@@ -31,7 +31,7 @@ Writer = Callable[[Values, Attributes], None]
 
 
 class Compiler:
-    """Collects, for the conditions of one stratum, the attributes that their formulas name."""
+    """Collects, for the conditions of a rule set, the attributes that their formulas name."""
 
     def __init__(self) -> None:
         self._writers: dict[str, Writer] = {}

@@ -56,6 +56,7 @@ SMALLEST = Decimal("1e-15")
 """Constants are zero or at least this far from it: what lies between is written as one value."""
 
 _BELOW_SMALLEST = 1e-16
+_LEAST_USUAL, _MOST_USUAL = 1e-14, 1e14
 
 _SESSION = "0"
 _MARKER, _BEGIN, _END, _CANARY = "m", "b", "e", "c"
@@ -109,10 +110,11 @@ class Engine:
             EngineFault: an attribute is not of the kind that the rules compare it with, or cannot
                 be written safely, or the engine failed. There is never a partial answer.
         """
+        known = self._attributes
         written = {
-            name: _written(name, attributes[name], attribute)
-            for name, attribute in self._attributes.items()
-            if name in attributes
+            name: _written(name, value, known[name])
+            for name, value in attributes.items()
+            if name in known
         }
         return frozenset(name for shard in self._shards for name in shard.fired(written))
 
@@ -425,6 +427,8 @@ def _is_plain(text: str) -> bool:
 
 def _written(name: str, value: Value, attribute: _Attribute) -> str:
     """An attribute as the C parser reads it."""
+    if attribute.kind is bool and (value is True or value is False):  # the most frequent by far
+        return "true" if value else "false"
     if type(value) is not attribute.kind:
         raise EngineFault(
             f"Attribute {name!r} is {_KINDS.get(type(value), type(value).__name__)} where the "
@@ -442,6 +446,12 @@ def _written(name: str, value: Value, attribute: _Attribute) -> str:
 
 def _double(name: str, value: Decimal, constants: Mapping[float, Decimal]) -> float:
     """A double that stands to each constant's double as the value does to the constant."""
+    if value.is_finite():
+        double = float(value)
+        if _LEAST_USUAL < abs(double) < _MOST_USUAL:  # nearly every number: neither vast nor tiny
+            constant = constants.get(double)
+            if constant is None or constant == value:
+                return double
     if value.is_nan() or (value.is_finite() and value.copy_abs() > LARGEST):
         raise EngineFault(
             f"Attribute {name!r} cannot be given to the rule engine: a number lies between "

@@ -1,12 +1,14 @@
 """The files of the rule language: what may stand in them, as structures.
 
-These structures are the definition: the parser reads files into them, and whatever they do not
-name is an error. Conditions are parsed by ``cds.rules.conditions``.
+These structures are the definition: the parser reads files into them, whatever they do not name is
+an error, and their fields stand in the order in which ``cds rules format`` puts the keys.
+Conditions are parsed by ``cds.rules.parsing``.
 """
 
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -24,8 +26,8 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     title: str
     citation: str
-    year: int
     url: str | None = None
+    year: int
     checked: Literal["read", "recalled"] = "recalled"
     note: str | None = None
     retired: bool = False
@@ -42,8 +44,8 @@ class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A paragraph of a card that is shown only where a condition is true."""
 
-    text: str
     when: Any = None
+    text: str
 
 
 class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,10 +86,10 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reviewed: date
     review_by: date
     evidence: tuple[EvidenceItem, ...]
-    when: Any
-    parameters: dict[str, Number] = {}
     hooks: tuple[Hook, ...] = ("patient-view",)
+    parameters: dict[str, Number] = {}
     derive: str | None = None
+    when: Any
     card: CardFile | None = None
 
 
@@ -102,30 +104,53 @@ class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     label: str
     description: str
-    resource: dict[str, Any]
     parameters: dict[str, Number] = {}
     when: Any = None
+    resource: dict[str, Any]
+
+
+class CardParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a card is expected to hold: texts are parts of the card's own, as Markdown.
+
+    ``without`` are texts that its detail must not hold. ``suggestions`` are their labels in full,
+    in order. ``shown`` says whether the card is given: of several about one problem only one is.
+    """
+
+    indicator: Indicator | None = None
+    summary: str | None = None
+    detail: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    suggestions: tuple[str, ...] | None = None
+    shown: bool | None = None
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One test of a rule: facts or an example Bundle, a date, and what is expected.
 
-    ``facts`` gives values by name: true, false, a number, ``[low, high]``, days ago for an event
-    (or ``never``); whatever is not given is unknown. ``selects`` gives the members of a selection.
-    ``card`` gives parts of the card, each of which must be contained in it.
+    ``facts`` gives values by name: true, false or ``unknown``; a number or ``[low, high]``; for an
+    event the days since, ``never``, ``unknown`` or ``perhaps 3`` (something that may be one, 3 days
+    ago). ``measures`` gives the values of core set measures, ``[baseline, current]``, or
+    ``[baseline]`` where the current one is missing, by measure (its first instrument) or by
+    instrument. ``otherwise`` is what every other fact is: unknown, or what it is where everything
+    was delivered and nothing of it is recorded.
+
+    ``expect`` is ``fires``, ``silent`` or ``unknown`` of a rule with a card, ``true``, ``false`` or
+    ``unknown`` of one that derives a fact. ``selects`` gives the members of a selection.
     """
 
     name: str
-    expect: Literal["fires", "silent", "unknown", "true", "false"]
-    facts: dict[str, Any] = {}
     example: str | None = None
     as_of: date | None = None
-    card: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
+    measures: dict[str, tuple[Decimal, ...]] = {}
+    otherwise: Literal["unknown", "not recorded"] = "unknown"
+    expect: Literal["fires", "silent", "unknown", "true", "false"]
     selects: dict[str, tuple[str, ...]] = {}
+    card: CardParts | None = None
 
 
-class TestFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The tests of one rule, beside it under the same stem."""
+class CaseFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The tests of one rule, beside it under the same stem, in ``<rule>.test.yaml``."""
 
     rule: str
     cases: tuple[Case, ...]

@@ -107,7 +107,9 @@ def _criterion(condition: Count) -> str:
 def _is(fact: str) -> Test:
     def test(values: Values) -> Truth:
         value = values[fact]
-        return value if value is None or value is True or value is False else None
+        if value is None or value is True or value is False:
+            return value
+        raise TypeError(f"{fact} is neither true nor false")
 
     return test
 

@@ -76,7 +76,8 @@ def _parse_mapping(
     place = document.place(steps)
     words = [w for w in data if w in _WORDS]
     if len(words) != 1:
-        near = next((did_you_mean(k, _WORDS) for k in data if did_you_mean(k, _WORDS)), "")
+        hints = [] if words else [did_you_mean(key, _WORDS) for key in data]
+        near = next(filter(None, hints), "")
         document.report(
             "bad-condition",
             steps,
@@ -131,16 +132,22 @@ def _parse_count(
             f"{', '.join(sorted(scope.groups))}",
         )
         return None
+    for name in scope.groups[group]:
+        if name not in scope.facts and not _names_under(name, scope):
+            document.report(
+                "unknown-fact",
+                (*steps, "of"),
+                f"the group `{group}` names `{name}`, which the vocabulary does not declare"
+                f"{did_you_mean(name, scope.facts)}",
+            )
+            return None
     if "where" not in data:
         document.report("missing-key", steps, "`where` is missing: what is counted")
         return None
     members: list[tuple[str, Condition]] = []
     for name in scope.groups[group]:
-        before = len(document.problems)
         part = parse_condition(document, (*steps, "where"), scope, name)
-        if part is None:
-            # The same mistake would be reported again for every other member.
-            del document.problems[before + 1 :]
+        if part is None:  # the same mistakes would be reported again for every other member
             return None
         members.append((name, part))
     if n > len(members):
@@ -161,8 +168,7 @@ def _parse_text(
         document.report(
             "bad-condition",
             steps,
-            f"`{text}` is not a condition: write a fact, or a fact, an operator and a number "
-            "with its unit, such as `observation.spo2.latest < 92 %`",
+            f"`{text}` is not a condition: {_advice(text)}",
         )
         return None
     fact = _resolve(found["fact"], scope, member)
@@ -171,7 +177,7 @@ def _parse_text(
             "unknown-fact",
             steps,
             f"`{found['fact']}` is not a fact that the vocabulary or a rule declares"
-            f"{did_you_mean(found['fact'], scope.facts)}",
+            f"{did_you_mean(found['fact'], [*_names_under(member, scope), *scope.facts])}",
         )
         return None
     declared = scope.facts[fact]
@@ -205,6 +211,21 @@ def _parse_text(
     return Comparison(fact, operator, constant, place)
 
 
+_SIGNS = {"=<": "<=", "=>": ">=", "≤": "<=", "≥": ">=", "≠": "!=", "<>": "!=", " = ": " == "}
+"""What is written for an operator elsewhere, and the operator."""
+
+
+def _advice(text: str) -> str:
+    """What to write in place of a text that is no condition."""
+    for sign, operator in _SIGNS.items():
+        if sign in text:
+            return f"write `{operator.strip()}` for `{sign.strip()}`"
+    return (
+        "write a fact, or a fact, an operator and a number with its unit, "
+        "such as `observation.spo2.latest < 92 %`"
+    )
+
+
 def _article(kind: str) -> str:
     return {"event": "something that happened on a day", "number": "a number"}.get(
         kind, "true or false"
@@ -217,6 +238,11 @@ def _resolve(name: str, scope: Scope, member: str | None) -> str | None:
         if inner in scope.facts:
             return inner
     return name if name in scope.facts else None
+
+
+def _names_under(member: str | None, scope: Scope) -> list[str]:
+    """What the facts of a member of a group are called in ``where``."""
+    return [f.removeprefix(f"{member}.") for f in scope.facts if f.startswith(f"{member}.")]
 
 
 def _constant(
@@ -249,12 +275,17 @@ def _constant(
     if unit == "d" and given in _DAYS:
         return Constant(value * _DAYS[given], "d", parameter, number)
     if given != unit:
-        expected = f"`{unit}`" if unit else "no unit"
+        # A number in another unit is another number: only where none is given can it be kept.
+        advice = f"convert the number to `{unit}`" if given else f"write `{value} {unit}`"
         document.report(
             "wrong-unit",
             steps,
-            f"`{operand}` has the unit `{given or 'none'}`, but this fact has {expected}: "
-            f"write `{f'{value} {unit}'.strip()}`",
+            f"`{operand}` has {_unit(given)}, but this fact has {_unit(unit)}: "
+            + (advice if unit else "give the number without one"),
         )
         return None
     return Constant(value, unit, parameter, number)
+
+
+def _unit(unit: str) -> str:
+    return f"the unit `{unit}`" if unit else "no unit"

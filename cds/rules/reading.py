@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Container, Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, declare, groups, no_evidence
 from cds.chart.terms import compile_terms
-from cds.chart.vocabulary import Vocabulary, read_vocabulary
+from cds.chart.vocabulary import Vocabulary
 from cds.located import (
     Document,
     FilesInvalid,
@@ -23,7 +23,7 @@ from cds.located import (
     read_struct,
 )
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Count, facts_of
+from cds.rules.conditions import Constant, Count, facts_of
 from cds.rules.engine import Engine
 from cds.rules.formula import Formula
 from cds.rules.language import OverrideReason, RuleFile, Source, SuggestionFile
@@ -35,9 +35,21 @@ from cds.rules.ruleset import (
     Passage,
     Rule,
     RuleSet,
-    Stratum,
     Suggestion,
     negative,
+)
+from cds.rules.site import (
+    FILE,
+    RULES,
+    SHARED,
+    Site,
+    SiteNumber,
+    change_rule,
+    change_suggestion,
+    check_changes,
+    read_changed_vocabulary,
+    read_site,
+    said_in_texts,
 )
 from cds.rules.texts import Text, parse_text
 
@@ -46,6 +58,7 @@ class _Reading(Struct):
     """The state of reading one folder."""
 
     folder: Path
+    site: Site | None
     problems: list[Problem]
     vocabulary: Vocabulary
     facts: dict[str, Declaration]
@@ -55,30 +68,42 @@ class _Reading(Struct):
     suggestions: dict[str, tuple[Document, SuggestionFile]]
     documents: list[tuple[Document, RuleFile | None]]
     selections: frozenset[str] = frozenset()
+    shipped: dict[str, RuleFile] = {}
+    abandoned: dict[str, str] = {}
+    """What only rules that the site switched off derive or select, with the rule."""
 
 
-def read_ruleset(folder: Path) -> RuleSet:
-    """Read, check and compile the rules of a folder.
+def read_ruleset(folder: Path, site: Path | None = None) -> RuleSet:
+    """Read, check and compile the rules of a folder, as a site's folder changes them.
 
     Raises ``FilesInvalid`` with every error of every file.
     """
-    ruleset, problems = check_ruleset(folder)
+    ruleset, problems = check_ruleset(folder, site)
     if ruleset is None:
         raise FilesInvalid(p for p in problems if p.severity == "error")
     return ruleset
 
 
-def check_ruleset(folder: Path) -> tuple[RuleSet | None, list[Problem]]:
-    """Read the rules of a folder; every problem, and the rule set where none is an error."""
+def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | None, list[Problem]]:
+    """Read the rules of a folder; every problem, and the rule set where none is an error.
+
+    ``site`` is a hospital's own folder; see ``cds.rules.site``. Its files go by their paths.
+    """
     problems: list[Problem] = []
     if not (folder / "vocabulary").is_dir():
         place = Place(str(folder))
         return None, [
             Problem(place, "no-vocabulary", "has no folder `vocabulary`: is it a rules folder?")
         ]
-    vocabulary = read_vocabulary(folder / "vocabulary", problems)
+    if site is not None and not (site / FILE).is_file():
+        return None, [
+            Problem(Place(str(site)), "no-site", f"has no file `{FILE}`: is it a site's folder?")
+        ]
+    changes = read_site(site) if site is not None else None
+    vocabulary = read_changed_vocabulary(folder, changes, problems)
     reading = _Reading(
         folder=folder,
+        site=changes,
         problems=problems,
         vocabulary=vocabulary,
         facts=declare(vocabulary),
@@ -91,22 +116,36 @@ def check_ruleset(folder: Path) -> tuple[RuleSet | None, list[Problem]]:
     _read_shared(reading)
     _read_headers(reading)
     rules = _read_rules(reading)
+    for name in reading.suggestions:  # those that no card carries are checked too
+        _read_suggestion(name, reading)
     applies_to = _read_scope(reading)
+    if changes is not None:
+        _check_site(changes, rules, reading)
+        problems.extend(changes.document.problems)
     problems.extend(p for d, _ in reading.documents for p in d.problems)
     problems.extend(p for d, _ in reading.suggestions.values() for p in d.problems)
     problems = sorted(set(problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
-    strata, cyclic = _stratify(rules)
+    ordered, cyclic = _in_order(rules)
     if cyclic:
         names = ", ".join(r.id for r in cyclic)
-        return None, [
-            Problem(cyclic[0].place, "cycle", f"these rules wait for each other: {names}")
-        ]
+        circle = (
+            f"these rules wait for each other: {names}; take out of one of them "
+            "the fact that another derives"
+            if len(cyclic) > 1
+            else f"`{names}` asks for the fact that it derives: take that out of its condition"
+        )
+        return None, [*problems, Problem(cyclic[0].place, "cycle", circle)]
+    try:
+        compiler, engine = _compile(ordered)
+    except FilesInvalid as fault:
+        return None, [*problems, *fault.problems]
     active = [r for r in rules if r.file.status == "active"]
+    deriving = {r.file.derive: r for r in active if r.file.derive is not None}
     return (
         RuleSet(
-            version=_version(folder),
+            version=_version(folder, site),
             terms=compile_terms(vocabulary),
             facts=reading.facts,
             groups=reading.groups,
@@ -114,8 +153,13 @@ def check_ruleset(folder: Path) -> tuple[RuleSet | None, list[Problem]]:
             applies_to=applies_to,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
-            deriving={r.file.derive: r for r in active if r.file.derive is not None},
-            strata=tuple(map(_compile, strata)),
+            deriving=deriving,
+            unverified={r.id: _unverified(r, deriving) for r in active},
+            chosen={r.id: _chosen(r, deriving) for r in active},
+            site=changes,
+            ordered=tuple(ordered),
+            compiler=compiler,
+            engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
         ),
@@ -129,29 +173,45 @@ _SHARED = ("sources.yaml", "override-reasons.yaml", "suggestions.yaml", "scope.y
 def _read_shared(reading: _Reading) -> None:
     """Sources, override reasons and suggestions: each declared once, for all rules."""
     for name, kind, into in (
-        ("sources", Source, reading.sources),
-        ("override-reasons", OverrideReason, reading.override_reasons),
+        ("sources.yaml", Source, reading.sources),
+        ("override-reasons.yaml", OverrideReason, reading.override_reasons),
+        ("suggestions.yaml", SuggestionFile, reading.suggestions),
     ):
-        path = reading.folder / f"{name}.yaml"
-        document = read_document(path, path.relative_to(reading.folder).as_posix())
-        for key in document.data if isinstance(document.data, dict) else ():
-            entry = read_struct(document, (key,), kind)
-            if entry is not None:
-                into[key] = entry  # type: ignore[assignment]  # the table above pairs them
-        reading.problems.extend(document.problems)
-    path = reading.folder / "suggestions.yaml"
-    document = read_document(path, path.relative_to(reading.folder).as_posix())
-    for key in document.data if isinstance(document.data, dict) else ():
-        suggestion = read_struct(document, (key,), SuggestionFile)
-        if suggestion is not None:
-            reading.suggestions[key] = (document, suggestion)
-    if not reading.suggestions:
-        reading.problems.extend(document.problems)
+        for document in _shared_files(name, reading):
+            for key in document.data or ():
+                entry = read_struct(document, (key,), kind)
+                if key in into:
+                    document.report("duplicate-id", (key,), f"`{key}` is shipped: take another id")
+                elif entry is not None:
+                    # The table above pairs them.
+                    into[key] = (document, entry) if kind is SuggestionFile else entry  # type: ignore[assignment]
+            reading.problems.extend(document.problems)
+
+
+def _shared_files(name: str, reading: _Reading) -> Iterator[Document]:
+    """The shipped file of this name, and the site's where it has one."""
+    yield _read_mapping(reading.folder, name)
+    if reading.site is not None and (reading.site.folder / name).exists():
+        yield _read_mapping(reading.site.folder, name, str(reading.site.folder / name))
+
+
+def _read_mapping(folder: Path, name: str, called: str | None = None) -> Document:
+    """Read a file that must be a mapping; its data are None where it is not."""
+    document = read_document(folder / name, called or name)
+    if document.data is not None and not isinstance(document.data, dict):
+        document.report("wrong-type", (), "should be a mapping (key: value)")
+        document.data = None
+    return document
 
 
 def _read_scope(reading: _Reading) -> str:
-    document = read_document(reading.folder / "scope.yaml", "scope.yaml")
-    applies_to = document.data.get("applies_to") if isinstance(document.data, dict) else None
+    document = _read_mapping(reading.folder, "scope.yaml")
+    data = document.data or {}
+    for key in data:
+        if key != "applies_to":
+            hint = did_you_mean(key, ["applies_to"])
+            document.report("unknown-key", (key,), f"`{key}` is not known here{hint}")
+    applies_to = data.get("applies_to")
     fact = str(applies_to)
     if applies_to is None or not fact.startswith(("diagnosis.", "finding.")):
         document.report(
@@ -180,23 +240,33 @@ def rule_files(folder: Path) -> list[Path]:
     ]
 
 
+def _rule_documents(reading: _Reading) -> Iterator[tuple[Document, bool]]:
+    """Every rule file, and whether it is shipped; a site's own come last."""
+    for path in rule_files(reading.folder):
+        yield _read_mapping(reading.folder, path.relative_to(reading.folder).as_posix()), True
+    if reading.site is not None:
+        folder = reading.site.folder / RULES
+        for path in rule_files(folder):
+            yield _read_mapping(folder, path.relative_to(folder).as_posix(), str(path)), False
+
+
 def _read_headers(reading: _Reading) -> None:
     """Read every rule file and declare what they derive and select, before any condition."""
     seen: dict[str, Place] = {}
     derived: dict[str, Place] = {}
-    selections: set[str] = set()
-    for path in rule_files(reading.folder):
-        name = path.relative_to(reading.folder).as_posix()
-        document = read_document(path, name)
-        rule = read_struct(document, (), RuleFile) if isinstance(document.data, dict) else None
-        if document.data is not None and not isinstance(document.data, dict):
-            document.report("wrong-type", (), "should be a mapping (key: value)")
+    selections: dict[str, tuple[Document, Steps]] = {}
+    for document, shipped in _rule_documents(reading):
+        rule = None if document.data is None else read_struct(document, (), RuleFile)
+        if rule is not None and shipped and reading.site is not None:
+            reading.shipped[rule.id] = rule
+            rule = change_rule(reading.site, rule)
         reading.documents.append((document, rule))
         if rule is None:
+            _declare_broken(document, selections, reading)
             continue
-        if rule.id != path.stem:
+        if rule.id != (stem := PurePath(document.file).stem):
             document.report(
-                "bad-id", ("id",), f"`{rule.id}` should be `{path.stem}`, as the file is named"
+                "bad-id", ("id",), f"`{rule.id}` should be `{stem}`, as the file is named"
             )
         if rule.id in seen:
             document.report(
@@ -215,27 +285,60 @@ def _read_headers(reading: _Reading) -> None:
                 )
             else:
                 derived[rule.derive] = document.place(("derive",))
-                reading.facts[rule.derive] = Declaration(
-                    name=rule.derive,
-                    kind="boolean",
-                    title=rule.title,
-                    read=lambda _: None,
-                    evidence=no_evidence,
-                )
+                _declare_derived(rule.derive, rule.title, reading)
         if rule.status == "active":
-            selections.update(_named_selections(document.data))
-    reading.selections = frozenset(selections)
+            for steps, selected in _named_selections(rule.when, ("when",)):
+                earlier = selections.setdefault(selected, (document, steps))
+                if earlier != (document, steps):
+                    where = earlier[0].place(earlier[1])
+                    document.report(
+                        "duplicate-id", steps, f"`{selected}` is selected already at {where}"
+                    )
+    for selected, (document, steps) in selections.items():
+        if selected in reading.facts:
+            document.report("duplicate-id", steps, f"`{selected}` is the name of a fact already")
+    for off in reading.site.file.off if reading.site else ():
+        if off in reading.shipped:
+            _abandon(reading.shipped[off], selections, reading)
+    reading.selections = frozenset(selections) | reading.abandoned.keys()
 
 
-def _named_selections(data: Any) -> Iterable[str]:
+def _declare_broken(
+    document: Document, selections: dict[str, tuple[Document, Steps]], reading: _Reading
+) -> None:
+    """Declare what a broken rule makes, lest every rule that names it is called wrong as well."""
+    data = document.data or {}
+    if isinstance(data.get("derive"), str) and data["derive"] not in reading.facts:
+        _declare_derived(data["derive"], "", reading)
+    for steps, selected in _named_selections(data.get("when"), ("when",)):
+        selections.setdefault(selected, (document, steps))
+
+
+def _declare_derived(fact: str, title: str, reading: _Reading) -> None:
+    reading.facts[fact] = Declaration(
+        name=fact, kind="boolean", title=title, read=lambda _: None, evidence=no_evidence
+    )
+
+
+def _abandon(rule: RuleFile, selections: Container[str], reading: _Reading) -> None:
+    """Note what nothing derives or selects any more, and keep it known until it is checked."""
+    if rule.derive is not None and rule.derive not in reading.facts:
+        reading.abandoned[rule.derive] = rule.id
+        _declare_derived(rule.derive, rule.title, reading)
+    for _, selected in _named_selections(rule.when, ()):
+        if selected not in selections:
+            reading.abandoned[selected] = rule.id
+
+
+def _named_selections(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
     if isinstance(data, dict):
         if isinstance(data.get("as"), str):
-            yield data["as"]
-        for value in data.values():
-            yield from _named_selections(value)
+            yield (*steps, "as"), data["as"]
+        for key, value in data.items():
+            yield from _named_selections(value, (*steps, key))
     elif isinstance(data, list):
-        for value in data:
-            yield from _named_selections(value)
+        for i, value in enumerate(data):
+            yield from _named_selections(value, (*steps, i))
 
 
 def _read_rules(reading: _Reading) -> list[Rule]:
@@ -278,21 +381,25 @@ def _check_evidence(document: Document, file: RuleFile, reading: _Reading) -> No
     cited += [
         (("parameters", name, "source"), p.source)
         for name, p in file.parameters.items()
-        if p.source
+        if p.source and not isinstance(p, SiteNumber)  # those are checked where the site sets them
     ]
     if file.card:
         cited += [
             (("card", "options", i, "source"), o.source) for i, o in enumerate(file.card.options)
         ]
     for steps, source in cited:
-        if source not in reading.sources:
-            document.report(
-                "unknown-source",
-                steps,
-                f"`{source}` is not in sources.yaml{did_you_mean(source, reading.sources)}",
-            )
-        elif reading.sources[source].retired:
-            document.report("retired-source", steps, f"`{source}` is retired: cite another")
+        _check_source(document, steps, source, reading)
+
+
+def _check_source(document: Document, steps: Steps, source: str, reading: _Reading) -> None:
+    if source not in reading.sources:
+        document.report(
+            "unknown-source",
+            steps,
+            f"`{source}` is not in sources.yaml{did_you_mean(source, reading.sources)}",
+        )
+    elif reading.sources[source].retired:
+        document.report("retired-source", steps, f"`{source}` is retired: cite another")
 
 
 def _read_card(
@@ -366,7 +473,12 @@ def _read_shown(document: Document, steps: Steps, when: Any, scope: Scope) -> No
 
 def _read_suggestion(name: str, reading: _Reading) -> Suggestion:
     document, file = reading.suggestions[name]
+    if reading.site is not None:
+        file = change_suggestion(reading.site, name, file)
     scope = Scope(reading.facts, reading.groups, file.parameters)
+    for key, number in file.parameters.items():
+        if number.source and not isinstance(number, SiteNumber):
+            _check_source(document, (name, "parameters", key, "source"), number.source, reading)
     strings: dict[Steps, Text] = {}
 
     def collect(value: Any, steps: Steps) -> None:
@@ -397,14 +509,84 @@ def _read_suggestion(name: str, reading: _Reading) -> Suggestion:
     )
 
 
-# --- strata --------------------------------------------------------------------------------------
+# --- the site's changes --------------------------------------------------------------------------
 
 
-def _stratify(rules: list[Rule]) -> tuple[list[list[Rule]], list[Rule]]:
-    """Sort active rules into strata by what they derive; the rest, where they form a circle."""
+def _check_site(site: Site, rules: list[Rule], reading: _Reading) -> None:
+    """File what is wrong with a site's changes, now that everything is known which they name."""
+    suggestions = {
+        name: suggestion
+        for name, (document, suggestion) in reading.suggestions.items()
+        if document.file in SHARED
+    }
+    read = {rule.id for _, rule in reading.documents if rule is not None}
+    check_changes(
+        site,
+        reading.shipped,
+        suggestions,
+        frozenset(read | reading.suggestions.keys()) - reading.shipped.keys() - suggestions.keys(),
+        lambda steps, source: _check_source(site.document, steps, source, reading),
+    )
+    for rule in rules:
+        for name in dict.fromkeys(_names_in(rule)):
+            off = reading.abandoned.get(name)
+            if off is not None:
+                site.document.report(
+                    "rule-needed",
+                    ("off", off),
+                    f"`{off}` cannot be switched off: `{rule.id}` needs its `{name}`. "
+                    f"Switch that off too, or let a rule of this site derive it",
+                )
+    for name in reading.abandoned:
+        reading.facts.pop(name, None)
+    _warn_of_texts(site, rules)
+
+
+def _names_in(rule: Rule) -> Iterator[str]:
+    """The facts and selections that a rule names, in its conditions and in its texts."""
+    yield from facts_of(rule.node.condition)
+    yield from _facts_of_card(rule)
+    for text in _texts_of(rule):
+        yield from (part.name for part in text if not isinstance(part, str))
+
+
+def _texts_of(rule: Rule) -> Iterator[Text]:
+    card = rule.card
+    if card is None:
+        return
+    yield from (card.summary, card.lead)
+    yield from (passage.text for passage in card.passages)
+    for option in card.options:
+        yield from (option.option, option.evidence)
+    for suggestion in card.suggestions:
+        yield from (suggestion.label, suggestion.description, *suggestion.strings.values())
+
+
+def _warn_of_texts(site: Site, rules: list[Rule]) -> None:
+    """Warn of cards whose texts have a number written out that the site has changed."""
+    deriving = {r.file.derive: r for r in rules if r.file.derive is not None}
+    for rule in rules:
+        said = " ".join(part for text in _texts_of(rule) for part in text if isinstance(part, str))
+        for name, number in _chosen(rule, deriving):
+            if said_in_texts(number, said):
+                site.document.report(
+                    "number-in-text",
+                    ("parameters", number.of, name),
+                    f"the card of `{rule.id}` has the shipped number "
+                    f"({number.shipped.value} {number.unit}) written in its text: "
+                    "switch it off, and add one of your own that says yours",
+                    "warning",
+                )
+
+
+# --- order and compilation -----------------------------------------------------------------------
+
+
+def _in_order(rules: list[Rule]) -> tuple[list[Rule], list[Rule]]:
+    """Active rules, each after those it waits for; and those that wait for each other, if any."""
     waiting = [r for r in rules if r.file.status == "active"]
     derived_by = {r.file.derive: r.id for r in waiting if r.file.derive}
-    strata: list[list[Rule]] = []
+    ordered: list[Rule] = []
     done: set[str] = set()
     while waiting:
         ready = [
@@ -413,21 +595,34 @@ def _stratify(rules: list[Rule]) -> tuple[list[list[Rule]], list[Rule]]:
             if all(derived_by[f] in done for f in facts_of(r.node.condition) if f in derived_by)
         ]
         if not ready:
-            return strata, waiting
-        strata.append(ready)
+            return ordered, _circle(waiting)
+        ordered.extend(ready)
         done.update(r.id for r in ready)
         waiting = [r for r in waiting if r.id not in done]
-    return strata, []
+    return ordered, []
 
 
-def _compile(rules: list[Rule]) -> Stratum:
+def _circle(waiting: list[Rule]) -> list[Rule]:
+    """The rules that wait for each other, without those that only wait for one of them."""
+    asked = {fact for rule in waiting for fact in facts_of(rule.node.condition)}
+    inner = [rule for rule in waiting if rule.file.derive in asked]
+    return inner if len(inner) == len(waiting) else _circle(inner)
+
+
+def _compile(rules: list[Rule]) -> tuple[Compiler, Engine]:
+    """Compile rules; raises ``FilesInvalid`` at the one that the engine cannot take."""
     compiler = Compiler()
     formulas: dict[str, Formula] = {}
     for rule in rules:
         formulas[rule.id] = compiler.formula(rule.node, truth=True)
         if rule.file.derive is not None:
             formulas[negative(rule.id)] = compiler.formula(rule.node, truth=False)
-    return Stratum(tuple(rules), compiler, Engine(formulas))
+    try:
+        return compiler, Engine(formulas)
+    except ValueError as fault:
+        if len(rules) > 1:
+            _compile(rules[:-1])  # raises where an earlier rule is at fault
+        raise FilesInvalid([Problem(rules[-1].place, "not-compilable", str(fault))]) from fault
 
 
 def _needed(rules: list[Rule], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
@@ -440,23 +635,68 @@ def _needed(rules: list[Rule], facts: Mapping[str, Declaration]) -> tuple[Declar
     return tuple(facts[n] for n in names if n not in derived)
 
 
+def _unverified(rule: Rule, deriving: Mapping[str, Rule]) -> tuple[Constant, ...]:
+    """The thresholds that a rule rests on and that nobody read in a source, each once.
+
+    Those that a site set are its own decision, and are shown as such.
+    """
+    return tuple(
+        constant
+        for constant in _constants(rule, deriving)
+        if constant.number is not None
+        and constant.number.certainty == "unverified"
+        and not isinstance(constant.number, SiteNumber)
+    )
+
+
+def _chosen(rule: Rule, deriving: Mapping[str, Rule]) -> tuple[tuple[str, SiteNumber], ...]:
+    """The parameters that a site set and that a rule rests on or shows, each once."""
+    numbers = [(c.parameter or "", c.number) for c in _constants(rule, deriving)]
+    numbers += rule.file.parameters.items()
+    for suggestion in rule.card.suggestions if rule.card else ():
+        numbers += suggestion.parameters.items()
+    return tuple(dict.fromkeys((name, n) for name, n in numbers if isinstance(n, SiteNumber)))
+
+
+def _constants(rule: Rule, deriving: Mapping[str, Rule]) -> dict[Constant, None]:
+    """The thresholds that a rule rests on, those of the facts that it waits for included."""
+    found: dict[Constant, None] = {}
+    waiting = [rule.node, *_nodes_of_card(rule)]
+    for each in waiting:
+        if each.constant is not None:
+            found[each.constant] = None
+        waiting.extend(each.parts)
+        if each.fact is not None and each.fact in deriving:
+            waiting.append(deriving[each.fact].node)
+    return found
+
+
 def _facts_of_card(rule: Rule) -> Iterator[str]:
+    for node in _nodes_of_card(rule):
+        yield from facts_of(node.condition)
+
+
+def _nodes_of_card(rule: Rule) -> list[Node]:
+    """The conditions under which parts of a rule's card are shown."""
     if rule.card is None:
-        return
-    for when in (
+        return []
+    shown = (
         *(passage.when for passage in rule.card.passages),
         *(option.when for option in rule.card.options),
         *(suggestion.when for suggestion in rule.card.suggestions),
-    ):
-        if when is not None:
-            yield from facts_of(when.condition)
+    )
+    return [when for when in shown if when is not None]
 
 
-def _version(folder: Path) -> str:
-    """A hash of every file of the folder: the same content has the same version."""
+def _version(folder: Path, site: Path | None) -> str:
+    """A hash of every file of the folder, and of a site's: the same content, the same version."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.yaml")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(b"\0")
-        digest.update(path.read_bytes())
+    for root, prefix in ((folder, ""), *([(site, "site/")] if site else ())):
+        for path in sorted(root.rglob("*.yaml")):
+            name = path.relative_to(root)
+            if any(part.startswith(".") for part in name.parts):
+                continue  # of the tools that keep the folder
+            digest.update(f"{prefix}{name.as_posix()}".encode())
+            digest.update(b"\0")
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""A rule set: rules in strata, compiled for both engines, and what they make of a patient.
+"""A rule set: rules compiled for both engines, and what they make of a patient.
 
 ``cds.rules.reading`` makes one from a folder of rule files.
 """
@@ -16,9 +16,11 @@ from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
 from cds.located import Place, Steps
 from cds.rules.compiler import Compiler
+from cds.rules.conditions import Constant
 from cds.rules.engine import Engine
 from cds.rules.language import Indicator, OverrideReason, RuleFile, Source
 from cds.rules.nodes import Node, Truth, Values
+from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
 
 
@@ -103,16 +105,14 @@ class Evaluation(Struct, frozen=True):
     selections: dict[str, Selection]
 
 
-class Stratum(Struct, frozen=True):
-    """Rules that wait only for the conclusions of earlier strata, and their engine."""
-
-    rules: tuple[Rule, ...]
-    compiler: Compiler
-    engine: Engine
-
-
 class RuleSet(Struct, frozen=True):
-    """Every active rule of a folder, ready to answer."""
+    """Every active rule of a folder, ready to answer.
+
+    ``ordered`` has a rule after those whose conclusions it waits for.
+    ``deriving`` has the rule of each derived fact; ``unverified``, by rule, the thresholds that it
+    rests on and that nobody read in a source, those of the facts that it waits for included.
+    ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
+    """
 
     version: str
     terms: Terms
@@ -123,13 +123,20 @@ class RuleSet(Struct, frozen=True):
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
     deriving: Mapping[str, Rule]
-    strata: tuple[Stratum, ...]
+    unverified: Mapping[str, tuple[Constant, ...]]
+    chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
+    site: Site | None
+    ordered: tuple[Rule, ...]
+    compiler: Compiler
+    engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
 
-    def applies(self, conditions: Mapping[str, object], *, complete: bool) -> bool:
-        """Whether the rules are about this patient at all, or may be, where Conditions lack."""
-        return self.applies_to in conditions or not complete
+    def applies(self, conditions: Mapping[str, object], *, complete: bool) -> Truth:
+        """Whether the rules are about this patient; unknown where Conditions lack."""
+        if self.applies_to in conditions:
+            return True
+        return False if complete else None
 
     def evaluate(self, chart: Chart) -> Evaluation:
         """Evaluate every rule for a chart, on both engines.
@@ -142,24 +149,25 @@ class RuleSet(Struct, frozen=True):
         """Evaluate every rule for given values of the facts; derived facts given stay as given."""
         outcomes: dict[str, Truth] = {}
         selections: dict[str, Selection] = {}
-        for stratum in self.strata:
-            for rule in stratum.rules:
-                outcomes[rule.id] = rule.node.test(values)
-            self._compare(stratum, outcomes, values)
-            for rule in stratum.rules:
-                if rule.file.derive is not None:
-                    values.setdefault(rule.file.derive, outcomes[rule.id])
-                for name, node in rule.selections:
-                    selections[name] = select(node, values)
+        for rule in self.ordered:
+            outcome = outcomes[rule.id] = rule.node.test(values)
+            if rule.file.derive is not None:
+                values.setdefault(rule.file.derive, outcome)
+            for name, node in rule.selections:
+                selections[name] = select(node, values)
+        self._compare(outcomes, values)
         return Evaluation(values, outcomes, selections)
 
-    def _compare(
-        self, stratum: Stratum, outcomes: Mapping[str, Truth], values: Mapping[str, Value]
-    ) -> None:
-        fired = stratum.engine.fired(stratum.compiler.attributes(values))
+    def _compare(self, outcomes: Mapping[str, Truth], values: Values) -> None:
+        """Ask the engine for every rule at once, and compare.
+
+        Conclusions that other rules wait for are among its attributes. Each of them is compared
+        too, so agreement on all is what asking stratum by stratum would have given.
+        """
+        fired = self.engine.fired(self.compiler.attributes(values))
         differing = [
             rule.id
-            for rule in stratum.rules
+            for rule in self.ordered
             if (rule.id in fired) != (outcomes[rule.id] is True)
             or (
                 rule.file.derive is not None
@@ -168,6 +176,10 @@ class RuleSet(Struct, frozen=True):
         ]
         if differing:
             raise EnginesDisagree(differing)
+
+    def close(self) -> None:
+        """Give the engine's memory back; to evaluate afterwards raises ``EngineFault``."""
+        self.engine.close()
 
 
 def select(count: Node, values: Values) -> Selection:

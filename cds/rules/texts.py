@@ -60,7 +60,7 @@ def parse_text(
                 "unknown-fact",
                 steps,
                 f"`{{{name}}}` is neither a fact, a selection nor a parameter of this rule"
-                f"{did_you_mean(name, [*scope.facts, *selections])}",
+                f"{did_you_mean(name, _names(scope, selections))}",
             )
             continue
         parts.append(Slot(name, form or "value"))  # type: ignore[arg-type]  # checked just above
@@ -72,3 +72,7 @@ def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:
     if name.startswith("parameters."):
         return name.removeprefix("parameters.") in scope.parameters
     return name in scope.facts or name in selections or name == "patient.id"
+
+
+def _names(scope: Scope, selections: frozenset[str]) -> list[str]:
+    return [*scope.facts, *selections, *(f"parameters.{name}" for name in scope.parameters)]

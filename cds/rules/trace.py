@@ -1,6 +1,6 @@
 """Why a rule is true, false or unknown: its condition as a tree, with what each part saw.
 
-A trace is a view: truth, values and evidence are looked up when they are asked for.
+Parts, values and evidence are looked up only when they are asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Evidence
+from cds.chart.facts import Evidence, Value
+from cds.rules.deciding import deciding
 from cds.rules.nodes import Node, Truth
 from cds.rules.ruleset import Evaluation, Rule, RuleSet
 from cds.rules.words import say_truth, say_value
@@ -24,22 +25,25 @@ class Seen(Struct, frozen=True):
     evaluation: Evaluation
 
 
-class Trace(Struct, frozen=True):
+class Trace(Struct):
     """One condition of a rule, as it was found for one patient."""
 
     node: Node
     of: Seen
     truth: Truth
+    _parts: tuple[Trace, ...] | None = None
 
     @property
     def parts(self) -> tuple[Trace, ...]:
         """The conditions inside; of a derived fact, the condition of the rule that derives it."""
-        nodes = self.node.parts
-        if self.node.fact is not None:
-            rule = self.of.ruleset.deriving.get(self.node.fact)
-            nodes = (rule.node,) if rule is not None else ()
-        values = self.of.evaluation.values
-        return tuple(Trace(node, self.of, node.test(values)) for node in nodes)
+        if self._parts is None:
+            nodes = self.node.parts
+            if self.node.fact is not None:
+                rule = self.of.ruleset.deriving.get(self.node.fact)
+                nodes = (rule.node,) if rule is not None else ()
+            values = self.of.evaluation.values
+            self._parts = tuple([Trace(node, self.of, node.test(values)) for node in nodes])
+        return self._parts
 
     @property
     def seen(self) -> str:
@@ -66,11 +70,12 @@ def trace_rule(rule: Rule, ruleset: RuleSet, chart: Chart, evaluation: Evaluatio
     return Trace(rule.node, of, rule.node.test(evaluation.values))
 
 
-def walk(trace: Trace) -> Iterator[Trace]:
+def walk(trace: Trace) -> list[Trace]:
     """A trace and every trace inside it."""
-    yield trace
-    for part in trace.parts:
-        yield from walk(part)
+    found = [trace]
+    for each in found:
+        found.extend(each.parts)
+    return found
 
 
 def undecided(trace: Trace) -> list[Trace]:
@@ -80,9 +85,32 @@ def undecided(trace: Trace) -> list[Trace]:
     """
     if trace.node.kind == "unknown" and trace.truth is True:
         return undecided(trace.parts[0])
-    if trace.truth is not None:
-        return []
-    parts = trace.parts
-    if not parts:
-        return [trace]
-    return [leaf for part in parts for leaf in undecided(part)]
+    leaves = list(_unknown(trace))
+    if len(leaves) < 2:
+        return leaves
+    # Derived facts are derived anew from each outcome, those that others wait for first.
+    derived = {
+        part.node.fact: part.parts[0].node
+        for part in reversed(list(walk(trace)))
+        if part.node.fact is not None and part.parts and part.truth is None
+    }
+
+    def answer(values: dict[str, Value]) -> Truth:
+        for fact, node in derived.items():
+            values[fact] = node.test(values)
+        return trace.node.test(values)
+
+    facts = deciding((leaf.node for leaf in leaves), trace.of.evaluation.values, answer)
+    # Where nothing decides by itself, all that is missing may.
+    return [leaf for leaf in leaves if leaf.node.fact in facts] or leaves
+
+
+def _unknown(trace: Trace) -> Iterator[Trace]:
+    """The unknown conditions that make an unknown trace so, whether or not they decide it."""
+    if trace.node.kind == "unknown" and trace.truth is True:
+        yield from _unknown(trace.parts[0])
+    elif trace.truth is None:
+        if not trace.parts:
+            yield trace
+        for part in trace.parts:
+            yield from _unknown(part)

@@ -27,8 +27,24 @@ _UNITS = {"%": "\u202f%", "d": " days", "a": " years", "": ""}
 
 def say_number(value: Decimal, unit: str) -> str:
     """A number as people write it, with its unit; long fractions rounded for reading only."""
-    shown = plain(value) if -value.as_tuple().exponent <= 3 else plain(round(value, 1))  # type: ignore[operator]  # finite here
-    return shown + _UNITS.get(unit, f" {unit}")
+    text = f"{value:f}"
+    point = text.find(".")
+    if 0 <= point < len(text) - 4:
+        value = _rounded(value)
+    return plain(value) + _UNITS.get(unit, f" {unit}")
+
+
+def _rounded(value: Decimal) -> Decimal:
+    """A long fraction, rounded; never to a whole number, which 19.98 % under 20 % is not."""
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)  # infinities have words of their own
+    digits = 1
+    while -exponent > 3 and digits < -exponent:
+        rounded = round(value, digits)
+        if rounded != rounded.to_integral_value():
+            return rounded
+        digits += 1
+    return value
 
 
 def say_value(value: Value, unit: str) -> str:
@@ -36,7 +52,8 @@ def say_value(value: Value, unit: str) -> str:
     if isinstance(value, Event):
         if value.surely is None:
             return "not recorded" if value.complete and value.possibly is None else "not known"
-        return "today" if value.surely == 0 else f"{plain(value.surely)} days ago"
+        days = plain(value.surely)
+        return {"0": "today", "1": "1 day ago"}.get(days, f"{days} days ago")
     if isinstance(value, Interval):
         return _say_interval(value, unit)
     return say_truth(value)

@@ -1,0 +1,90 @@
+import pytest
+
+from cds.chart.coding import Ambiguous, Match, find, find_all, index_words, texts, whole_words
+from cds.fhir.resources import CodeableConcept, Coding
+from tests.chart.conftest import TERMS
+
+LOINC = "http://loinc.org"
+ELSEWHERE = Coding(system="https://hospital.example/codes", code="7")
+
+
+def concept(*codings: Coding, text: str | None = None) -> CodeableConcept:
+    """Return a concept of these codings."""
+    return CodeableConcept(coding=codings, text=text)
+
+
+def test_every_coding_is_looked_at() -> None:
+    """A known code counts wherever it stands among the codings."""
+    known = Coding(system=LOINC, code="2157-6")
+    for codings in ((known, ELSEWHERE), (ELSEWHERE, known)):
+        assert find(TERMS.observations, concept(*codings)) == Match("observation.ck")
+
+
+def test_a_code_counts_only_in_its_own_system() -> None:
+    """The same code in another system, or in none, means nothing."""
+    for system in (None, "http://snomed.info/sct", ""):
+        assert find(TERMS.observations, concept(Coding(system=system, code="2157-6"))) is None
+
+
+@pytest.mark.parametrize("url", ["urn:oid:2.16.840.1.113883.6.1", "https://loinc.org"])
+def test_a_system_is_known_by_its_other_names(url: str) -> None:
+    """The aliases of a code system select what its canonical URL selects."""
+    found = find(TERMS.observations, concept(Coding(system=url, code="2157-6")))
+    assert found == Match("observation.ck")
+
+
+def test_codings_that_agree_are_one_match() -> None:
+    """Two codes of one entry are no contradiction."""
+    alt = concept(Coding(system=LOINC, code="1742-6"), Coding(system=LOINC, code="1744-2"))
+    assert find(TERMS.observations, alt) == Match("observation.alt")
+
+
+def test_codings_that_disagree_are_refused() -> None:
+    """Where the codings of one concept mean different things, none of them counts."""
+    both = concept(Coding(system=LOINC, code="2157-6"), Coding(system=LOINC, code="2532-0"))
+    with pytest.raises(Ambiguous, match=r"different things: observation\.ck and observation\.ldh"):
+        find(TERMS.observations, both)
+    assert {m.entry for m in find_all(TERMS.observations, both)} == {
+        "observation.ck",
+        "observation.ldh",
+    }
+
+
+def test_an_unverified_code_says_so() -> None:
+    """A match by a code that was recalled, not read, carries that on the evidence."""
+    spo2 = concept(Coding(system=LOINC, code="2708-6"))
+    found = find(TERMS.observations, spo2)
+    assert found == Match("observation.spo2", "code not verified")
+
+
+def test_a_verified_code_clears_the_doubt_of_another() -> None:
+    """Beside a verified code of the same entry the unverified one leaves no remark."""
+    doubtful = Coding(system=LOINC, code="2708-6")
+    sure = Coding(system=LOINC, code="59408-5")
+    for codings in ((doubtful, sure), (sure, doubtful)):
+        assert find(TERMS.observations, concept(*codings)) == Match("observation.spo2")
+
+
+def test_texts_are_the_text_and_all_displays() -> None:
+    """What a concept says in words is its text first, then the display of each coding."""
+    said = concept(Coding(display="a"), Coding(code="x"), Coding(display="b"), text="t")
+    assert texts(said) == ["t", "a", "b"]
+
+
+def test_whole_words_only() -> None:
+    """A name inside another word, or joined to one by a hyphen, is not that name."""
+    words = index_words({"prednisolone": ["prednisolone"], "oral": ["by mouth"]})
+    assert words.find_all("PREDNISOLONE 5 mg, by mouth") == {"prednisolone", "oral"}
+    for other in ("methylprednisolone", "methyl-prednisolone", "prednisolones", "by mouthful"):
+        assert words.find_all(other) == set()
+
+
+def test_the_longest_name_wins() -> None:
+    """Of names of which one begins another, the longer is what is found."""
+    words = index_words({"short": ["ear"], "long": ["ear drops"]})
+    assert words.find_all("ear drops") == {"long"}
+
+
+def test_no_names_find_nothing() -> None:
+    """An empty list of names matches no text, not every text."""
+    assert whole_words([]).search("anything") is None

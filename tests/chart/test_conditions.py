@@ -1,0 +1,327 @@
+from typing import Any
+
+import pytest
+
+from cds.chart.chart import Chart
+from tests.chart.conftest import AS_OF, Json, ago, coding, concept, condition, fact, read, reasons
+
+DM = "snomed|396230008"
+ILD = "snomed|233703007"
+RP_ILD = "finding.rapidly_progressive_ild"
+HAS_ILD = "finding.interstitial_lung_disease"
+
+
+def status(code: str | None) -> Json:
+    """Return the concept of a status."""
+    return {"coding": [{"system": "http://terminology.hl7.org/x", "code": code}]}
+
+
+def asserted(chart: Chart) -> set[str]:
+    """Return the diagnoses and findings of a chart without groups."""
+    return {key for key in chart.conditions if key not in chart.terms.condition_groups}
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clinical", "counts"),
+    [
+        ("active", True),
+        ("recurrence", True),
+        ("relapse", True),
+        (None, True),
+        ("inactive", False),
+        ("remission", False),
+        ("resolved", False),
+        ("unheard-of", False),
+    ],
+)
+def test_clinical_status(clinical: str | None, counts: bool) -> None:
+    """Active, recurrence, relapse or none at all count; whatever else is listed with its status."""
+    of: Json = {"clinicalStatus": status(clinical)} if clinical else {}
+    chart = read(condition(DM, **of))
+    assert fact(chart, "diagnosis.dermatomyositis") is counts
+    assert reasons(chart) == ([] if counts else [f"its clinicalStatus is {clinical}"])
+
+
+@pytest.mark.parametrize("verification", ["refuted", "entered-in-error"])
+def test_denied_conditions_do_not_count(verification: str) -> None:
+    """What was refuted or entered in error is listed, though it is active."""
+    chart = read(
+        condition(DM, clinicalStatus=status("active"), verificationStatus=status(verification))
+    )
+    assert fact(chart, "diagnosis.dermatomyositis") is False
+    assert reasons(chart) == [f"its verificationStatus is {verification}"]
+
+
+@pytest.mark.parametrize(
+    ("verification", "remark"),
+    [
+        ("confirmed", ""),
+        (None, ""),
+        ("provisional", "provisional"),
+        ("differential", "differential"),
+        ("unconfirmed", "unconfirmed"),
+    ],
+)
+def test_doubted_conditions_count_and_say_so(verification: str | None, remark: str) -> None:
+    """Provisional and differential diagnoses count and are shown as such."""
+    of: Json = {"verificationStatus": status(verification)} if verification else {}
+    chart = read(condition(DM, **of))
+    assert [a.remark for a in chart.conditions["diagnosis.dermatomyositis"]] == [remark]
+
+
+@pytest.mark.parametrize(
+    ("member", "code", "counts"),
+    [
+        ("verificationStatus", "refuted", False),
+        ("verificationStatus", "confirmed", True),
+        ("clinicalStatus", "active", True),
+        ("clinicalStatus", "resolved", False),
+    ],
+)
+def test_every_coding_of_a_status_is_looked_at(member: str, code: str, counts: bool) -> None:
+    """A local code before or after the standard one hides nothing."""
+    both = [{"system": "urn:hospital", "code": "17"}, {"code": code}]
+    for codings in (both, both[::-1]):
+        of: Json = {member: {"coding": codings}}
+        chart = read(condition(DM, **of))
+        assert fact(chart, "diagnosis.dermatomyositis") is counts
+
+
+def test_a_status_may_be_words() -> None:
+    """A status without codes counts by its text, whatever the case."""
+    assert (
+        fact(read(condition(DM, clinicalStatus={"text": "Active"})), "diagnosis.myositis") is True
+    )
+    gone = read(condition(DM, clinicalStatus={"text": "Resolved"}))
+    assert fact(gone, "diagnosis.myositis") is False
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ({"abatementDateTime": ago(0)}, f"it ended on {AS_OF}"),
+        ({"abatementDateTime": "2025"}, "it ended on 2025"),
+        ({"abatementPeriod": {"end": ago(9)}}, f"it ended on {ago(9)}"),
+        ({"onsetDateTime": ago(-1)}, f"it begins on {ago(-1)}, after {AS_OF}"),
+        ({"abatementPeriod": {"start": ago(9)}}, f"it ended on {ago(9)}"),
+        ({"abatementPeriod": {"start": ago(9), "end": ago(-9)}}, None),
+        ({"abatementDateTime": ago(-1)}, None),
+        ({"abatementDateTime": "2026"}, None),  # the year is not over
+        ({"onsetDateTime": "2026"}, None),  # the year has begun
+        ({"onsetDateTime": ago(0)}, None),
+    ],
+)
+def test_a_condition_counts_from_its_onset_to_its_end(of: Json, reason: str | None) -> None:
+    """What has ended or is still to come is left out; a partial date only where it surely is so."""
+    chart = read(condition(DM, **of))
+    assert reasons(chart) == ([reason] if reason else [])
+    assert fact(chart, "diagnosis.dermatomyositis") is (reason is None)
+
+
+def test_since_is_the_onset_else_when_it_was_recorded() -> None:
+    """The date of an assertion is the onset, its period's start, or the date of the record."""
+    for of, since in (
+        ({"onsetDateTime": "2024-05", "recordedDate": "2025-01-01"}, "2024-05"),
+        ({"onsetPeriod": {"start": "2023"}, "recordedDate": "2025-01-01"}, "2023"),
+        ({"recordedDate": "2025-01-01"}, "2025-01-01"),
+        ({}, "None"),
+    ):
+        (found,) = read(condition(DM, **of)).conditions["diagnosis.dermatomyositis"]
+        assert str(found.since) == since
+
+
+# --- codes and names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("snomed|396230008", "diagnosis.dermatomyositis"),
+        ("snomed|402425006", "diagnosis.dermatomyositis"),
+        ("snomed|238935002", "diagnosis.dermatomyositis"),
+        ("snomed|1212005", "diagnosis.juvenile_dermatomyositis"),
+        ("snomed|31384009", "diagnosis.polymyositis"),
+        ("snomed|445187004", "diagnosis.antisynthetase_syndrome"),
+        ("snomed|72315009", "diagnosis.inclusion_body_myositis"),
+        ("icd10cm|M33.13", "diagnosis.dermatomyositis"),
+        ("icd10cm|M33.02", "diagnosis.juvenile_dermatomyositis"),
+        ("icd10cm|M33.22", "diagnosis.polymyositis"),
+        ("icd10cm|M33.90", "diagnosis.unspecified_myositis"),
+        ("icd10cm|M36.0", "diagnosis.unspecified_myositis"),
+        ("icd10cm|G72.41", "diagnosis.inclusion_body_myositis"),
+        ("snomed|50920009", "finding.myocarditis"),
+        ("icd10cm|I41", "finding.myocarditis"),
+        ("snomed|233703007", "finding.interstitial_lung_disease"),
+        ("snomed|711379004", "finding.interstitial_lung_disease"),
+        ("icd10cm|J84.170", "finding.interstitial_lung_disease"),
+    ],
+)
+def test_codes_assert_their_entry_and_nothing_else(code: str, key: str) -> None:
+    """Each code asserts one diagnosis or finding."""
+    assert asserted(read(condition(code))) == {key}
+
+
+def test_every_coding_of_a_condition_is_looked_at() -> None:
+    """A SNOMED and an ICD coding of one Condition are both asserted, wherever they stand."""
+    chart = read(condition("urn:hospital|9", "snomed|445187004", "icd10cm|M33.20"))
+    assert asserted(chart) == {"diagnosis.antisynthetase_syndrome", "diagnosis.polymyositis"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "icd10cm|M33.11",
+        "icd10cm|M33.01",
+        "icd10cm|M33.21",
+        "icd10cm|M33.91",
+        "snomed|311671000119100",
+    ],
+)
+def test_respiratory_involvement_is_no_proof_of_ild(code: str) -> None:
+    """These codes assert myositis only, and the evidence warns of reading more into them."""
+    chart = read(condition(code))
+    assert fact(chart, "diagnosis.myositis") is True
+    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (False, False)
+    (found,) = chart.conditions["diagnosis.myositis"]
+    assert found.remark == "respiratory involvement is no proof of interstitial lung disease"
+
+
+def test_a_code_of_low_specificity_says_so() -> None:
+    """I51.4 asserts myocarditis with a remark, a better coding beside it takes the remark away."""
+    (doubtful,) = read(condition("icd10cm|I51.4")).conditions["finding.myocarditis"]
+    assert "low specificity" in doubtful.remark
+    both = read(condition("icd10cm|I51.4", "snomed|50920009"))
+    assert [a.remark for a in both.conditions["finding.myocarditis"]] == [""]
+
+
+def test_inclusion_body_myositis_is_in_one_group_only() -> None:
+    """It is any myositis, and not the myositis that the guidance is for."""
+    chart = read(condition("snomed|72315009"))
+    assert fact(chart, "diagnosis.any_myositis") is True
+    assert fact(chart, "diagnosis.myositis") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Dermatomyositis", "diagnosis.dermatomyositis"),
+        ("  POLYMYOSITIS ", "diagnosis.polymyositis"),
+        ("Immune-mediated necrotising myopathy", "diagnosis.immune_mediated_necrotizing_myopathy"),
+        ("Family history of dermatomyositis", None),
+        ("dermatomyositis?", None),
+    ],
+)
+def test_without_a_known_code_the_whole_text_may_be_the_name(text: str, key: str | None) -> None:
+    """A name counts where it is the whole text, in text or display, and the evidence says so."""
+    for code in ({"text": text}, {"coding": [coding("urn:hospital|9", text)]}):
+        chart = read(condition(code=code))
+        assert asserted(chart) == ({key} if key else set())
+        if key:
+            assert [a.remark for a in chart.conditions[key]] == ["matched by name"]
+        else:
+            assert reasons(chart) == ["its code is not mapped to anything that this service knows"]
+
+
+def test_a_name_does_not_add_to_a_code() -> None:
+    """Where a code is known, it decides, and the text is not matched as a name."""
+    assert asserted(read(condition(ILD, text="Polymyositis"))) == {HAS_ILD}
+
+
+def test_a_condition_without_code_is_listed() -> None:
+    """It asserts nothing."""
+    chart = read(condition(code=None))
+    assert (asserted(chart), reasons(chart)) == (set(), ["it has no code"])
+
+
+# --- rapidly progressive ILD ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["icd10cm|J84.114", "snomed|236302005"])
+def test_acute_interstitial_pneumonia_asserts_it_and_ild(code: str) -> None:
+    """The codes of acute interstitial pneumonia assert RP-ILD, and with it ILD."""
+    assert asserted(read(condition(code))) == {RP_ILD, HAS_ILD}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Rapidly progressive interstitial lung disease",
+        "ILD, rapidly progressive, anti-MDA5 positive",
+        "RP-ILD",
+        "MDA5-associated rapidly-progressive ILD",
+        "Rapidly progressive ILD, infection excluded by lavage",
+        "Rapidly progressive ILD; drug reaction unlikely",
+    ],
+)
+def test_an_ild_condition_whose_text_says_so_asserts_it(text: str) -> None:
+    """The words count in the text and in a display, and the evidence says where they stood."""
+    for code in (concept(ILD, text=text), {"coding": [coding(ILD, text)]}):
+        chart = read(condition(code=code))
+        assert asserted(chart) == {RP_ILD, HAS_ILD}
+        assert [a.remark for a in chart.conditions[RP_ILD]] == ["said in the text of the Condition"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Interstitial lung disease",
+        "Progressive ILD",
+        "Not rapidly progressive ILD",
+        "ILD, no evidence of rapidly progressive course",
+        "ILD without rapidly progressive features",
+        "Non-rapidly progressive ILD",
+        "ILD, RP-ILD ruled out",
+        "Rapidly progressive ILD excluded by CT",
+        "Rapidly progressive ILD unlikely",
+        "Possible rapidly progressive ILD",
+        "Rule out RP-ILD",
+        "Risk of rapidly progressive ILD",
+        "History of rapidly progressive ILD",
+    ],
+)
+def test_a_text_that_denies_it_does_not_assert_it(text: str) -> None:
+    """Negated, doubted or past, the words leave it at ILD."""
+    chart = read(condition(ILD, text=text))
+    assert asserted(chart) == {HAS_ILD}
+    assert fact(chart, RP_ILD) is False
+
+
+def test_one_of_several_texts_is_enough() -> None:
+    """A negation in one text does not silence another text of the same Condition."""
+    code = {"coding": [coding(ILD, "ILD, not otherwise specified")], "text": "RP-ILD"}
+    assert RP_ILD in read(condition(code=code)).conditions
+
+
+@pytest.mark.parametrize("code", ["icd10cm|M33.11", "snomed|396230008", "snomed|50920009"])
+def test_the_words_count_in_an_ild_condition_only(code: str) -> None:
+    """Rapidly progressive weakness is no rapidly progressive lung disease."""
+    assert RP_ILD not in read(condition(code, text="rapidly progressive")).conditions
+
+
+def test_its_name_alone_asserts_it() -> None:
+    """A Condition without a known code, of just this name, asserts it and ILD by name."""
+    chart = read(condition(text="Rapidly progressive interstitial lung disease"))
+    assert asserted(chart) == {RP_ILD, HAS_ILD}
+    assert {a.remark for key in (RP_ILD, HAS_ILD) for a in chart.conditions[key]} == {
+        "matched by name"
+    }
+
+
+@pytest.mark.parametrize(
+    "of",
+    [{"verificationStatus": status("refuted")}, {"clinicalStatus": status("resolved")}],
+)
+def test_its_statuses_count_as_those_of_every_condition(of: dict[str, Any]) -> None:
+    """Refuted or resolved, the words in the text assert nothing."""
+    assert asserted(read(condition(ILD, text="RP-ILD", **of))) == set()
+
+
+def test_a_negation_counts_within_its_sentence() -> None:
+    """What is denied of something else before does not silence an assertion of danger."""
+    for text in ("No infection; rapidly progressive ILD", "Not septic. Rapidly progressive"):
+        assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is True
+    text = "no signs of acute, rapidly progressive ILD"
+    assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is False

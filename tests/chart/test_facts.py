@@ -1,0 +1,515 @@
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cds.chart.chart import Chart
+from cds.chart.facts import Event, groups
+from cds.chart.quantities import UNKNOWN, Interval
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery
+from tests.chart.conftest import (
+    FACTS,
+    PATIENT,
+    TERMS,
+    Json,
+    ago,
+    between,
+    chart_of,
+    ck,
+    concept,
+    condition,
+    deliver,
+    dosage,
+    exactly,
+    fact,
+    given,
+    observation,
+    order,
+    patient_global,
+    physician,
+    pulse,
+    quantity,
+    read,
+    stated,
+    upper,
+)
+
+PREDNISONE = concept("rxnorm|8640")
+MDA5 = "loinc|82424-3"
+FVC = "loinc|19872-1"
+TROPONIN = "loinc|67151-1"
+
+Damage = Callable[[Delivery, str], None]
+
+
+def incomplete(delivery: Delivery, kind: str) -> None:
+    """Say that a further page of this type exists, or that the server failed to answer."""
+    delivery.incomplete.add(kind)
+
+
+def unreadable(delivery: Delivery, kind: str) -> None:
+    """Say that an entry of this type could not be read."""
+    delivery.unread.add(kind)
+
+
+def undelivered(delivery: Delivery, kind: str) -> None:
+    """Say that nobody asked for this type."""
+    delivery.delivered.discard(kind)
+
+
+every_damage = pytest.mark.parametrize("damage", [incomplete, unreadable, undelivered])
+
+
+def damaged(damage: Damage, kind: str, *resources: Json) -> Chart:
+    """Read a chart of these resources, of which those of one type are not all known."""
+    delivery = deliver(*resources)
+    damage(delivery, kind)
+    return chart_of(delivery)
+
+
+# --- three values --------------------------------------------------------------------------------
+
+ABSENT = [
+    ("diagnosis.dermatomyositis", ("Condition",)),
+    ("diagnosis.any_myositis", ("Condition",)),
+    ("finding.myocarditis", ("Condition",)),
+    ("finding.rapidly_progressive_ild", ("Condition",)),
+    *[
+        (name, ("MedicationRequest", "MedicationAdministration", "MedicationStatement"))
+        for name in (
+            "drug.prednisone.current",
+            "drug.prednisone.ever",
+            "drug.glucocorticoid.current",
+            "drug.glucocorticoid.ever",
+            "drug.pulse_methylprednisolone.ever",
+        )
+    ],
+    ("measure.physician_global.current", ("Observation",)),
+    ("assessment.compared", ("Observation",)),
+]
+
+
+@pytest.mark.parametrize(("name", "kinds"), ABSENT)
+def test_false_only_where_nothing_is_recorded_and_all_was_delivered(
+    name: str, kinds: tuple[str, ...]
+) -> None:
+    """Where everything of its types was delivered and read, what is not recorded is false."""
+    assert fact(read(), name) is False
+    for kind in RESOURCE_TYPES - set(kinds):
+        assert fact(damaged(incomplete, kind), name) is False
+
+
+@every_damage
+@pytest.mark.parametrize(("name", "kinds"), ABSENT)
+def test_unknown_where_something_may_be_recorded(
+    name: str, kinds: tuple[str, ...], damage: Damage
+) -> None:
+    """A failed query, a missing page or an unreadable entry of any of its types: unknown."""
+    for kind in kinds:
+        assert fact(damaged(damage, kind), name) is None
+
+
+PRESENT: list[tuple[str, list[Json]]] = [
+    ("diagnosis.dermatomyositis", [condition("snomed|396230008")]),
+    ("diagnosis.any_myositis", [condition("snomed|396230008")]),
+    ("finding.interstitial_lung_disease", [condition("icd10cm|J84.114")]),
+    ("antibody.mda5", [observation(MDA5, valueString="positive")]),
+    ("drug.prednisone.current", [order(PREDNISONE, ago(9))]),
+    ("drug.prednisone.ever", [order(PREDNISONE, ago(9), "stopped")]),
+    ("drug.glucocorticoid.ever", [stated(PREDNISONE, ago(9), "completed")]),
+    ("drug.pulse_methylprednisolone.ever", [pulse(1000, ago(900))]),
+    ("measure.physician_global.current", [physician(5, ago(100)), physician(4)]),
+    ("assessment.compared", [physician(5, ago(100)), physician(4)]),
+]
+
+
+@every_damage
+@pytest.mark.parametrize(("name", "resources"), PRESENT)
+def test_what_is_recorded_is_true_whatever_is_missing(
+    name: str, resources: list[Json], damage: Damage
+) -> None:
+    """What more there may be cannot make a recorded fact untrue."""
+    assert fact(read(*resources), name) is True
+    for kind in RESOURCE_TYPES:
+        assert fact(damaged(damage, kind, *resources), name) is True
+
+
+def test_a_drug_used_before_is_not_current() -> None:
+    """Known to have been used, and known not to be used now, as long as everything is known."""
+    before = order(PREDNISONE, ago(9), "stopped")
+    assert fact(read(before), "drug.prednisone.current") is False
+    chart = damaged(incomplete, "MedicationStatement", before)
+    assert fact(chart, "drug.prednisone.current") is None
+
+
+def test_an_uncertain_member_of_a_class_makes_it_unknown() -> None:
+    """What may have been a pulse leaves ever and current unknown."""
+    name = "drug.pulse_methylprednisolone"
+    chart = read(pulse(None, ago(0)))
+    assert (fact(chart, f"{name}.ever"), fact(chart, f"{name}.current")) == (None, None)
+    past = read(pulse(None, ago(30)))
+    assert (fact(past, f"{name}.ever"), fact(past, f"{name}.current")) == (None, False)
+
+
+# --- antibodies ----------------------------------------------------------------------------------
+
+
+def antibody(said: str, days_ago: int = 0) -> Json:
+    """Return an anti-MDA5 result."""
+    return observation(MDA5, on=ago(days_ago), valueString=said)
+
+
+@pytest.mark.parametrize(
+    ("resources", "positive"),
+    [
+        ([], None),  # not measured is not negative
+        ([antibody("positive")], True),
+        ([antibody("negative")], False),
+        ([antibody("equivocal")], None),
+        ([antibody("positive", 90), antibody("negative")], True),
+        ([antibody("negative", 90), antibody("positive")], True),
+        ([antibody("positive"), antibody("equivocal")], True),
+        ([observation("loinc|8076-2", valueString="positive")], None),  # another antibody
+    ],
+)
+def test_an_antibody(resources: list[Json], positive: bool | None) -> None:
+    """Positive once is positive; negative only where measured; anything else is unknown."""
+    assert fact(read(*resources), "antibody.mda5") is positive
+
+
+@every_damage
+def test_a_negative_antibody_is_unknown_where_other_results_may_exist(damage: Damage) -> None:
+    """A positive result may stand on the page that did not come."""
+    chart = damaged(damage, "Observation", antibody("negative"))
+    assert fact(chart, "antibody.mda5") is None
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def event(surely: int | None, possibly: int | None, *, complete: bool = True) -> Event:
+    """Return an event so many days ago."""
+    return Event(
+        None if surely is None else Decimal(surely),
+        None if possibly is None else Decimal(possibly),
+        complete,
+    )
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ([], event(None, None)),
+        ([pulse(1000, ago(14))], event(14, 14)),
+        ([pulse(1000, ago(40)), pulse(1000, ago(5))], event(5, 5)),
+        ([pulse(1000, ago(40)), pulse(None, ago(5))], event(40, 5)),
+        ([pulse(None, ago(5))], event(None, 5)),
+        ([pulse(1000)], event(None, 0)),
+        ([pulse(1000, "2026-11")], event(15, 0)),
+        ([pulse(1000, "2026-10")], event(46, 16)),
+    ],
+)
+def test_when_a_pulse_was_last_given(resources: list[Json], expected: Event) -> None:
+    """Surely so many days ago at the most, possibly so many at the least."""
+    assert fact(read(*resources), "drug.pulse_methylprednisolone") == expected
+
+
+def test_a_drug_in_use_is_of_today() -> None:
+    """What is taken now was last used today, however long ago the order was written."""
+    assert fact(read(order(PREDNISONE, ago(200))), "drug.prednisone") == event(0, 0)
+    stopped = order(PREDNISONE, ago(200), "stopped")
+    assert fact(read(stopped), "drug.prednisone") == event(200, 200)
+
+
+@every_damage
+def test_an_event_says_whether_more_may_be_recorded(damage: Damage) -> None:
+    """So that a rule does not take what was not delivered for what did not happen."""
+    name = "drug.pulse_methylprednisolone"
+    chart = damaged(damage, "MedicationAdministration", pulse(1000, ago(40)))
+    assert fact(chart, name) == event(40, 40, complete=False)
+    for of_observations in ("observation.ck", "assessment.baseline", "assessment.current"):
+        assert fact(read(), of_observations) == event(None, None)
+        found = fact(damaged(damage, "Observation"), of_observations)
+        assert found == event(None, None, complete=False)
+
+
+def test_when_something_was_last_measured() -> None:
+    """The latest of several counts."""
+    assert fact(read(ck(500, ago(30)), ck(400, ago(9))), "observation.ck") == event(9, 9)
+
+
+def test_when_the_assessments_were() -> None:
+    """Days since baseline and current assessment, and between them."""
+    chart = read(physician(5, ago(100)), physician(4, ago(9)))
+    assert fact(chart, "assessment.baseline") == event(100, 100)
+    assert fact(chart, "assessment.current") == event(9, 9)
+    assert fact(chart, "assessment.days_between") == exactly(91)
+    assert fact(read(), "assessment.days_between") == UNKNOWN
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_latest_and_previous_value() -> None:
+    """One value a day, the last issued; a single day has no value before."""
+    chart = read(
+        ck(900, ago(30)),
+        ck(500, ago(9), issued=f"{ago(9)}T08:00:00Z"),
+        ck(400, ago(9), issued=f"{ago(9)}T09:00:00Z"),
+    )
+    assert fact(chart, "observation.ck.latest") == exactly(400)
+    assert fact(chart, "observation.ck.previous") == exactly(900)
+    alone = read(ck(400))
+    assert fact(alone, "observation.ck.previous") == UNKNOWN
+    assert fact(read(), "observation.ck.latest") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("resource", "multiple"),
+    [
+        (observation(TROPONIN, 28, "ng/L", **upper(14, "ng/L")), exactly(2)),
+        (observation(TROPONIN, "0.028", "ng/mL", **upper(14, "ng/L")), exactly(2)),
+        (observation(TROPONIN, 14, "ng/L", **upper(14, "ng/L")), exactly(1)),
+        (observation(TROPONIN, 28, "ng/L"), UNKNOWN),
+        (
+            observation(
+                TROPONIN,
+                valueQuantity=quantity(7, "ng/L", comparator="<"),
+                **upper(14, "ng/L"),
+            ),
+            Interval(Decimal("-Infinity"), Decimal("0.5")),
+        ),
+        (
+            observation(
+                TROPONIN,
+                valueQuantity=quantity(28, "ng/L", comparator=">"),
+                **upper(14, "ng/L"),
+            ),
+            Interval(Decimal(2), Decimal("Infinity")),
+        ),
+    ],
+)
+def test_a_value_in_multiples_of_its_upper_limit(resource: Json, multiple: Interval) -> None:
+    """Exact at the limit, an interval for a bound, unknown without a limit."""
+    assert fact(read(resource), "observation.troponin_t_hs.multiple") == multiple
+
+
+def fvc(percent: object, days_ago: int, **of: Any) -> Json:
+    """Return an FVC in percent of predicted."""
+    return observation(FVC, percent, "%", ago(days_ago), **of)
+
+
+@pytest.mark.parametrize(
+    ("resources", "fall"),
+    [
+        ([fvc(80, 183), fvc(70, 0)], exactly(10)),
+        ([fvc(80, 184), fvc(70, 0)], UNKNOWN),  # too long ago
+        ([fvc(80, 100), fvc(90, 60), fvc(75, 0)], exactly(15)),  # from the highest
+        ([fvc(70, 100), fvc(80, 0)], exactly(-10)),
+        ([fvc(70, 0)], UNKNOWN),
+        ([], UNKNOWN),
+        ([fvc(90, 300), fvc(80, 200), fvc(75, 150)], exactly(15)),  # before the latest, not today
+    ],
+)
+def test_a_fall_within_six_months(resources: list[Json], fall: Interval) -> None:
+    """From the highest value of the 183 days before the latest one, in points."""
+    assert fact(read(*resources), "observation.fvc_percent_predicted.fall") == fall
+
+
+def test_one_saturation_is_no_fall() -> None:
+    """For what has no trend declared there is no such fact."""
+    assert "observation.fvc_percent_predicted.fall" in FACTS
+    assert "observation.spo2.fall" not in FACTS
+
+
+def test_a_measure_in_three_numbers() -> None:
+    """Relative improvement, its opposite, and the change in percent of the range."""
+    chart = read(physician(8, ago(100)), physician(6))
+    assert fact(chart, "measure.physician_global.improvement") == exactly(25)
+    assert fact(chart, "measure.physician_global.worsening") == exactly(-25)
+    assert fact(chart, "measure.physician_global.range_percent") == exactly(20)
+    assert fact(chart, "measure.patient_global.improvement") == UNKNOWN
+    assert fact(chart, "measure.patient_global.range_percent") == UNKNOWN
+
+
+def test_a_measure_missing_at_the_current_visit() -> None:
+    """Taken at baseline only, it is not among what was measured now."""
+    chart = read(physician(8, ago(100)), patient_global(5, ago(100)), physician(6))
+    assert fact(chart, "measure.physician_global.current") is True
+    assert fact(chart, "measure.patient_global.current") is False
+
+
+@pytest.mark.parametrize(
+    ("born", "years"),
+    [("1970-05-01", exactly(56)), ("1970", between(55, 56)), (None, UNKNOWN), ("?", UNKNOWN)],
+)
+def test_age_in_years(born: str | None, years: Interval) -> None:
+    """An interval where only the year of birth is known, unknown without a birth date."""
+    patient = {"resourceType": "Patient", "id": PATIENT} | ({"birthDate": born} if born else {})
+    assert fact(read(patient), "patient.age") == years
+
+
+def test_days_on_the_current_line() -> None:
+    """Since the latest start of a current class that opens a line; unknown without one."""
+    chart = read(order(PREDNISONE, ago(200)), order(concept("rxnorm|6851"), ago(90)))
+    assert fact(chart, "treatment.line_days") == exactly(90)
+    assert fact(read(), "treatment.line_days") == UNKNOWN
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+def evidence(chart: Chart, name: str) -> list[tuple[str, str, str]]:
+    """Return the evidence of a fact."""
+    return [(e.reference, e.date, e.text) for e in FACTS[name].evidence(chart)]
+
+
+def test_evidence_of_a_condition() -> None:
+    """Its reference, since when, its words, and what must be said of the match."""
+    provisional = {"coding": [{"code": "provisional"}]}
+    chart = read(
+        condition(
+            "icd10cm|I51.4",
+            text="Myocarditis",
+            id="c",
+            onsetDateTime="2026-05",
+            verificationStatus=provisional,
+        )
+    )
+    assert evidence(chart, "finding.myocarditis") == [
+        (
+            "Condition/c",
+            "2026-05",
+            "Myocarditis (this code also covers myocardial fibrosis, so it is of low specificity; "
+            "provisional)",
+        )
+    ]
+
+
+def test_evidence_of_a_group_is_that_of_its_members() -> None:
+    """A group cites the Conditions that are in it."""
+    chart = read(condition("snomed|31384009", text="PM", id="pm"))
+    assert evidence(chart, "diagnosis.myositis") == [("Condition/pm", "", "PM")]
+
+
+def test_evidence_of_a_drug() -> None:
+    """What was ordered or given, matched by name where it was, and what is uncertain."""
+    chart = read(
+        given("Methylprednisolone 1 g", ago(3), 1000, "IV", id="sure"),
+        pulse(None, ago(2), id="doubtful"),
+    )
+    assert evidence(chart, "drug.pulse_methylprednisolone") == [
+        (
+            "MedicationAdministration/sure",
+            ago(3),
+            f"Methylprednisolone 1 g, given {ago(3)}, 1000 mg on a day of treatment "
+            "(matched by name)",
+        ),
+        (
+            "MedicationAdministration/doubtful",
+            ago(2),
+            f"Methylprednisolone, given {ago(2)}",
+        ),
+    ]
+
+
+def test_evidence_of_a_measure_is_both_values() -> None:
+    """Baseline and current value, each with its reference and day."""
+    chart = read(physician(80, ago(100), unit="mm", id="a"), physician(6, id="b"))
+    title = "Physician global activity, VAS 0–10 cm"
+    assert evidence(chart, "measure.physician_global.improvement") == [
+        ("Observation/a", ago(100), f"{title} 8 cm"),
+        ("Observation/b", ago(0), f"{title} 6 cm"),
+    ]
+
+
+def test_evidence_of_a_result() -> None:
+    """A value with its upper limit, a bound as a bound, a score without a unit, and remarks."""
+    chart = read(
+        ck(600, id="ck"),
+        observation(TROPONIN, id="t", valueQuantity=quantity(5, "ng/L", comparator="<")),
+        observation("loinc|2708-6", 91, "%", id="s"),
+        observation("core_set|mmt8-150", 120, id="m"),
+    )
+    assert evidence(chart, "observation.ck.latest") == [
+        ("Observation/ck", ago(0), "CK 600 U/L (upper limit 200, reference range)")
+    ]
+    assert evidence(chart, "observation.troponin_t_hs.latest") == [
+        ("Observation/t", ago(0), "High-sensitivity troponin T <5 ng/L")
+    ]
+    assert evidence(chart, "observation.spo2.latest") == [
+        ("Observation/s", ago(0), "SpO2 91 % (code not verified)")
+    ]
+    assert evidence(chart, "observation.mmt8_150.latest") == [
+        ("Observation/m", ago(0), "MMT-8, both sides and axial, 0–150 120")
+    ]
+
+
+def test_evidence_of_an_antibody() -> None:
+    """Every result, positive or negative, with its day."""
+    chart = read(
+        observation(MDA5, on=ago(9), id="n", valueString="negative"),
+        observation(MDA5, id="p", valueString="positive"),
+    )
+    assert evidence(chart, "antibody.mda5") == [
+        ("Observation/n", ago(9), "Anti-MDA5 negative"),
+        ("Observation/p", ago(0), "Anti-MDA5 positive"),
+    ]
+
+
+def test_evidence_of_a_fall_is_what_it_was_measured_from() -> None:
+    """The highest value before and the latest."""
+    chart = read(fvc(80, 100, id="a"), fvc(70, 0, id="b"))
+    found = evidence(chart, "observation.fvc_percent_predicted.fall")
+    assert [reference for reference, _, _ in found] == ["Observation/a", "Observation/b"]
+
+
+def test_nothing_recorded_has_no_evidence() -> None:
+    """Of an empty record there is nothing to cite."""
+    chart = read()
+    assert [name for name in FACTS if evidence(chart, name)] == []
+
+
+# --- declarations --------------------------------------------------------------------------------
+
+
+def test_the_core_set_is_a_group_of_measures() -> None:
+    """Rules count over it; every member has the facts that they count by."""
+    core_set = groups(TERMS.vocabulary)["core_set"]
+    assert len(core_set) == 6
+    for member in core_set:
+        assert {f"{member}.improvement", f"{member}.worsening"} <= set(FACTS)
+
+
+def test_groups_of_the_vocabulary_have_facts() -> None:
+    """Every member of every group is declared, with a value that rules may compare."""
+    for name, members in groups(TERMS.vocabulary).items():
+        for member in members:
+            assert any(declared.startswith(f"{member}.") for declared in FACTS), (name, member)
+
+
+def test_values_are_of_the_declared_kind() -> None:
+    """A boolean fact gives a boolean or unknown, a number an interval, an event an event."""
+    patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": "1970"}
+    full = read(
+        patient,
+        condition("snomed|396230008"),
+        physician(5, ago(100)),
+        physician(4),
+        ck(900, ago(100)),
+        ck(100),
+        fvc(80, 90),
+        fvc(70, 0),
+        observation(MDA5, valueString="positive"),
+        order(PREDNISONE, ago(90), **dosage(50)),
+    )
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "boolean": (bool, type(None)),
+        "number": Interval,
+        "event": Event,
+    }
+    for chart in (full, read()):
+        for declared in FACTS.values():
+            assert isinstance(declared.read(chart), kinds[declared.kind]), declared.name
+            assert declared.title

@@ -1,0 +1,526 @@
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cds.chart.chart import Chart
+from cds.chart.facts import Event
+from cds.chart.treatments import Exposure, describe, latest
+from tests.chart.conftest import (
+    AS_OF,
+    PATIENT,
+    Json,
+    ago,
+    between,
+    coding,
+    concept,
+    dosage,
+    exactly,
+    fact,
+    given,
+    order,
+    pulse,
+    read,
+    reasons,
+    stated,
+)
+
+PREDNISONE = concept("rxnorm|8640")
+METHYLPREDNISOLONE = concept("rxnorm|6902")
+RITUXIMAB = concept("rxnorm|121191")
+NOT_MAPPED = "its drug is not mapped to anything that this service knows"
+UNDELIVERED = "its drug is a reference to a Medication that was not delivered"
+
+
+def exposures(chart: Chart) -> list[Exposure]:
+    """Return all exposures of a chart."""
+    return [e for of_drug in chart.exposures.values() for e in of_drug]
+
+
+def drugs(*resources: Json) -> set[str]:
+    """Return the drugs that a patient was exposed to."""
+    return set(read(*resources).exposures)
+
+
+# --- which drug ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "drug", "remark"),
+    [
+        (concept("rxnorm|8640"), "prednisone", ""),
+        (concept("urn:hospital|1", "rxnorm|6851"), "methotrexate", ""),
+        (concept("atc|L04AF01"), "tofacitinib", "code not verified"),
+        (concept("atc|L04AF01", "rxnorm|1357536"), "tofacitinib", ""),
+        (
+            concept("rxnorm|312617", text="prednisone 5 MG Oral Tablet"),
+            "prednisone",
+            "matched by name",
+        ),
+        ({"coding": [coding("urn:x|1", "Azathioprine 50 mg")]}, "azathioprine", "matched by name"),
+        ("METHOTREXATE 2.5 mg tablet", "methotrexate", "matched by name"),
+        ("Cyclosporine capsule", "ciclosporin", "matched by name"),
+    ],
+)
+def test_a_drug_is_known_by_code_then_by_name(named: Any, drug: str, remark: str) -> None:
+    """A code decides; where none is known, the name as a whole word, which the evidence shows."""
+    (found,) = exposures(read(order(named, ago(5))))
+    assert (found.drug, found.remark) == (drug, remark)
+
+
+def test_a_name_does_not_add_to_a_code() -> None:
+    """Where a code is known the words are not matched as well."""
+    both = concept("rxnorm|8640", text="prednisone, switched from azathioprine")
+    assert drugs(order(both, ago(5))) == {"prednisone"}
+
+
+def test_a_name_inside_another_is_not_that_drug() -> None:
+    """Methylprednisolone is not prednisolone."""
+    assert drugs(order("Methylprednisolone 16 mg", ago(5))) == {"methylprednisolone"}
+    assert drugs(order("methyl-prednisolone", ago(5))) == {"methylprednisolone"}
+    assert drugs(order("Methyl prednisolone 1 g", ago(5))) == {"methylprednisolone"}
+
+
+def test_another_drug_is_listed() -> None:
+    """An unmapped drug is listed, and is no reason to doubt what is known of the others."""
+    chart = read(order("Paracetamol 500 mg", ago(5)))
+    assert (exposures(chart), reasons(chart)) == ([], [NOT_MAPPED])
+    assert fact(chart, "drug.glucocorticoid.ever") is False
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"),
+    [
+        ({}, "its drug has no name, and no code that this service knows"),
+        (concept("rxnorm|312617"), "its drug has no name, and no code that this service knows"),
+        ({"reference": "Medication/none"}, UNDELIVERED),
+        ({"reference": "#none"}, UNDELIVERED),
+    ],
+)
+def test_a_drug_that_cannot_be_known_could_be_any(named: Json, reason: str) -> None:
+    """Then no drug is known to be absent, whatever else was delivered."""
+    for resource in (order(named, ago(5)), given(named, ago(5)), stated(named, ago(5))):
+        chart = read(resource)
+        assert reasons(chart) == [reason]
+        assert fact(chart, "drug.prednisone.ever") is None
+        assert fact(chart, "drug.prednisone.current") is None
+
+
+def test_a_use_that_names_no_drug_could_be_of_any() -> None:
+    """Without concept and reference the drug cannot be known either."""
+    resource = order(PREDNISONE, ago(5))
+    del resource["medicationCodeableConcept"]
+    chart = read(resource)
+    assert reasons(chart) == ["it names no drug"]
+    assert fact(chart, "drug.methotrexate.ever") is None
+
+
+def test_an_error_raises_no_doubt_whatever_its_drug() -> None:
+    """An order entered in error tells of no drug, though its Medication was not delivered."""
+    chart = read(order({"reference": "Medication/none"}, ago(5), "entered-in-error"))
+    assert reasons(chart) == ["its status is entered-in-error"]
+    assert fact(chart, "drug.prednisone.ever") is False
+
+
+def medication(named: Json, **of: Any) -> Json:
+    """Return the Medication ``m``."""
+    return {"resourceType": "Medication", "id": "m", "code": named} | of
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["Medication/m", "https://ehr.example/fhir/Medication/m", "Medication/m/_history/3"],
+)
+def test_a_medication_that_was_delivered_is_looked_up(reference: str) -> None:
+    """A reference may be relative, absolute, or to a version."""
+    chart = read(order({"reference": reference}, ago(5)), medication(PREDNISONE))
+    assert [e.drug for e in exposures(chart)] == ["prednisone"]
+
+
+def test_a_contained_medication_is_looked_up() -> None:
+    """It is found by its id among the contained resources, not by its place."""
+    contained = [medication(concept("rxnorm|6851"), id="other"), medication(PREDNISONE)]
+    for kind in (order, given, stated):
+        assert drugs(kind({"reference": "#m"}, ago(5), contained=contained)) == {"prednisone"}
+
+
+def test_the_name_on_a_reference_is_used_where_the_medication_was_not_delivered() -> None:
+    """The display of the reference is the name of the product."""
+    chart = read(order({"reference": "Medication/none", "display": "Rituximab 500 mg"}, ago(5)))
+    assert [(e.drug, e.remark) for e in exposures(chart)] == [("rituximab", "matched by name")]
+
+
+# --- which uses count ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resource", "current"),
+    [
+        (order(PREDNISONE, ago(50), "active"), True),
+        (order(PREDNISONE, ago(50), "on-hold"), False),
+        (order(PREDNISONE, ago(50), "completed"), False),
+        (order(PREDNISONE, ago(50), "stopped"), False),
+        (order(PREDNISONE, ago(50), "unknown"), None),
+        (stated(PREDNISONE, ago(50), "active"), True),
+        (stated(PREDNISONE, ago(50), "completed"), False),
+        (stated(PREDNISONE, ago(50), "unknown"), None),
+        (given(PREDNISONE, ago(0)), True),
+        (given(PREDNISONE, ago(1)), True),
+        (given(PREDNISONE, ago(2)), False),
+        (given(PREDNISONE), None),
+        (given(RITUXIMAB, ago(183)), True),
+        (given(RITUXIMAB, ago(184)), False),
+    ],
+)
+def test_what_was_used_and_whether_it_still_is(resource: Json, current: bool | None) -> None:
+    """The status of an order decides; an administration covers a day, or what the drug covers."""
+    chart = read(resource)
+    (drug,) = chart.exposures
+    assert fact(chart, f"drug.{drug}.ever") is True
+    assert fact(chart, f"drug.{drug}.current") is current
+
+
+@pytest.mark.parametrize(
+    ("resource", "reason"),
+    [
+        (order(PREDNISONE, ago(5), "draft"), "its status is draft"),
+        (order(PREDNISONE, ago(5), "cancelled"), "its status is cancelled"),
+        (order(PREDNISONE, ago(5), "entered-in-error"), "its status is entered-in-error"),
+        (order(PREDNISONE, ago(5), status="") | {"status": None}, "its status is missing"),
+        (given(PREDNISONE, ago(5), status="not-done"), "its status is not-done"),
+        (stated(PREDNISONE, ago(5), "not-taken"), "its status is not-taken"),
+        (stated(PREDNISONE, ago(5), "intended"), "its status is intended"),
+        (order(PREDNISONE, ago(5), intent="plan"), "its intent is plan, so it is not an order"),
+        (
+            order(PREDNISONE, ago(5), intent="proposal"),
+            "its intent is proposal, so it is not an order",
+        ),
+        (order(PREDNISONE, ago(5), doNotPerform=True), "it says not to give the drug"),
+        (order(PREDNISONE, ago(-1)), f"it begins on {ago(-1)}, after {AS_OF}"),
+    ],
+)
+def test_what_was_not_used_is_listed(resource: Json, reason: str) -> None:
+    """Plans, prohibitions, errors and what is yet to come are no treatment."""
+    chart = read(resource)
+    assert (exposures(chart), reasons(chart)) == ([], [reason])
+    assert fact(chart, "drug.prednisone.ever") is False
+
+
+# --- route ---------------------------------------------------------------------------------------
+
+CREAM = "Prednisolone 0.5% cream"
+
+
+@pytest.mark.parametrize(
+    ("resource", "route"),
+    [
+        (order("Prednisolone acetate 1% eye drops", ago(5)), "ophthalmic"),
+        (order("Tacrolimus 0.1% topical ointment", ago(5)), "topical"),
+        (order(CREAM, ago(5)), "topical"),
+        (order("Prednisolone enema", ago(5)), "rectal"),
+        (order(PREDNISONE, ago(5), **dosage(5, route="Inhalation")), "inhaled"),
+        (given(concept("rxnorm|8638"), ago(5), 5, "Ophthalmic route"), "ophthalmic"),
+        (order(PREDNISONE, ago(5), dosageInstruction=[{"text": "apply to the scalp"}]), "topical"),
+        (
+            order(
+                METHYLPREDNISOLONE,
+                ago(5),
+                dosageInstruction=[{"route": concept("snomed|12130007")}],
+            ),
+            "intra_articular",
+        ),
+    ],
+)
+def test_local_forms_are_no_systemic_treatment(resource: Json, route: str) -> None:
+    """Topical, ophthalmic, inhaled, rectal and joint forms are listed with their route."""
+    chart = read(resource)
+    assert reasons(chart) == [f"it is not systemic treatment ({route})"]
+    assert fact(chart, "drug.glucocorticoid.ever") is False
+
+
+def test_the_form_of_a_medication_tells_the_route() -> None:
+    """Where neither order nor name tells, the dose form of the product does."""
+    chart = read(
+        order({"reference": "Medication/m"}, ago(5)),
+        medication(concept("rxnorm|42316"), form={"text": "Ointment"}),
+    )
+    assert reasons(chart) == ["it is not systemic treatment (topical)"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "route"),
+    [
+        (order("prednisone 5 MG Oral Tablet", ago(5)), "oral"),
+        (order(PREDNISONE, ago(5), **dosage(5, route="by mouth")), "oral"),
+        (
+            order(PREDNISONE, ago(5), dosageInstruction=[{"route": concept("snomed|26643006")}]),
+            "oral",
+        ),
+        (pulse(500, ago(5)), "intravenous"),
+        (order(PREDNISONE, ago(5)), None),  # nothing tells, so it may be systemic
+    ],
+)
+def test_systemic_routes_count(resource: Json, route: str | None) -> None:
+    """A systemic route counts, and so does one that nobody told."""
+    (found,) = exposures(read(resource))
+    assert found.route == route
+
+
+def test_the_code_of_a_route_counts_before_all_words() -> None:
+    """An oral route by code is oral, though the product is named for the eye."""
+    instruction = [{"route": concept("snomed|26643006")}]
+    chart = read(order("Prednisolone eye drops", ago(5), dosageInstruction=instruction))
+    assert [e.route for e in exposures(chart)] == ["oral"]
+
+
+# --- dates ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resource", "days"),
+    [
+        (order(PREDNISONE, ago(100)), exactly(100)),
+        (order(PREDNISONE, "2026-05"), between(169, 199)),
+        (order(PREDNISONE, "2025"), between(320, 684)),
+        (order(PREDNISONE, "2026"), between(0, 319)),  # the year is not over
+        (stated(PREDNISONE, ago(100)), exactly(100)),
+    ],
+)
+def test_a_partial_date_is_the_days_that_it_can_mean(resource: Json, days: object) -> None:
+    """How long a course lasts is exact for a full date, an interval for a month or a year."""
+    assert fact(read(resource), "drug.prednisone.days") == days
+
+
+def test_without_a_date_the_length_of_a_course_is_unknown() -> None:
+    """The drug is current, since when nobody says."""
+    chart = read(order(PREDNISONE))
+    assert fact(chart, "drug.prednisone.current") is True
+    assert chart.courses["prednisone"].since is None
+    assert chart.line_start is None
+
+
+def bounds(start: str | None, end: str | None) -> Json:
+    """Return the bounds of an order."""
+    period = {k: v for k, v in (("start", start), ("end", end)) if v}
+    return {"dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": period}}}]}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "current"),
+    [
+        (ago(90), ago(1), False),
+        (ago(90), ago(0), True),
+        (ago(90), None, True),
+        (ago(90), "9999-12-31", True),  # how some systems write that it is open
+        (ago(90), "2026", None),
+        (ago(90), "2026-10", False),
+    ],
+)
+def test_an_active_order_is_current_until_its_end(
+    start: str, end: str | None, current: bool | None
+) -> None:
+    """The bounds of an order count before the day on which it was written."""
+    chart = read(order(PREDNISONE, ago(400), **bounds(start, end)))
+    assert fact(chart, "drug.prednisone.current") is current
+    (found,) = exposures(chart)
+    assert str(found.start) == start
+
+
+def test_an_open_end_written_as_the_last_of_all_days() -> None:
+    """9999-12-31 as the end of orders and administrations is read like any other date."""
+    forever = bounds(ago(300), "9999-12-31")
+    chart = read(
+        order(PREDNISONE, ago(300), **forever),
+        order(PREDNISONE, ago(10)),
+        given(
+            METHYLPREDNISOLONE,
+            effectiveDateTime=None,
+            effectivePeriod={"start": ago(5), "end": "9999-12-31"},
+        ),
+    )
+    assert fact(chart, "drug.prednisone.days") == exactly(300)
+    assert fact(chart, "drug.methylprednisolone.current") is True
+
+
+@pytest.mark.parametrize(("gap", "since"), [(90, 300), (91, 109)])
+def test_orders_that_follow_each_other_are_one_course(gap: int, since: int) -> None:
+    """Orders up to 90 days apart are one course; after a longer gap a new one begins."""
+    ended = 200
+    chart = read(
+        order(PREDNISONE, ago(300), "completed", **bounds(ago(300), ago(ended))),
+        order(PREDNISONE, ago(ended - gap)),
+    )
+    assert fact(chart, "drug.prednisone.days") == exactly(300 if gap == 90 else since)
+
+
+def test_a_long_order_bridges_shorter_ones_that_began_later() -> None:
+    """What an earlier order still covers is no gap."""
+    chart = read(
+        order(PREDNISONE, ago(400), "completed", **bounds(ago(400), ago(50))),
+        order(PREDNISONE, ago(390), "completed", **bounds(ago(390), ago(380))),
+        order(PREDNISONE, ago(10)),
+    )
+    assert fact(chart, "drug.prednisone.days") == exactly(400)
+
+
+def test_one_glucocorticoid_after_another_is_one_course_of_the_class() -> None:
+    """Of each drug the course is its own, of the class they are one."""
+    chart = read(
+        order(PREDNISONE, ago(200), "completed", **bounds(ago(200), ago(100))),
+        order(concept("rxnorm|8638"), ago(95)),
+    )
+    assert fact(chart, "drug.glucocorticoid.days") == exactly(200)
+    assert fact(chart, "drug.prednisolone.days") == exactly(95)
+    assert fact(chart, "drug.prednisone.current") is False
+
+
+def test_the_line_begins_on_the_first_day_that_a_partial_date_allows() -> None:
+    """So that the baseline surely precedes the treatment."""
+    assert read(order(PREDNISONE, "2026-05")).line_start == date(2026, 5, 1)
+
+
+# --- pulses --------------------------------------------------------------------------------------
+
+
+def pulsed(*resources: Json) -> bool | None:
+    """Return whether a pulse was given in the last 14 days, as a rule asks for it."""
+    event = fact(read(*resources), "drug.pulse_methylprednisolone")
+    assert isinstance(event, Event)
+    if event.surely is not None and event.surely <= 14:
+        return True
+    if event.possibly is not None and event.possibly <= 14:
+        return None
+    return False if event.complete else None
+
+
+@pytest.mark.parametrize(
+    ("resource", "given_recently"),
+    [
+        (pulse(1000, ago(3)), True),
+        (pulse(250, ago(3)), True),
+        (pulse("249.9", ago(3)), False),
+        (pulse(249, ago(3)), False),
+        (pulse(1, ago(3), unit="g"), True),
+        (pulse("0.249", ago(3), unit="g"), False),
+        (pulse(1000, ago(0)), True),
+        (pulse(1000, ago(14)), True),
+        (pulse(1000, ago(15)), False),
+        (pulse(1000, "2026-11"), None),
+        (pulse(1000, "2026-10"), False),
+        (pulse(1000), None),
+        (pulse(None, ago(3)), None),
+        (pulse(30, ago(3), unit="mg/kg"), None),
+        (pulse(1000, ago(3), unit="ampoules"), None),
+        (pulse(None, ago(15)), False),
+        (given(METHYLPREDNISOLONE, ago(3), 1000), None),  # route not known
+        (given(METHYLPREDNISOLONE, ago(3), 1000, "oral"), False),
+        (given(METHYLPREDNISOLONE, ago(3), 249), False),
+        (given("Methylprednisolone 1 g", ago(3), 1000, "IV"), True),
+        (given(METHYLPREDNISOLONE, ago(3), 1000, "intramuscular"), False),
+        (given(PREDNISONE, ago(3), 1000, "intravenous"), False),
+        (pulse(1000, ago(3), status="not-done"), False),
+        (pulse(1000, ago(3), status="stopped"), True),
+    ],
+)
+def test_a_pulse_in_the_last_fourteen_days(resource: Json, given_recently: bool | None) -> None:
+    """At least 250 mg of methylprednisolone a day, intravenously; unknown where dose, route or
+    day cannot be read, but never for a dose, route or day that rules it out.
+    """
+    assert pulsed(resource) is given_recently
+
+
+@pytest.mark.parametrize(
+    ("resource", "given_recently"),
+    [
+        (dosage(1000, route="IV"), True),
+        (dosage(1000, route="IV", frequency=1, period=1, periodUnit="d"), True),
+        (dosage(125, route="IV", frequency=2, period=1, periodUnit="d"), True),
+        (dosage(62.25, route="IV", frequency=1, period=6, periodUnit="h"), False),
+        (dosage(62.5, route="IV", frequency=1, period=6, periodUnit="h"), True),
+        (dosage(40, route="IV", frequency=1, period=1, periodUnit="d"), False),
+        (dosage(1000, route="oral"), False),
+        ({"dosageInstruction": [{"route": {"text": "IV"}, "text": "1 g daily"}]}, None),
+    ],
+)
+def test_an_order_of_a_pulse(resource: Json, given_recently: bool | None) -> None:
+    """Of an order the dose of one day counts, from the day on which it begins."""
+    assert pulsed(order(METHYLPREDNISOLONE, ago(3), **resource)) is given_recently
+
+
+def test_a_pulse_order_that_stays_active_is_of_the_day_it_began() -> None:
+    """An order that nobody closed does not go on being a pulse for ever."""
+    members = dosage(1000, route="IV")
+    assert pulsed(order(METHYLPREDNISOLONE, ago(14), **members)) is True
+    assert pulsed(order(METHYLPREDNISOLONE, ago(15), **members)) is False
+
+
+def test_the_doses_of_one_day_are_added() -> None:
+    """A day's dose may be given in parts; those of different days, or other routes, do not add."""
+    assert pulsed(pulse(125, ago(3)), pulse(125, ago(3))) is True
+    assert pulsed(pulse(125, ago(3)), pulse(124, ago(3))) is False
+    assert pulsed(pulse(125, ago(3)), pulse(125, ago(4))) is False
+    by_mouth = given(METHYLPREDNISOLONE, ago(3), 125, "oral")
+    assert pulsed(pulse(125, ago(3)), by_mouth) is False
+
+
+def test_an_unreadable_dose_beside_a_pulse_changes_nothing() -> None:
+    """What is surely a pulse is one, whatever else is uncertain."""
+    assert pulsed(pulse(1000, ago(3)), pulse(None, ago(2))) is True
+
+
+def test_an_old_pulse_and_an_uncertain_recent_one() -> None:
+    """The old one is over, the recent one may have been a pulse: unknown."""
+    assert pulsed(pulse(1000, ago(100)), pulse(None, ago(3))) is None
+
+
+def test_no_pulse_where_nothing_was_given() -> None:
+    """Nothing recorded and everything delivered: surely none."""
+    assert pulsed() is False
+
+
+def test_intravenous_methylprednisolone_counts_at_any_dose() -> None:
+    """The class without a dose asks for the route only."""
+    name = "drug.intravenous_methylprednisolone.ever"
+    assert fact(read(pulse(40, ago(3))), name) is True
+    assert fact(read(pulse(None, ago(3))), name) is True
+    assert fact(read(given(METHYLPREDNISOLONE, ago(3), 1000, "oral")), name) is False
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def test_an_exposure_in_words() -> None:
+    """Text, kind, dates and dose, as the evidence on a card has them."""
+    (found,) = exposures(
+        read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **dosage(50)))
+    )
+    assert describe(found) == f"Prednisone, ordered {AS_OF}, 50 mg on a day of treatment"
+    span = bounds("2026-05-11", "2026-06-10")
+    (bounded,) = exposures(read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **span)))
+    assert describe(bounded) == "Prednisone, ordered 2026-05-11 to 2026-06-10"
+
+
+def test_the_latest_use() -> None:
+    """The last day of several exposures, by their ends where they have one; none without dates."""
+    chart = read(pulse(1000, ago(30)), pulse(1000, ago(3)), pulse(1000))
+    last = latest(exposures(chart))
+    assert last is not None
+    assert last.last == AS_OF - timedelta(days=3)
+    assert latest([]) is None
+
+
+def test_the_dose_of_a_day_is_exact() -> None:
+    """0.1 g three times a day is 300 mg."""
+    members = dosage("0.1", "g", "IV", frequency=3, period=1, periodUnit="d")
+    (found,) = exposures(read(order(METHYLPREDNISOLONE, ago(3), **members)))
+    assert found.dose == Decimal(300)
+
+
+def test_a_drug_of_another_patient_is_not_used() -> None:
+    """What is about somebody else is listed and tells nothing of this patient."""
+    ours = order(PREDNISONE, ago(3), subject={"reference": f"Patient/{PATIENT}"})
+    theirs = order(concept("rxnorm|6851"), ago(3), subject={"reference": "Patient/other"})
+    chart = read(ours, theirs)
+    assert set(chart.exposures) == {"prednisone"}
+    assert reasons(chart) == ["is about another patient"]

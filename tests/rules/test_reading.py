@@ -1,0 +1,449 @@
+"""Each mistake is made in a copy of the folder ``minimal``, one at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cds.located import FilesInvalid, Place
+from cds.rules.reading import check_ruleset, read_ruleset, rule_files
+from cds.rules.ruleset import RuleSet
+
+IMPROVED = "criteria/improved.yaml"
+TAPER = "guidance/taper.yaml"
+VOCABULARY = "vocabulary/vocabulary.yaml"
+
+
+def problems_of(folder: Path) -> list[str]:
+    """Every problem as an author sees it; there is a rule set where there is none."""
+    ruleset, problems = check_ruleset(folder)
+    assert (ruleset is None) is any(p.severity == "error" for p in problems)
+    return [str(p) for p in problems]
+
+
+def replace(folder: Path, file: str, old: str, new: str) -> None:
+    """Replace one text, which must stand there once, in one file."""
+    text = (folder / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1, old
+    (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+def add_rule(folder: Path, like: str, name: str, **changes: str) -> None:
+    """Add a copy of a rule under another id, with whole lines changed by their key."""
+    lines = (folder / like).read_text(encoding="utf-8").splitlines()
+    for key, value in {"id": Path(name).stem, **changes}.items():
+        index = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{key}:"))
+        indent = lines[index][: len(lines[index]) - len(lines[index].lstrip())]
+        lines[index] = f"{indent}{key}: {value}"
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_the_least_folder_is_valid(minimal: Path) -> None:
+    """The folder that every mistake below is made in has none itself."""
+    assert problems_of(minimal) == []
+    ruleset = read_ruleset(minimal)
+    assert [r.id for r in ruleset.rules] == ["improved", "taper"]
+    assert [r.id for r in ruleset.card_rules] == ["taper"]
+    assert ruleset.deriving["response.improved"].id == "improved"
+    assert ruleset.applies_to == "diagnosis.myositis"
+    assert ruleset.rules[0].place == Place(IMPROVED, 1, 1)
+
+
+def test_what_conditions_ask_for_is_needed(minimal: Path) -> None:
+    """The facts of conditions and passages are read from a chart, derived ones are not."""
+    assert [d.name for d in read_ruleset(minimal).needed] == [
+        "measure.strength.improvement",
+        "measure.activity.improvement",
+        "diagnosis.myositis",
+        "finding.lung_disease",
+    ]
+
+
+CASES = [
+    # --- rule files as files ---
+    (TAPER, "status: active", "status: active\nstate: new",
+     "guidance/taper.yaml:5:1 unknown-key `state` is not known here (did you mean `status`?)"),
+    (TAPER, "owner: rheumatology\n", "",
+     "guidance/taper.yaml:1:1 missing-key `owner` is missing"),
+    (TAPER, "status: active", "status: actve",
+     "guidance/taper.yaml:4:1 wrong-type `actve` is not one of draft, testing, active, retired "
+     "(did you mean `active`?)"),
+    (TAPER, "reviewed: 2026-01-01", "reviewed: last year",
+     "guidance/taper.yaml:6:1 wrong-type should be a date (2026-11-01), but is text"),
+    (TAPER, "title: Taper", "title: Taper\ntitle: Better",
+     "guidance/taper.yaml:3:1 duplicate-key `title` stands twice (first on line 2): only one "
+     "can count, so remove one"),
+    (TAPER, "title: Taper", "title: 'Taper",
+     "guidance/taper.yaml:2:8 not-yaml is not YAML here: while scanning a quoted scalar, found "
+     "unexpected end of stream; a quotation mark is opened here and never closed: close it"),
+    (TAPER, "1.0.0\nstatus: active\nowner: rheumatology", "&a 1.0.0\nstatus: active\nowner: *a",
+     "guidance/taper.yaml:5:1 anchor uses an anchor (*name): write the value out in full\n"
+     "guidance/taper.yaml:5:1 wrong-type should be text, but is nothing; put it in quotes"),
+    (IMPROVED, "id: improved", "id: bettered",
+     "criteria/improved.yaml:1:1 bad-id `bettered` should be `improved`, as the file is named"),
+    # --- what a rule makes ---
+    (IMPROVED, "derive: response.improved\n", "",
+     "criteria/improved.yaml:1:1 derive-or-card a rule has either `derive` or `card`, and not "
+     "both\n"
+     "guidance/taper.yaml:13:7 unknown-fact `response.improved` is not a fact that the vocabulary "
+     "or a rule declares"),
+    (TAPER, "card:", "derive: response.tapered\ncard:",
+     "guidance/taper.yaml:1:1 derive-or-card a rule has either `derive` or `card`, and not both"),
+    (IMPROVED, "derive: response.improved", "derive: diagnosis.myositis",
+     "criteria/improved.yaml:12:1 duplicate-id `diagnosis.myositis` is declared already: the "
+     "vocabulary\n"
+     "guidance/taper.yaml:13:7 unknown-fact `response.improved` is not a fact that the vocabulary "
+     "or a rule declares"),
+    (IMPROVED, "as: response.improved_measures", "as: finding.lung_disease",
+     "criteria/improved.yaml:17:3 duplicate-id `finding.lung_disease` is the name of a fact "
+     "already\n"
+     "guidance/taper.yaml:17:3 unknown-fact `{response.improved_measures}` is neither a fact, a "
+     "selection nor a parameter of this rule (did you mean `response.improved`?)"),
+    # --- evidence ---
+    (IMPROVED, "evidence:\n  - {source: trial, supports: the threshold, certainty: definition}",
+     "evidence: []",
+     "criteria/improved.yaml:8:1 no-evidence a rule must name what it rests on"),
+    (IMPROVED, "{source: trial, supports", "{source: trail, supports",
+     "criteria/improved.yaml:9:6 unknown-source `trail` is not in sources.yaml (did you mean "
+     "`trial`?)"),
+    (IMPROVED, '"%", source: trial', '"%", source: withdrawn',
+     "criteria/improved.yaml:11:37 retired-source `withdrawn` is retired: cite another"),
+    (TAPER, "evidence: One trial, source: trial", "evidence: One trial, source: opinion",
+     "guidance/taper.yaml:24:49 unknown-source `opinion` is not in sources.yaml"),
+    ("suggestions.yaml", "  description: Creates a draft",
+     "  description: Creates a draft\n"
+     "  parameters: {dose: {value: 5, unit: mg, source: trail}}",
+     "suggestions.yaml:4:43 unknown-source `trail` is not in sources.yaml (did you mean `trial`?)"),
+    # --- conditions and texts ---
+    (TAPER, "- response.improved", "- response.imporved",
+     "guidance/taper.yaml:13:7 unknown-fact `response.imporved` is not a fact that the vocabulary "
+     "or a rule declares (did you mean `response.improved`?)"),
+    (TAPER, "- when: finding.lung_disease", "- when: finding.lung_diseases",
+     "guidance/taper.yaml:21:7 unknown-fact `finding.lung_diseases` is not a fact that the "
+     "vocabulary or a rule declares (did you mean `finding.lung_disease`?)"),
+    (TAPER, "Consider tapering.", "Consider {tapering}.",
+     "guidance/taper.yaml:18:3 unknown-fact `{tapering}` is neither a fact, a selection nor a "
+     "parameter of this rule"),
+    (TAPER, "text: Watch the lung.", "text: Watch {the lung.",
+     "guidance/taper.yaml:22:7 bad-text `{` stands alone: close the braces, or double it"),
+    (TAPER, "option: Slow taper", "option: '{slow}'",
+     "guidance/taper.yaml:24:8 unknown-fact `{slow}` is neither a fact, a selection nor a "
+     "parameter of this rule"),
+    ("suggestions.yaml", "Patient/{patient.id}", "Patient/{patient.name}",
+     "suggestions.yaml:6:15 unknown-fact `{patient.name}` is neither a fact, a selection nor a "
+     "parameter of this rule (did you mean `patient.age`?)"),
+    # --- what a card names ---
+    (TAPER, "suggestions: [reduce]", "suggestions: [reduced]",
+     "guidance/taper.yaml:25:17 unknown-id `reduced` is not in suggestions.yaml (did you mean "
+     "`reduce`?)"),
+    (TAPER, "override_reasons: [declined]", "override_reasons: [decline]",
+     "guidance/taper.yaml:26:22 unknown-id `decline` is not in override-reasons.yaml (did you mean "
+     "`declined`?)"),
+    # --- what stands once for all rules ---
+    ("sources.yaml", "title: A trial", "titel: A trial",
+     "sources.yaml:1:1 missing-key `title` is missing\n"
+     "sources.yaml:1:9 unknown-key `titel` is not known here (did you mean `title`?)\n"
+     "criteria/improved.yaml:9:6 unknown-source `trial` is not in sources.yaml\n"
+     "criteria/improved.yaml:11:37 unknown-source `trial` is not in sources.yaml\n"
+     "guidance/taper.yaml:9:6 unknown-source `trial` is not in sources.yaml\n"
+     "guidance/taper.yaml:24:49 unknown-source `trial` is not in sources.yaml"),
+    ("override-reasons.yaml", "declined: {display: Patient declined}", "- declined",
+     "override-reasons.yaml:1:1 wrong-type should be a mapping (key: value)\n"
+     "guidance/taper.yaml:26:22 unknown-id `declined` is not in override-reasons.yaml"),
+    ("scope.yaml", "applies_to", "applys_to",
+     "scope.yaml:1:1 missing-key `applies_to` names the diagnosis or finding that a patient must "
+     "have for any rule\n"
+     "scope.yaml:1:1 unknown-key `applys_to` is not known here (did you mean `applies_to`?)"),
+    ("scope.yaml", "diagnosis.myositis", "drug.prednisone.current",
+     "scope.yaml:1:1 missing-key `applies_to` names the diagnosis or finding that a patient must "
+     "have for any rule"),
+    ("scope.yaml", "diagnosis.myositis", "diagnosis.myosotis",
+     "scope.yaml:1:1 unknown-fact `diagnosis.myosotis` is not a fact that the vocabulary declares "
+     "(did you mean `diagnosis.myositis`?)"),
+    # --- vocabulary ---
+    (VOCABULARY, "negations: [", "negation: [",
+     "vocabulary/vocabulary.yaml:52:1 unknown-key `negation` is not a section of the vocabulary "
+     "(did you mean `negations`?)"),
+    (VOCABULARY, 'negations: ["no", "without"]', "negations: without",
+     "vocabulary/vocabulary.yaml:52:1 wrong-type should be a list, but is text"),
+    (VOCABULARY, "  course_gap: {value: 90, unit: d}\n", "",
+     "vocabulary/vocabulary.yaml:45:1 missing-key `course_gap` is missing"),
+    (VOCABULARY, "[finding.lung_disease]", "finding.lung_disease",
+     "vocabulary/vocabulary.yaml:44:3 wrong-type should be a list, but is text"),
+    (VOCABULARY, "  oral: {", "  Oral: {",
+     "vocabulary/vocabulary.yaml:38:3 bad-id `Oral` is not an id: use small letters, digits and _"),
+    (VOCABULARY, "title: SpO2\n    units: percent", "title: SpO2\n    units: procent",
+     "vocabulary/vocabulary.yaml:20:5 unknown-id `procent` is not declared among the units (did "
+     "you mean `percent`?)"),
+    (VOCABULARY, "{local: {ild: Interstitial lung disease}}",
+     "{locl: {ild: Interstitial lung disease}}",
+     "vocabulary/vocabulary.yaml:32:13 unknown-id `locl` is not a declared code system (did you "
+     "mean `local`?)"),
+    (VOCABULARY, "instruments: [activity]}",
+     "instruments: [activity], maximum: {locl: {top: Top}}}",
+     "vocabulary/vocabulary.yaml:24:66 unknown-id `locl` is not a declared code system (did you "
+     "mean `local`?)"),
+    (VOCABULARY, "groups:", "results:\n  positive: {codes: {locl: {pos: Positive}}}\ngroups:",
+     "vocabulary/vocabulary.yaml:44:22 unknown-id `locl` is not a declared code system (did you "
+     "mean `local`?)"),
+    (VOCABULARY, "spo2: Oxygen saturation", "activity: Activity",
+     "vocabulary/vocabulary.yaml:21:21 duplicate-code local activity stands already under "
+     "observations.activity: one code can mean one thing only"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "expected"), CASES)
+def test_a_mistake_is_told_at_its_place(
+    minimal: Path, file: str, old: str, new: str, expected: str
+) -> None:
+    """A mistake is reported at its file, line and column, with what to write instead."""
+    replace(minimal, file, old, new)
+    assert sorted(problems_of(minimal)) == sorted(expected.split("\n"))
+
+
+def test_every_mistake_of_every_file_is_told_at_once(minimal: Path) -> None:
+    """Mistakes in several files and several places of one are all in one exception."""
+    replace(minimal, IMPROVED, "owner: rheumatology\n", "")
+    replace(minimal, TAPER, "- diagnosis.myositis", "- diagnosis.myosotis")
+    replace(minimal, TAPER, "suggestions: [reduce]", "suggestions: [reduced]")
+    replace(minimal, "suggestions.yaml", "label: Reduce prednisone", "label: '{what}'")
+    replace(minimal, VOCABULARY, "  oral: {", "  Oral: {")
+    with pytest.raises(FilesInvalid) as raised:
+        read_ruleset(minimal)
+    assert [(p.place.file, p.code) for p in raised.value.problems] == [
+        (IMPROVED, "missing-key"),
+        (TAPER, "unknown-fact"),  # and not also that it names what the broken rule makes
+        (TAPER, "unknown-id"),
+        ("suggestions.yaml", "unknown-fact"),
+        (VOCABULARY, "bad-id"),
+    ]
+
+
+def test_a_folder_without_vocabulary_is_no_rules_folder(tmp_path: Path) -> None:
+    """Of a folder without vocabulary it is only asked whether it is the right one."""
+    assert problems_of(tmp_path) == [
+        f"{tmp_path}:1:1 no-vocabulary has no folder `vocabulary`: is it a rules folder?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["sources.yaml", "suggestions.yaml", "scope.yaml"])
+def test_a_missing_shared_file_is_an_error(minimal: Path, name: str) -> None:
+    """A shared file that is not there is never taken for an empty one."""
+    (minimal / name).unlink()
+    assert f"{name}:1:1 unreadable cannot be read: No such file or directory" in problems_of(
+        minimal
+    )
+
+
+def test_an_empty_rule_file_is_an_error(minimal: Path) -> None:
+    """A rule file without content is reported, not skipped."""
+    (minimal / "guidance/none.yaml").write_text("# nothing yet\n", encoding="utf-8")
+    assert problems_of(minimal) == ["guidance/none.yaml:1:1 empty is empty: fill or remove it"]
+
+
+def test_a_rule_file_that_is_a_list_is_an_error(minimal: Path) -> None:
+    """A rule file must be a mapping."""
+    (minimal / "guidance/none.yaml").write_text("- id: none\n", encoding="utf-8")
+    assert problems_of(minimal) == [
+        "guidance/none.yaml:1:1 wrong-type should be a mapping (key: value)"
+    ]
+
+
+def test_an_id_stands_once(minimal: Path) -> None:
+    """Two rules with one id, which derive and select the same, are told apart by their files."""
+    shutil.copy(minimal / IMPROVED, minimal / "guidance/improved.yaml")
+    assert problems_of(minimal) == [
+        f"guidance/improved.yaml:1:1 duplicate-id `improved` is declared already at {IMPROVED}:1:1",
+        "guidance/improved.yaml:12:1 duplicate-id `response.improved` is declared already: "
+        f"{IMPROVED}:12:1",
+        "guidance/improved.yaml:17:3 duplicate-id `response.improved_measures` is selected already "
+        f"at {IMPROVED}:17:3",
+    ]
+
+
+def test_a_vocabulary_entry_stands_once(minimal: Path) -> None:
+    """An entry that stands in two files of the vocabulary names the first place in the second."""
+    (minimal / "vocabulary/zz.yaml").write_text(
+        "routes:\n  oral: {title: oral, systemic: true}\n", encoding="utf-8"
+    )
+    assert problems_of(minimal) == [
+        f"vocabulary/zz.yaml:2:3 duplicate-id `oral` is declared already at {VOCABULARY}:38:3"
+    ]
+
+
+def test_a_vocabulary_file_must_be_a_mapping(minimal: Path) -> None:
+    """A vocabulary file that is a list, and a section that is one, are told."""
+    (minimal / "vocabulary/yy.yaml").write_text("- routes\n", encoding="utf-8")
+    (minimal / "vocabulary/zz.yaml").write_text("prefetch: [patient]\n", encoding="utf-8")
+    assert problems_of(minimal) == [
+        "vocabulary/yy.yaml:1:1 wrong-type should be a mapping of sections",
+        "vocabulary/zz.yaml:1:1 wrong-type should be a mapping from id to entry",
+    ]
+
+
+def test_a_selection_is_named_by_conditions_of_rules_only(minimal: Path) -> None:
+    """A count under which a passage is shown selects nothing that a text could name."""
+    replace(
+        minimal,
+        TAPER,
+        "- when: finding.lung_disease\n      text: Watch the lung.",
+        "- when: {at_least: 1, of: complications, where: it, as: seen}\n      text: '{seen}'",
+    )
+    assert [p.split()[1] for p in problems_of(minimal)] == ["unknown-fact"]
+
+
+# --- order ---------------------------------------------------------------------------------------
+
+
+def order_of(ruleset: RuleSet) -> list[str]:
+    """The rules in the order in which they are evaluated."""
+    return [rule.id for rule in ruleset.ordered]
+
+
+def test_rules_come_after_what_they_wait_for(minimal: Path) -> None:
+    """A rule is evaluated after the rules whose conclusions it names, whatever the file names."""
+    add_rule(minimal, TAPER, "guidance/aaa.yaml")
+    replace(minimal, "guidance/aaa.yaml", "- response.improved", "- not: response.stable")
+    stable = (minimal / IMPROVED).read_text(encoding="utf-8").split("when:")[0]
+    stable = stable.replace("id: improved", "id: stable")
+    stable = stable.replace("response.improved", "response.stable")
+    (minimal / "guidance/stable.yaml").write_text(
+        stable + "when:\n  not: response.improved\n", encoding="utf-8"
+    )
+    order = order_of(read_ruleset(minimal))
+    assert sorted(order) == ["aaa", "improved", "stable", "taper"]
+    assert order.index("improved") < order.index("stable") < order.index("aaa")
+    assert order.index("improved") < order.index("taper")
+
+
+def derive_from(folder: Path, name: str, fact: str) -> None:
+    """Add a rule that derives ``response.<name>`` from another fact."""
+    header = (folder / IMPROVED).read_text(encoding="utf-8").split("when:")[0]
+    header = header.replace("id: improved", f"id: {name}")
+    header = header.replace("response.improved", f"response.{name}")
+    (folder / f"criteria/{name}.yaml").write_text(f"{header}when: {fact}\n", encoding="utf-8")
+
+
+def test_a_cycle_names_the_rules_in_it(minimal: Path) -> None:
+    """Rules that wait for each other are told by name; one that waits for them is not."""
+    derive_from(minimal, "after", "response.first")
+    derive_from(minimal, "first", "response.second")
+    derive_from(minimal, "second", "response.first")
+    assert problems_of(minimal) == [
+        "criteria/first.yaml:1:1 cycle these rules wait for each other: first, second; take out "
+        "of one of them the fact that another derives"
+    ]
+
+
+def test_a_rule_that_waits_for_itself_is_a_cycle(minimal: Path) -> None:
+    """A rule cannot derive a fact from the same fact."""
+    derive_from(minimal, "first", "{not: response.first}")
+    assert problems_of(minimal) == [
+        "criteria/first.yaml:1:1 cycle `first` asks for the fact that it derives: take that out "
+        "of its condition"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        ("1000000000000000", "'measure.strength.improvement.low' >= Decimal('1000000000000000')"),
+        ("0.00000000000000000001", "a number is 0 or at least"),
+    ],
+)
+def test_what_the_engine_cannot_take_is_told_at_its_rule(
+    minimal: Path, threshold: str, expected: str
+) -> None:
+    """A threshold that the engine cannot compare exactly is a problem of its rule."""
+    derive_from(minimal, "zz", f"measure.strength.improvement >= {threshold} %")
+    (problem,) = problems_of(minimal)
+    assert problem.startswith("criteria/zz.yaml:1:1 not-compilable Rule 'zz': ")
+    assert expected in problem
+
+
+def test_thresholds_too_close_for_the_engine_are_told_at_the_later_rule(minimal: Path) -> None:
+    """Two thresholds of two rules that no double tells apart are a problem of the second."""
+    derive_from(minimal, "first", "measure.activity.improvement >= 20 %")
+    derive_from(minimal, "near", "measure.activity.improvement >= 20.000000000000000000001 %")
+    derive_from(minimal, "other", "measure.activity.improvement >= 30 %")
+    (problem,) = problems_of(minimal)
+    assert problem.startswith("criteria/near.yaml:1:1 not-compilable ")
+    assert "too close" in problem
+
+
+# --- status --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["draft", "testing", "retired"])
+def test_only_active_rules_are_evaluated(minimal: Path, status: str) -> None:
+    """A rule that is not active is neither evaluated nor makes a card."""
+    replace(minimal, TAPER, "status: active", f"status: {status}")
+    ruleset = read_ruleset(minimal)
+    assert [r.id for r in ruleset.rules] == ["improved"]
+    assert order_of(ruleset) == ["improved"]
+    assert ruleset.card_rules == ()
+    assert [d.name for d in ruleset.needed] == [
+        "measure.strength.improvement",
+        "measure.activity.improvement",
+    ]
+
+
+@pytest.mark.parametrize("status", ["draft", "testing", "retired"])
+def test_nothing_rests_on_a_rule_that_is_not_active(minimal: Path, status: str) -> None:
+    """An active rule cannot name what only a rule derives or selects that is not active."""
+    replace(minimal, IMPROVED, "status: active", f"status: {status}")
+    assert [p.split()[:2] for p in problems_of(minimal)] == [
+        ["guidance/taper.yaml:13:7", "unknown-fact"],
+        ["guidance/taper.yaml:17:3", "unknown-fact"],
+    ]
+
+
+@pytest.mark.parametrize(("status", "problems"), [("draft", 1), ("testing", 1), ("retired", 0)])
+def test_drafts_are_checked_and_retired_rules_are_not(
+    minimal: Path, status: str, problems: int
+) -> None:
+    """A draft must be right too; a retired rule may name what is no longer there."""
+    replace(minimal, TAPER, "status: active", f"status: {status}")
+    replace(minimal, TAPER, "- diagnosis.myositis", "- diagnosis.no_longer")
+    assert len(problems_of(minimal)) == problems
+
+
+# --- version -------------------------------------------------------------------------------------
+
+
+def test_the_same_content_has_the_same_version(minimal: Path, tmp_path: Path) -> None:
+    """The version depends on what the files hold, not on where or when they were written."""
+    copy = shutil.copytree(minimal, tmp_path / "copy")
+    assert read_ruleset(copy).version == read_ruleset(minimal).version
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (IMPROVED, "value: 20", "value: 21"),
+        (TAPER, "Consider tapering.", "Consider tapering!"),
+        ("scope.yaml", "applies_to:", "# who\napplies_to:"),
+        (VOCABULARY, "title: Prednisone", "title: Prednisolone"),
+    ],
+)
+def test_the_version_changes_with_any_file(minimal: Path, file: str, old: str, new: str) -> None:
+    """Whatever changes in any file, the version changes."""
+    before = read_ruleset(minimal).version
+    replace(minimal, file, old, new)
+    assert read_ruleset(minimal).version != before
+
+
+def test_the_version_changes_with_a_file_name(minimal: Path) -> None:
+    """A rule that moves to another folder is another version."""
+    before = read_ruleset(minimal).version
+    (minimal / IMPROVED).rename(minimal / "guidance/improved.yaml")
+    assert read_ruleset(minimal).version != before
+
+
+def test_tests_and_vocabulary_are_no_rule_files(minimal: Path) -> None:
+    """Rule files are those of all folders but the vocabulary, without tests and shared files."""
+    (minimal / "guidance/taper.test.yaml").write_text("rule: taper\ncases: []\n", encoding="utf-8")
+    assert [p.relative_to(minimal).as_posix() for p in rule_files(minimal)] == [IMPROVED, TAPER]
+    assert problems_of(minimal) == []

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from cds.located import Document
+from cds.rules.parsing import Scope
+from cds.rules.texts import Slot, Text, parse_text
+
+ParseText = Callable[[str], tuple[Text, list[str]]]
+
+
+@pytest.fixture
+def text_of(write: Callable[[str], Document], scope: Scope) -> ParseText:
+    """Parse a text where one selection, ``improved_measures``, is known."""
+
+    def parsed(text: str) -> tuple[Text, list[str]]:
+        document = write("card:\n  lead: said here\n")
+        made = parse_text(document, ("card", "lead"), text, scope, frozenset({"improved_measures"}))
+        return made, [str(p) for p in document.problems]
+
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ()),
+        ("Consider tapering.", ("Consider tapering.",)),
+        ("{finding.lung}", (Slot("finding.lung", "value"),)),
+        ("Seen: {finding.lung:value}.", ("Seen: ", Slot("finding.lung", "value"), ".")),
+        ("{finding.lung:evidence}", (Slot("finding.lung", "evidence"),)),
+        ("{drug.pulse:dates}", (Slot("drug.pulse", "dates"),)),
+        ("{finding.lung:missing}", (Slot("finding.lung", "missing"),)),
+        ("{parameters.least}", (Slot("parameters.least", "value"),)),
+        ("{improved_measures}", (Slot("improved_measures", "value"),)),
+        ("Patient/{patient.id}", ("Patient/", Slot("patient.id", "value"))),
+        ("{{literally}}", ("{", "literally", "}")),
+        ("{{{finding.lung}}}", ("{", Slot("finding.lung", "value"), "}")),
+        (
+            "{finding.lung}{finding.heart}",
+            (Slot("finding.lung", "value"), Slot("finding.heart", "value")),
+        ),
+    ],
+)
+def test_reads_every_form(text_of: ParseText, text: str, parts: Text) -> None:
+    """Facts, selections, parameters, the patient and doubled braces are told from plain text."""
+    assert text_of(text) == (parts, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Improved { now", "bad-text `{` stands alone: close the braces, or double it"),
+        ("Improved } now", "bad-text `}` stands alone: close the braces, or double it"),
+        (
+            "{finding.lung:evidense}",
+            "bad-text `evidense` is not a form (did you mean `evidence`?)",
+        ),
+        (
+            "{finding.lnug}",
+            "unknown-fact `{finding.lnug}` is neither a fact, a selection nor a parameter of this "
+            "rule (did you mean `finding.lung`?)",
+        ),
+        (
+            "{improved_measure}",
+            "unknown-fact `{improved_measure}` is neither a fact, a selection nor a parameter of "
+            "this rule (did you mean `improved_measures`?)",
+        ),
+        (
+            "{parameters.laest}",
+            "unknown-fact `{parameters.laest}` is neither a fact, a selection nor a parameter of "
+            "this rule (did you mean `parameters.least`?)",
+        ),
+        (
+            "{}",
+            "unknown-fact `{}` is neither a fact, a selection nor a parameter of this rule",
+        ),
+    ],
+)
+def test_reports_what_is_wrong(text_of: ParseText, text: str, problem: str) -> None:
+    """What is wrong in a text is reported where the text stands, with what to write instead."""
+    assert text_of(text)[1] == [f"rule.yaml:2:3 {problem}"]
+
+
+def test_reports_everything_at_once(text_of: ParseText) -> None:
+    """Every mistake of a text is reported, and what is right around them is kept."""
+    parts, problems = text_of("{zebra} and {finding.lung:colour} and {finding.heart")
+    assert [p.split()[1] for p in problems] == ["unknown-fact", "bad-text", "bad-text"]
+    assert parts == (" and ", " and ", "finding.heart")

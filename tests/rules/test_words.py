@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from cds.chart.facts import Event, Value
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.rules.conditions import Constant
+from cds.rules.words import OPERATORS, say_constant, say_number, say_truth, say_value
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        ("20", "%", "20\u202f%"),
+        ("20.50", "%", "20.5\u202f%"),
+        ("84", "d", "84 days"),
+        ("18", "a", "18 years"),
+        ("2.5", "", "2.5"),
+        ("3000", "U/L", "3000 U/L"),
+        ("1E+3", "U/L", "1000 U/L"),
+        ("-20", "%", "-20\u202f%"),
+        ("0.125", "", "0.125"),
+        ("33.33333333333333333333333333", "%", "33.3\u202f%"),
+        ("66.66666666666666666666666667", "%", "66.7\u202f%"),
+        ("20.0000", "%", "20\u202f%"),
+    ],
+)
+def test_numbers(value: str, unit: str, said: str) -> None:
+    """A number is written without exponent and trailing zeros, a long fraction rounded."""
+    assert say_number(Decimal(value), unit) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("19.99000499750124937531234383", "19.99"),
+        ("20.00000499750124937531234383", "20.000005"),
+        ("-24.98", "-24.98"),
+        ("-24.9999", "-24.9999"),
+        ("0.0144", "0.01"),
+        ("0.00012", "0.0001"),
+    ],
+)
+def test_rounding_never_reaches_a_threshold(value: str, said: str) -> None:
+    """A number just beside a whole one is never shown as the whole one, which it did not reach."""
+    assert say_number(Decimal(value), "") == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (True, "yes"),
+        (False, "no"),
+        (None, "not known"),
+        (Interval(Decimal(20), Decimal(20)), "20\u202f%"),
+        (Interval(Decimal(-50), Decimal(100)), "-50 to 100\u202f%"),
+        (Interval(Decimal(-50), INFINITY), "at least -50\u202f%"),
+        (Interval(-INFINITY, Decimal(0)), "at most 0\u202f%"),
+        (UNKNOWN, "not known"),
+        (Interval(INFINITY, INFINITY), "from 0"),
+        (Interval(-INFINITY, -INFINITY), "not possible"),
+        (Event(Decimal(0), Decimal(0), True), "today"),
+        (Event(Decimal(1), Decimal(1), True), "1 day ago"),
+        (Event(Decimal(14), Decimal(3), False), "14 days ago"),
+        (Event(None, None, True), "not recorded"),
+        (Event(None, None, False), "not known"),
+        (Event(None, Decimal(3), True), "not known"),
+    ],
+)
+def test_values(value: Value, said: str) -> None:
+    """Every kind of value has words, the unknown ones too."""
+    assert say_value(value, "%") == said
+
+
+@pytest.mark.parametrize(("truth", "said"), [(True, "yes"), (False, "no"), (None, "not known")])
+def test_truths(truth: bool | None, said: str) -> None:
+    """The three truths are said in words."""
+    assert say_truth(truth) == said
+
+
+def test_constants_and_operators() -> None:
+    """A threshold is said with its unit, an operator with its sign."""
+    assert say_constant(Constant(Decimal("20.0"), "%")) == "20\u202f%"
+    assert OPERATORS == {">=": "≥", "<=": "≤", "==": "=", "!=": "≠", ">": ">", "<": "<"}
