@@ -34,12 +34,13 @@ class Advice(Struct, frozen=True):
     excluded: tuple[Excluded, ...]
 
 
-def load_rules(folder: Path) -> RuleSet:
+def load_rules(folder: Path, site: Path | None = None) -> RuleSet:
     """Read and check the rules of a folder, with everything that they may send.
 
+    ``site`` is a hospital's own folder, which changes them; see ``cds.rules.site``.
     Raises ``FilesInvalid`` with every error of every file.
     """
-    ruleset = read_ruleset(folder)
+    ruleset = read_ruleset(folder, site)
     problems = check_drafts(ruleset)
     if problems:
         raise FilesInvalid(problems)

@@ -26,6 +26,17 @@ _NAMESPACE = uuid.UUID("6f1d2f0a-6d1c-5d0f-9a44-0c1b7a5e2f61")
 
 def make_cards(ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> tuple[Card, ...]:
     """The cards of the rules that fired, ranked; equal input gives equal cards."""
+    return tuple(
+        make_card(rule, card, ruleset, chart, evaluation)
+        for rule, card in rank_cards(ruleset, evaluation)
+    )
+
+
+def rank_cards(ruleset: RuleSet, evaluation: Evaluation) -> list[tuple[Rule, CardTemplate]]:
+    """The rules whose cards are given: of each problem the most urgent, the most urgent first.
+
+    Of equally urgent ones the rule that comes first in the rule set is given.
+    """
     chosen: dict[str, tuple[Rule, CardTemplate]] = {}
     for rule in ruleset.card_rules:
         if rule.card is None or evaluation.outcomes[rule.id] is not True:
@@ -33,17 +44,17 @@ def make_cards(ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> tuple[
         rival = chosen.get(rule.card.problem)
         if rival is None or _urgency(rule.card) < _urgency(rival[1]):
             chosen[rule.card.problem] = (rule, rule.card)
-    ranked = sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
-    return tuple(_make(rule, card, ruleset, chart, evaluation) for rule, card in ranked)
+    return sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
 
 
 def _urgency(card: CardTemplate) -> int:
     return URGENCY[card.indicator]
 
 
-def _make(
+def make_card(
     rule: Rule, card: CardTemplate, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
 ) -> Card:
+    """The card of one rule that fired."""
     telling = Telling(ruleset, chart, evaluation, rule.file.parameters)
     summary = shorten(fill(card.summary, telling), SUMMARY_LIMIT)
     detail = detail_of(rule, card, telling)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from cds.cards.markdown import escape, table
+from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.texts import Telling, fill, say_evidence, title_of
 from cds.chart.assessments import MeasureChange
 from cds.chart.facts import show
 from cds.chart.quantities import INFINITY
 from cds.chart.treatments import describe
+from cds.rules.conditions import facts_of
 from cds.rules.ruleset import CardTemplate, Rule
-from cds.rules.trace import Trace, trace_rule, undecided, walk
+from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant, say_number, say_truth
 
 SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
@@ -37,7 +38,9 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     blocks += ["**Why this card**", criteria_table(trace)]
     if missing := _missing(trace, telling):
         blocks += [f"**Missing:** {missing}"]
-    if doubts := _unverified(trace):
+    if chosen := _chosen(rule, telling):
+        blocks += [chosen]
+    if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
     blocks += ["**Sources**", _sources(rule, card, telling)]
     return "\n\n".join(filter(None, blocks))
@@ -59,7 +62,7 @@ def _options(card: CardTemplate, telling: Telling) -> str:
 def measures_table(telling: Telling) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from."""
     return table(
-        ("Measure", "Baseline", "Current", "Change", "Of range", "Observations"),
+        ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations"),
         (
             _measure_row(name, change, telling)
             for name, change in telling.chart.changes.items()
@@ -72,22 +75,21 @@ def _measure_row(name: str, change: MeasureChange, telling: Telling) -> tuple[st
     chart = telling.chart
     title = title_of(f"measure.{name}", telling)
     if change.instrument is None:
-        return (title, "missing", "missing", "", "", escape(change.remark))
+        return (escape_authored(title), "missing", "missing", "", "", escape(change.remark))
     instrument = telling.ruleset.terms.vocabulary.observations[change.instrument].title
     cells = [
         "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
         for m in (change.baseline, change.current)
     ]
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
-    said = ", ".join(map(escape, references))
-    if change.remark:
-        said += f" ({escape(change.remark)})"
+    named = instrument if instrument.startswith(title) else f"{title}: {instrument}"
+    remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
-        instrument if instrument.startswith(title) else f"{title}: {instrument}",
+        escape_authored(named) + remark,
         *cells,
         say_change(change),
         "" if change.range_percent is None else _signed(change.range_percent),
-        said,
+        escape(", ".join(references)),
     )
 
 
@@ -145,27 +147,39 @@ def criteria_table(trace: Trace) -> str:
 
 def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
     kind, truth = trace.node.kind, trace.truth
-    parts = trace.parts
+    # The members of a count stand in the table of measures, or are named by the text.
+    parts = () if kind == "count" else trace.parts
     if kind == "all" and depth == 0:
         for part in parts:
             yield from _criteria(part, 0)
         return
+    if kind == "any":
+        # Of alternatives only those that hold are shown; one alone needs no word around it.
+        holding = tuple(part for part in parts if part.truth is True)
+        parts = holding if truth is True else parts
+        if len(parts) == 1:
+            yield from _criteria(parts[0], depth)
+            return
     about = parts[0] if kind in ("not", "unknown") else trace
     seen = "" if kind in ("all", "any") else about.seen
     yield (
-        "– " * depth + escape(trace.node.says),
+        "– " * depth + escape_authored(trace.node.says),
         SIGNS[truth],
         "" if seen == say_truth(truth) else escape(seen),
-        escape("; ".join(map(say_evidence, about.evidence[:MOST_EVIDENCE]))),
+        escape(_cite(about)),
     )
-    if kind == "count":
-        return  # its members stand in the table of measures, or are named by the text
-    below = about.parts
-    if len(below) == 1 and below[0].node.kind == "all" and kind != "any":
+    below = parts if about is trace else about.parts
+    if len(below) == 1 and below[0].node.kind == "all":
         below = below[0].parts
     for part in below:
-        if kind != "any" or truth is not True or part.truth is True:
-            yield from _criteria(part, depth + 1)
+        yield from _criteria(part, depth + 1)
+
+
+def _cite(trace: Trace) -> str:
+    """The evidence of a condition; a resource that says it in two ways is cited once."""
+    by_reference = {e.reference or e.text: e for e in reversed(trace.evidence)}
+    cited = list(reversed(by_reference.values()))
+    return "; ".join(map(say_evidence, cited[:MOST_EVIDENCE]))
 
 
 MOST_EVIDENCE = 4
@@ -173,7 +187,7 @@ MOST_EVIDENCE = 4
 
 
 def _missing(trace: Trace, telling: Telling) -> str:
-    """What is not known and could still change something."""
+    """What is not known and would settle what the card leaves open."""
     leaves: dict[str, None] = {}
     for node in _unknowns(trace):
         for leaf in undecided(node):
@@ -187,26 +201,83 @@ def _missing(trace: Trace, telling: Telling) -> str:
 def _unknowns(trace: Trace) -> Iterator[Trace]:
     if trace.truth is None or (trace.node.kind == "unknown" and trace.truth is True):
         yield trace
-        return
-    for part in trace.parts:
-        yield from _unknowns(part)
+    elif trace.truth is True and trace.node.kind != "count":
+        # Of alternatives one that holds is enough, and what is decided leaves nothing open.
+        for part in trace.parts:
+            if trace.node.kind != "any" or part.truth is True:
+                yield from _unknowns(part)
 
 
-def _unverified(trace: Trace) -> list[str]:
-    """Thresholds that were recalled and not read, of the conditions that this card rests on."""
-    found: dict[str, None] = {}
-    for part in walk(trace):
-        constant = part.node.constant
-        if constant and constant.number and constant.number.certainty == "unverified":
-            note = f" ({constant.number.note})" if constant.number.note else ""
-            name = (constant.parameter or "").replace("_", " ")
-            found[escape(f"{name} {say_constant(constant)}{note}")] = None
-    return list(found)
+def _chosen(rule: Rule, telling: Telling) -> str:
+    """The parameters that a site set and this card rests on, beside what is shipped, and why."""
+    said = []
+    for name, number in telling.ruleset.chosen[rule.id]:
+        why = [number.note or ""]
+        if number.certainty == "unverified":
+            why.append("not verified in a source")
+        shipped = say_number(number.shipped.value, number.shipped.unit)
+        said.append(
+            f"- “{escape_authored(name.replace('_', ' '))}” "
+            f"{say_number(number.value, number.unit)} (shipped: {shipped}): "
+            f"{escape_authored('; '.join(filter(None, why)))}"
+            + (f". {_link(number.source, telling)}" if number.source else "")
+        )
+    if not said:
+        return ""
+    site = telling.ruleset.chosen[rule.id][0][1].site
+    return "\n".join((f"**Set by this site ({escape_authored(site)}):**", "", *said))
+
+
+def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
+    """Numbers that were recalled and not read, which this card rests on or shows."""
+    said = []
+    for constant in telling.ruleset.unverified[rule.id]:
+        note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+        name = (constant.parameter or "").replace("_", " ")
+        said.append(f"“{name}” {say_constant(constant)}{note}")
+    for fact in dict.fromkeys(facts_of(rule.node.condition)):
+        said += _unverified_behind(fact, telling)
+    if "measures" in card.show:
+        said += _unverified_ranges(telling)
+    return list(map(escape_authored, dict.fromkeys(said)))
+
+
+def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
+    """What of a fact was recalled: the dose of a pulse, how far back a fall is looked for."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    kind, name, *form = fact.split(".")
+    if kind == "drug" and name in vocabulary.drug_classes:
+        entry = vocabulary.drug_classes[name]
+        dose = entry.daily_dose_at_least
+        if dose is not None and dose.certainty == "unverified":
+            yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
+    if kind == "observation" and form == ["fall"]:
+        observed = vocabulary.observations[name]
+        within = observed.trend_within
+        if within is not None and within.certainty == "unverified":
+            yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
+
+
+def _unverified_ranges(telling: Telling) -> Iterator[str]:
+    """Recalled ranges of instruments, that changes are counted of or missing values lie in."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    for name, change in telling.chart.changes.items():
+        if change.instrument is None or not vocabulary.measures[name].core_set:
+            continue
+        entry = vocabulary.observations[change.instrument]
+        scale = entry.adult_range_in_upper_limits
+        if scale is not None:
+            if scale.certainty == "unverified" and change.range_percent is not None:
+                times = say_number(scale.value, "")
+                yield f"range of {entry.title}, {times} times its upper limit"
+        elif change.baseline and entry.range and entry.range.certainty == "unverified":
+            yield f"range of {entry.title}"
 
 
 def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     lines = [
-        f"- {_link(item.source, telling)}: {escape(item.supports)} ({item.certainty})"
+        f"- {_link(item.source, telling)}: {escape_authored(item.supports)} "
+        f"(certainty: {item.certainty})"
         for item in rule.file.evidence
     ]
     return "\n".join(lines)
@@ -214,5 +285,8 @@ def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
 
 def _link(key: str, telling: Telling) -> str:
     source = telling.ruleset.sources[key]
-    label = escape(source.citation.split(". ")[0] + f" {source.year}")
-    return f"[{label}]({source.url})" if source.url else escape(source.title)
+    authors = source.citation.split(". ")[0].split(", ")
+    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
+    if not source.url:
+        return escape_authored(source.title)
+    return f"[{escape_authored(label)}]({source.url})"

@@ -66,7 +66,8 @@ def value_of(name: str, telling: Telling) -> Value:
 
 def say_evidence(evidence: Evidence) -> str:
     """Evidence in words: ``CK 3000 U/L, 2026-05-04 (Observation/ck-1)``."""
-    dated = f"{evidence.text}, {evidence.date}" if evidence.date else evidence.text
+    said = evidence.date and evidence.date not in evidence.text
+    dated = f"{evidence.text}, {evidence.date}" if said else evidence.text
     return f"{dated} ({evidence.reference})" if evidence.reference else dated
 
 

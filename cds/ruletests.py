@@ -1,0 +1,821 @@
+"""Runs the tests of rules: the cases beside each rule, and cases made for every threshold.
+
+A case gives facts, or an example Bundle and a day, and says what the rule should make of them
+(``cds.rules.language.Case``). Of every threshold the boundary is tried as well: just below, at and
+just above it, missing, and intervals that touch it, on both engines, against a meaning of the
+operators that is worked out here. What conditions were seen true, false and unknown is counted.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+from xml.etree import ElementTree
+
+import msgspec
+from msgspec import Struct, field
+
+from cds.advice import advise
+from cds.cards.card import Card
+from cds.cards.cards import make_card, rank_cards
+from cds.chart.assessments import Visits, measure_changes
+from cds.chart.chart import Chart, read_chart
+from cds.chart.facts import Declaration, Event, Value
+from cds.chart.measurements import Measurement
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery, Unreadable, decode, read_resource
+from cds.fhir.resources import Observation
+from cds.located import (
+    Document,
+    Place,
+    Problem,
+    Steps,
+    did_you_mean,
+    read_document,
+    read_struct,
+)
+from cds.rules.compiler import Compiler
+from cds.rules.conditions import All, Any_, Comparison, Condition, Count, Is, IsUnknown, Not, Within
+from cds.rules.engine import Engine, EngineFault
+from cds.rules.language import CardParts, Case, CaseFile
+from cds.rules.nodes import Node, Truth
+from cds.rules.ruleset import EnginesDisagree, Evaluation, Rule, RuleSet
+from cds.rules.trace import Trace, trace_rule
+from cds.rules.words import say_truth
+
+ENDING = ".test.yaml"
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What became of one case: ``differences`` from what was expected, none where it passed.
+
+    ``trace`` shows, for a case that failed, each condition of the rule with what it saw.
+    """
+
+    rule: str
+    place: Place
+    name: str
+    kind: Literal["case", "boundary"]
+    differences: tuple[str, ...] = ()
+    trace: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as expected."""
+        return not self.differences
+
+
+class Uncovered(Struct, frozen=True, kw_only=True):
+    """A condition that was never seen to be some of true, false and unknown."""
+
+    rule: str
+    place: Place
+    says: str
+    missing: tuple[Truth, ...]
+
+    def __str__(self) -> str:
+        """``condition: never true, never unknown``."""
+        never = ", ".join(f"never {_TRUTHS[truth]}" for truth in self.missing)
+        return f"{self.says}: {never}"
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """All results. ``seen`` of ``to_see`` truths of conditions were met with, three for each."""
+
+    problems: tuple[Problem, ...]
+    results: tuple[Result, ...]
+    uncovered: tuple[Uncovered, ...]
+    seen: int
+    to_see: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the test files are in order and every case passed."""
+        return not self.problems and all(result.passed for result in self.results)
+
+    @property
+    def coverage(self) -> Decimal:
+        """Percent of the truths of conditions that were seen, never rounded up."""
+        return Decimal(self.seen * 1000 // self.to_see) / 10 if self.to_see else Decimal(100)
+
+
+_TRUTHS: Mapping[Truth, str] = {True: "true", False: "false", None: "unknown"}
+_EXPECTED: Mapping[bool, Mapping[Truth, str]] = {
+    True: {True: "fires", False: "silent", None: "unknown"},
+    False: _TRUTHS,
+}
+"""The words for the outcome of a rule, by whether it makes a card."""
+
+
+class _Seen(Struct):
+    """The truths that each condition was seen to have."""
+
+    truths: dict[tuple[str, Condition], set[Truth]] = field(default_factory=dict)
+
+    def see(self, rule: Rule, node: Node, truth: Truth) -> None:
+        self.truths.setdefault((rule.id, node.condition), set()).add(truth)
+
+
+def run(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
+    """Run every test of a folder of rules, from which ``ruleset`` was read.
+
+    ``examples`` is the folder that holds the Bundles which cases name. Of rules that a site has
+    changed the written cases are the site's, which may be about shipped rules too: the shipped
+    cases say what holds without its changes. Boundaries are tried of every threshold.
+    """
+    problems: list[Problem] = []
+    results: list[Result] = []
+    seen = _Seen()
+    rules = {rule.id: rule for rule in ruleset.rules}
+    tested: set[str] = set()
+    site = ruleset.site
+    own = tuple(r for r in ruleset.rules if site is None or site.holds(r.place.file))
+    for path in sorted((site.folder if site else folder).rglob(f"*{ENDING}")):
+        name = str(path) if site else path.relative_to(folder).as_posix()
+        document = read_document(path, name)
+        rule = _rule_of(document, rules, own)
+        if rule is not None:
+            tested.add(rule.id)
+            file = read_struct(document, (), CaseFile)
+            for i, case in enumerate(file.cases if file else ()):
+                result = _run_case(document, i, case, rule, ruleset, examples, seen)
+                if result is not None:
+                    results.append(result)
+        problems += document.problems
+    problems += [
+        Problem(
+            rule.place,
+            "test-missing",
+            f"`{rule.id}` has no test: write {_test_file(rule)} beside it",
+        )
+        for rule in own
+        if rule.id not in tested
+    ]
+    for rule in ruleset.rules:
+        results += _boundaries(rule, seen)
+    uncovered, met, of = _coverage(own, seen)
+    return Report(
+        problems=tuple(sorted(set(problems))),
+        results=tuple(results),
+        uncovered=uncovered,
+        seen=met,
+        to_see=of,
+    )
+
+
+def _test_file(rule: Rule) -> str:
+    return rule.place.file.removesuffix(".yaml") + ENDING
+
+
+def _rule_of(
+    document: Document, rules: Mapping[str, Rule], own: tuple[Rule, ...]
+) -> Rule | None:
+    """The rule that a test file is about; what is wrong with its header is filed.
+
+    The tests of the folder's ``own`` rules stand beside them; a site's tests of shipped rules may
+    stand anywhere in its folder, under the name of the rule.
+    """
+    name = document.data.get("rule") if isinstance(document.data, dict) else None
+    if not isinstance(name, str):
+        read_struct(document, (), CaseFile)  # files what is wrong
+        return None
+    rule = rules.get(name)
+    if rule is None:
+        document.report(
+            "unknown-rule", ("rule",), f"`{name}` is no active rule{did_you_mean(name, rules)}"
+        )
+        return None
+    belongs = _test_file(rule) if rule in own else f"{name}{ENDING}"
+    if document.file != belongs and (rule in own or Path(document.file).name != belongs):
+        document.report("test-misplaced", ("rule",), f"the tests of `{name}` belong in {belongs}")
+    return rule
+
+
+# --- written cases -------------------------------------------------------------------------------
+
+_ANY_DAY = date(2020, 1, 1)
+"""The day of a case that names none: facts have no dates but relative to it."""
+
+_BETWEEN_VISITS = timedelta(days=180)
+
+
+def _run_case(
+    document: Document,
+    index: int,
+    case: Case,
+    rule: Rule,
+    ruleset: RuleSet,
+    examples: Path,
+    seen: _Seen,
+) -> Result | None:
+    """Run one case; ``None``, with problems filed, where it cannot be run."""
+    steps: Steps = ("cases", index)
+    before = len(document.problems)
+    _check_case(document, steps, case, rule, ruleset)
+    made = (
+        _chart_of_facts(document, steps, case, ruleset)
+        if case.example is None
+        else _delivery_of_example(document, steps, case, examples)
+    )
+    if made is None or len(document.problems) > before:
+        return None
+    try:
+        if isinstance(made, Delivery):
+            chart, evaluation = _evaluate_example(made, case, ruleset)
+        else:
+            chart, values = made
+            evaluation = ruleset.evaluate_values(values)
+        differences = _compare(case, rule, ruleset, chart, evaluation)
+    except (EngineFault, EnginesDisagree) as fault:
+        return _result(document, steps, case, rule, (str(fault),), ())
+    _see(rule, evaluation, seen)
+    trace = trace_rule(rule, ruleset, chart, evaluation) if differences else None
+    shown = tuple(_show_trace(trace, frozenset(case.facts))) if trace else ()
+    return _result(document, steps, case, rule, differences, shown)
+
+
+def _result(
+    document: Document,
+    steps: Steps,
+    case: Case,
+    rule: Rule,
+    differences: tuple[str, ...],
+    trace: tuple[str, ...],
+) -> Result:
+    return Result(
+        rule=rule.id,
+        place=document.place(steps),
+        name=case.name,
+        kind="case",
+        differences=differences,
+        trace=trace,
+    )
+
+
+def _check_case(document: Document, steps: Steps, case: Case, rule: Rule, ruleset: RuleSet) -> None:
+    """File what a case asks for that its rule cannot give."""
+    words = _EXPECTED[rule.card is not None].values()
+    if case.expect not in words:
+        document.report(
+            "wrong-expectation",
+            (*steps, "expect"),
+            f"this rule {'makes a card' if rule.card else 'derives a fact'}: "
+            f"expect one of {', '.join(words)}",
+        )
+    if case.card is not None and (rule.card is None or case.expect != "fires"):
+        document.report(
+            "wrong-expectation", (*steps, "card"), "only a rule that fires makes a card"
+        )
+    selections = [name for name, _ in rule.selections]
+    for name, members in case.selects.items():
+        if name not in selections:
+            document.report(
+                "unknown-selection",
+                (*steps, "selects", name),
+                f"`{name}` is not selected by this rule{did_you_mean(name, selections)}",
+            )
+            continue
+        known = next(node.members for selection, node in rule.selections if selection == name)
+        for i, member in enumerate(members):
+            if member not in known:
+                document.report(
+                    "unknown-fact",
+                    (*steps, "selects", name, i),
+                    f"`{member}` is not a member of the group{did_you_mean(member, known)}",
+                )
+    if case.example is not None:
+        for key in ("facts", "measures", "otherwise"):
+            if key in document.at(steps):
+                document.report(
+                    "example-and-facts", (*steps, key), f"`{key}` does not go with `example`"
+                )
+
+
+def _evaluate_example(delivery: Delivery, case: Case, ruleset: RuleSet) -> tuple[Chart, Evaluation]:
+    assert case.as_of is not None
+    patient = delivery.patients[0].id
+    assert patient is not None
+    advice = advise(delivery, patient, ruleset, case.as_of, everything=True)
+    assert advice.chart is not None
+    assert advice.evaluation is not None
+    return advice.chart, advice.evaluation
+
+
+def _delivery_of_example(
+    document: Document, steps: Steps, case: Case, examples: Path
+) -> Delivery | None:
+    assert case.example is not None
+    if case.as_of is None:
+        document.report("missing-key", steps, "`as_of` is missing: the day to judge from")
+    names = sorted(path.name for path in examples.glob("*.bundle.json"))
+    if case.example not in names:
+        document.report(
+            "missing-example",
+            (*steps, "example"),
+            f"`{case.example}` is not among the examples{did_you_mean(case.example, names)}",
+        )
+        return None
+    # As a whole chart: what the Bundle does not hold is not recorded.
+    delivery = Delivery(delivered=set(RESOURCE_TYPES))
+    try:
+        read_resource(decode((examples / case.example).read_bytes()), delivery, "Bundle")
+    except Unreadable as fault:
+        document.report("missing-example", (*steps, "example"), f"cannot be read: {fault}")
+        return None
+    if len(delivery.patients) != 1 or delivery.patients[0].id is None:
+        document.report(
+            "missing-example", (*steps, "example"), "should hold one Patient, with an id"
+        )
+        return None
+    return delivery
+
+
+def _chart_of_facts(
+    document: Document, steps: Steps, case: Case, ruleset: RuleSet
+) -> tuple[Chart, dict[str, Value]] | None:
+    """A chart with nothing but the measures of a case, and the values of all facts."""
+    day = case.as_of or _ANY_DAY
+    delivery = Delivery(delivered=set(RESOURCE_TYPES))
+    chart = read_chart(delivery, {}, "example", ruleset.terms, day)
+    if case.measures:
+        series = _series(document, steps, case, chart)
+        if series is None:
+            return None
+        visits = Visits(day - _BETWEEN_VISITS, day, "as the case has it")
+        changes = measure_changes(series, ruleset.terms, visits, adult=None)
+        chart = msgspec.structs.replace(chart, visits=visits, changes=changes)
+    values = {
+        declared.name: declared.read(chart)
+        if case.otherwise == "not recorded" or (case.measures and _of_visits(declared.name))
+        else _unknown(declared)
+        for declared in ruleset.needed
+    }
+    for name in case.facts:
+        where = (*steps, "facts", name)
+        declared = ruleset.facts.get(name)
+        if declared is None:
+            document.report(
+                "unknown-fact",
+                where,
+                f"`{name}` is not a fact that the vocabulary or a rule declares"
+                f"{did_you_mean(name, ruleset.facts)}",
+            )
+        elif name not in values and name not in ruleset.deriving:
+            document.report("unused-fact", where, f"no rule asks for `{name}`: remove it")
+        elif case.measures and _of_visits(name):
+            document.report(
+                "unused-fact", where, f"`measures` says what `{name}` is: give one of the two"
+            )
+        else:
+            _put(document, where, declared, case.facts[name], values)
+    return chart, values
+
+
+def _of_visits(fact: str) -> bool:
+    return fact.startswith(("measure.", "assessment."))
+
+
+def _unknown(declared: Declaration) -> Value:
+    return {
+        "boolean": None,
+        "number": UNKNOWN,
+        "event": Event(None, None, complete=False),
+    }[declared.kind]
+
+
+_PERHAPS = re.compile(r"perhaps (\d+)")
+
+
+def _put(
+    document: Document, where: Steps, declared: Declaration, given: Any, values: dict[str, Value]
+) -> None:
+    """Set a fact to the value that a case gives; what is not of its kind is filed."""
+    number = Decimal(given) if isinstance(given, int | Decimal) else None
+    if given == "unknown":
+        values[declared.name] = _unknown(declared)
+        return
+    if declared.kind == "boolean":
+        if isinstance(given, bool):
+            values[declared.name] = given
+            return
+        wanted = "true, false or unknown"
+    elif declared.kind == "number":
+        if number is not None and not isinstance(given, bool):
+            values[declared.name] = Interval(number, number)
+            return
+        if interval := _interval(given):
+            values[declared.name] = interval
+            return
+        unit = f" (in {declared.unit})" if declared.unit else ""
+        wanted = f"a number{unit}, [low, high] with low below high, or unknown"
+    else:
+        if given == "never":
+            values[declared.name] = Event(None, None, complete=True)
+            return
+        if number is not None and not isinstance(given, bool) and number >= 0:
+            values[declared.name] = Event(number, number, complete=True)
+            return
+        if isinstance(given, str) and (perhaps := _PERHAPS.fullmatch(given)):
+            values[declared.name] = Event(None, Decimal(perhaps[1]), complete=True)
+            return
+        wanted = "the days since, never, unknown, or perhaps and the days since"
+    document.report("wrong-value", where, f"`{declared.name}` takes {wanted}")
+
+
+def _interval(given: Any) -> Interval | None:
+    if not isinstance(given, list) or len(given) != 2:
+        return None
+    if any(isinstance(n, bool) or not isinstance(n, int | Decimal) for n in given):
+        return None
+    low, high = map(Decimal, given)
+    return Interval(low, high) if low <= high else None
+
+
+def _series(
+    document: Document, steps: Steps, case: Case, chart: Chart
+) -> dict[str, list[Measurement]] | None:
+    """The measurements of a case: at a baseline, and at the day of the case."""
+    vocabulary = chart.terms.vocabulary
+    instruments = {i: i for measure in vocabulary.measures.values() for i in measure.instruments}
+    instruments |= {name: m.instruments[0] for name, m in vocabulary.measures.items()}
+    series: dict[str, list[Measurement]] = {}
+    before = len(document.problems)
+    for name, values in case.measures.items():
+        where = (*steps, "measures", name)
+        if name not in instruments:
+            document.report(
+                "unknown-fact",
+                where,
+                f"`{name}` is neither a measure nor an instrument of one"
+                f"{did_you_mean(name, instruments)}",
+            )
+            continue
+        bounds = vocabulary.observations[instruments[name]].range
+        low = bounds.low if bounds and bounds.low is not None else -INFINITY
+        high = bounds.high if bounds and bounds.high is not None else INFINITY
+        if len(values) not in (1, 2) or not all(low <= value <= high for value in values):
+            document.report(
+                "wrong-value",
+                where,
+                f"`{name}` takes [baseline, current] or [baseline], from {low} to {high}",
+            )
+            continue
+        days = (chart.as_of - _BETWEEN_VISITS, chart.as_of)
+        series[instruments[name]] = [
+            Measurement(
+                instruments[name], value, value, day, "", "the case", Observation(), Decimal(1)
+            )
+            for value, day in zip(values, days, strict=False)
+        ]
+    return series if len(document.problems) == before else None
+
+
+# --- expected and seen ---------------------------------------------------------------------------
+
+
+def _compare(
+    case: Case, rule: Rule, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
+) -> tuple[str, ...]:
+    """What differs from what a case expects."""
+    differences: list[str] = []
+    outcome = evaluation.outcomes[rule.id]
+    said = _EXPECTED[rule.card is not None][outcome]
+    if said != case.expect:
+        differences.append(f"expected {case.expect}, seen {said}")
+    for name, members in case.selects.items():
+        found = evaluation.selections[name].members
+        if set(found) != set(members):
+            differences.append(
+                f"{name}: expected {', '.join(members) or 'none'}, "
+                f"seen {', '.join(found) or 'none'}"
+            )
+    if case.card is not None and rule.card is not None and outcome is True:
+        card = make_card(rule, rule.card, ruleset, chart, evaluation)
+        shown = rule.id in (r.id for r, _ in rank_cards(ruleset, evaluation))
+        differences += _compare_card(case.card, card, shown=shown)
+    return tuple(differences)
+
+
+def _compare_card(parts: CardParts, card: Card, *, shown: bool) -> Iterator[str]:
+    if parts.indicator is not None and parts.indicator != card.indicator:
+        yield f"card: expected indicator {parts.indicator}, seen {card.indicator}"
+    if parts.summary is not None and parts.summary not in card.summary:
+        yield f"card: expected in summary “{parts.summary}”, seen “{card.summary}”"
+    for text in parts.detail:
+        if text not in card.detail:
+            yield f"card: expected in detail “{text}”, seen\n{card.detail}"
+    for text in parts.without:
+        if text in card.detail:
+            yield f"card: not expected in detail “{text}”, seen\n{card.detail}"
+    if parts.suggestions is not None:
+        labels = tuple(s.label for s in card.suggestions)
+        if labels != parts.suggestions:
+            yield (f"card: expected suggestions {list(parts.suggestions)}, seen {list(labels)}")
+    if parts.shown is not None and parts.shown is not shown:
+        yield (
+            f"card: expected {'to be shown' if parts.shown else 'to give way to another'}, "
+            f"seen {'shown' if shown else 'to give way to another'}"
+        )
+
+
+def _show_trace(trace: Trace, given: frozenset[str], depth: int = 0) -> Iterator[str]:
+    """Each condition with what it saw; of a derived fact that a case gives, not why."""
+    seen = trace.seen
+    said = say_truth(trace.truth)
+    note = "" if trace.node.kind in ("all", "any") or seen == said else f", seen {seen}"
+    yield f"{'  ' * depth}{trace.node.says}: {said}{note}"
+    if trace.node.fact is None or trace.node.fact not in given:
+        for part in trace.parts:
+            yield from _show_trace(part, given, depth + 1)
+
+
+# --- coverage ------------------------------------------------------------------------------------
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for part in node.parts:
+        yield from _walk(part)
+
+
+def _of_card(rule: Rule) -> Iterator[Node]:
+    """The conditions on the parts of a rule's card."""
+    card = rule.card
+    if card is None:
+        return
+    for when in (
+        *(passage.when for passage in card.passages),
+        *(option.when for option in card.options),
+        *(suggestion.when for suggestion in card.suggestions),
+    ):
+        if when is not None:
+            yield from _walk(when)
+
+
+def _leaves(rule: Rule) -> Iterator[Node]:
+    """The conditions of a rule, and of its card, that ask for one fact."""
+    for node in (*_walk(rule.node), *_of_card(rule)):
+        if node.fact is not None:
+            yield node
+
+
+def _see(rule: Rule, evaluation: Evaluation, seen: _Seen) -> None:
+    """Note the truths of conditions; those on the card count only where there is one."""
+    nodes = list(_walk(rule.node))
+    if evaluation.outcomes[rule.id] is True:
+        nodes += _of_card(rule)
+    for node in nodes:
+        if node.fact is not None:
+            seen.see(rule, node, node.test(evaluation.values))
+
+
+def _coverage(rules: Iterable[Rule], seen: _Seen) -> tuple[tuple[Uncovered, ...], int, int]:
+    uncovered: list[Uncovered] = []
+    met = of = 0
+    for rule in rules:
+        # A condition that stands twice at one place (a group's) is one.
+        for condition, node in {node.condition: node for node in _leaves(rule)}.items():
+            truths = seen.truths.get((rule.id, condition), set())
+            of += 3
+            met += len(truths)
+            missing = tuple(t for t in (True, False, None) if t not in truths)
+            if missing:
+                place = condition.place
+                uncovered.append(
+                    Uncovered(rule=rule.id, place=place, says=node.says, missing=missing)
+                )
+    return tuple(uncovered), met, of
+
+
+# --- boundaries ----------------------------------------------------------------------------------
+
+_MEANING: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "at_least": operator.ge,
+    "at_most": operator.le,
+    "exactly": operator.eq,
+}
+
+_JUST = Decimal("1E-18")
+"""How far *just* below and above a threshold is: nearer than two doubles stand."""
+
+_Probe = tuple[str, dict[str, Value], Truth]
+"""A value in words, the values of the facts, and the truth that is expected."""
+
+
+def _boundaries(rule: Rule, seen: _Seen) -> Iterator[Result]:
+    """Try the boundary of every threshold of a rule and of its card."""
+    tried: set[Condition] = set()
+    for node in (*_walk(rule.node), *_of_card(rule)):
+        if node.condition in tried:
+            continue
+        tried.add(node.condition)
+        match node.condition:
+            case Comparison() as comparison:
+                probes = list(_around(comparison))
+            case Within() as within:
+                probes = list(_around_days(within))
+            case Count() as count:
+                probes = list(_around_count(count))
+            case _:
+                continue
+        yield Result(
+            rule=rule.id,
+            place=node.condition.place,
+            name=f"boundary: {node.says}",
+            kind="boundary",
+            differences=tuple(_try(node, probes)),
+        )
+        if node.fact is not None:
+            for _, values, _ in probes:
+                seen.see(rule, node, node.test(values))
+
+
+def _try(node: Node, probes: list[_Probe]) -> Iterator[str]:
+    """What differs, on either engine, from what is expected of a condition by itself."""
+    compiler = Compiler()
+    engine = Engine(
+        {truth: compiler.formula(node, truth=truth == "true") for truth in ("true", "false")}
+    )
+    try:
+        for said, values, expected in probes:
+            truth = node.test(values)
+            fired = engine.fired(compiler.attributes(values))
+            if truth is not expected:
+                yield f"{said}: expected {_TRUTHS[expected]}, seen {_TRUTHS[truth]}"
+            if fired != ({_TRUTHS[expected]} if expected is not None else set()):
+                answer = " and ".join(sorted(fired)) or "unknown"
+                yield f"{said}: expected {_TRUTHS[expected]}, the engine answers {answer}"
+    except EngineFault as fault:
+        yield str(fault)
+    finally:
+        engine.close()
+
+
+def _expected(op: str, c: Decimal, low: Decimal, high: Decimal) -> Truth:
+    """What an operator says of every number between two: one truth, or unknown.
+
+    Its truth changes at the constant only, so a few numbers stand for all.
+    """
+    truths = {_MEANING[op](n, c) for n in (low, c - 1, c, c + 1, high) if low <= n <= high}
+    return truths.pop() if len(truths) == 1 else None
+
+
+def _around(condition: Comparison) -> Iterator[_Probe]:
+    c = condition.constant.value
+    edges = (
+        ("far below", c - 1, c - 1),
+        ("just below", c - _JUST, c - _JUST),
+        ("at", c, c),
+        ("just above", c + _JUST, c + _JUST),
+        ("far above", c + 1, c + 1),
+        ("from just below to it", c - _JUST, c),
+        ("from it to just above", c, c + _JUST),
+        ("from below to above", c - 1, c + 1),
+        ("at most just below", -INFINITY, c - _JUST),
+        ("at least just above", c + _JUST, INFINITY),
+        ("at least it", c, INFINITY),
+        ("at most it", -INFINITY, c),
+        ("without bound below", -INFINITY, -INFINITY),
+        ("without bound above", INFINITY, INFINITY),
+        ("missing", -INFINITY, INFINITY),
+    )
+    for said, low, high in edges:
+        truth = _expected(condition.op, c, low, high)
+        yield said, {condition.fact: Interval(low, high)}, truth
+
+
+def _around_days(condition: Within) -> Iterator[_Probe]:
+    days = condition.days.value
+    events: tuple[tuple[str, Event, Truth], ...] = (
+        ("a day fewer", Event(days - 1, days - 1, complete=True), True),
+        ("as many days", Event(days, days, complete=True), True),
+        ("a day more", Event(days + 1, days + 1, complete=True), False),
+        ("never", Event(None, None, complete=True), False),
+        ("missing", Event(None, None, complete=False), None),
+        ("a day more, more may be missing", Event(days + 1, days + 1, complete=False), None),
+        ("as many days, more may be missing", Event(days, days, complete=False), True),
+        ("perhaps as many days", Event(None, days, complete=True), None),
+        ("perhaps a day more", Event(None, days + 1, complete=True), False),
+        ("a day more, or as many", Event(days + 1, days, complete=True), None),
+    )
+    for said, event, truth in events:
+        yield said, {condition.fact: event}, truth
+
+
+def _around_count(count: Count) -> Iterator[_Probe]:
+    """One too few, just enough and one too many members, the others failing or missing."""
+    parts = [part for _, part in count.members]
+    for sure in (count.n - 1, count.n, count.n + 1):
+        if not 0 <= sure <= len(parts):
+            continue
+        for possible in (0, 1, len(parts) - sure):
+            if sure + possible > len(parts):
+                continue
+            truths: list[Truth] = [True] * sure + [None] * possible
+            truths += [False] * (len(parts) - sure - possible)
+            values: dict[str, Value] = {}
+            for part, truth in zip(parts, truths, strict=True):
+                values |= _values_for(part, truth)
+            least, most = Decimal(sure), Decimal(sure + possible)
+            expected = _expected(count.how, Decimal(count.n), least, most)
+            yield f"{sure} of {len(parts)}, {possible} missing", values, expected
+
+
+def _values_for(condition: Condition, truth: Truth) -> dict[str, Value]:
+    """Values of facts that give a condition a truth, where its parts have none in common."""
+    match condition:
+        case Is(fact=fact):
+            return {fact: truth}
+        case Comparison(fact=fact, op=op, constant=constant):
+            if truth is None:
+                return {fact: UNKNOWN}
+            c = constant.value
+            meets = next(n for n in (c, c - 1, c + 1) if _MEANING[op](n, c) is truth)
+            return {fact: Interval(meets, meets)}
+        case Within(fact=fact, days=days):
+            return {fact: Event(days.value if truth else None, None, complete=truth is not None)}
+        case Not(part=part):
+            return _values_for(part, None if truth is None else not truth)
+        case IsUnknown(part=part):
+            return _values_for(part, None if truth else True)
+        case All(parts=parts) | Any_(parts=parts):
+            return {k: v for part in parts for k, v in _values_for(part, truth).items()}
+        case Count(members=members):
+            return {k: v for _, part in members for k, v in _values_for(part, truth).items()}
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+
+def describe(report: Report, place: Callable[[Place], str] = str) -> Iterator[str]:
+    """A report for a terminal, line by line; of what passed only the numbers.
+
+    ``place`` says a place as the reader can open it.
+    """
+    for problem in report.problems:
+        yield f"{place(problem.place)} {problem.code} {problem.message}"
+    for result in report.results:
+        if not result.passed:
+            yield f"{place(result.place)} FAILED {result.rule}: {result.name}"
+            for difference in result.differences:
+                yield from (f"    {line}" for line in difference.splitlines())
+            yield from (f"    | {line}" for line in result.trace)
+    for each in report.uncovered:
+        yield f"{place(each.place)} not covered: {each}"
+    cases = sum(result.kind == "case" for result in report.results)
+    failed = sum(not result.passed for result in report.results)
+    yield (
+        f"{cases} cases and {len(report.results) - cases} boundaries of "
+        f"{len({result.rule for result in report.results})} rules: {failed} failed"
+    )
+    yield f"conditions seen true, false and unknown: {report.coverage} %"
+
+
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_junit(report: Report) -> bytes:
+    """A report as JUnit XML: a suite for each rule, and one for the problems of test files."""
+    root = ElementTree.Element("testsuites", name="cds rules test")
+    suites: dict[str, ElementTree.Element] = {}
+
+    def add(suite: str, name: str, place: Place, wrong: str, kind: str, text: str) -> None:
+        if suite not in suites:
+            suites[suite] = ElementTree.SubElement(root, "testsuite", name=suite)
+        case = ElementTree.SubElement(
+            suites[suite],
+            "testcase",
+            name=_NOT_XML.sub("\ufffd", name),
+            classname=suite,
+            file=place.file,
+            line=str(place.line),
+        )
+        if wrong:
+            fault = ElementTree.SubElement(case, kind, message=_NOT_XML.sub("\ufffd", wrong))
+            fault.text = _NOT_XML.sub("\ufffd", text)
+
+    for problem in report.problems:
+        add("test files", str(problem.place), problem.place, problem.message, "error", str(problem))
+    for result in report.results:
+        first = result.differences[0].splitlines()[0] if result.differences else ""
+        text = "\n".join((str(result.place), *result.differences, *result.trace))
+        add(result.rule, result.name, result.place, first, "failure", text)
+    for suite in (*suites.values(), root):
+        for attribute, tag in (
+            ("tests", "testcase"),
+            ("failures", "failure"),
+            ("errors", "error"),
+        ):
+            suite.set(attribute, str(sum(1 for _ in suite.iter(tag))))
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))

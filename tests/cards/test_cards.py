@@ -1,0 +1,331 @@
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+from fhir.resources.R4B.medicationrequest import MedicationRequest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cds.advice import Advice, load_rules
+from cds.cards.card import SUMMARY_LIMIT, Card
+from cds.cards.cards import OVERRIDE_REASONS, make_card, make_cards, rank_cards
+from cds.chart.facts import Evidence
+from cds.located import FilesInvalid
+from cds.rules.ruleset import RuleSet
+
+CHECKOUT = Path(__file__).parents[2]
+CASES = sorted(
+    file.name.removesuffix(".bundle.json")
+    for file in (CHECKOUT / "fhir_examples").glob("*.bundle.json")
+)
+Example = Callable[[str], Advice]
+
+# A card, or any part of one, as JSON.
+Json = Any
+
+
+def encoded(card: Card) -> Json:
+    """A card as it is sent."""
+    return json.loads(msgspec.json.encode(card))
+
+
+def outcomes(advice: Advice, ruleset: RuleSet, fired: set[str]) -> Any:
+    """An evaluation in which these rules fired and no others."""
+    assert advice.evaluation is not None
+    truths = {rule.id: rule.id in fired for rule in ruleset.rules}
+    return msgspec.structs.replace(advice.evaluation, outcomes=truths)
+
+
+# --- the structure that CDS Hooks 2.0 asks for ---------------------------------------------------
+
+
+def has(part: Json, required: dict[str, type], optional: dict[str, type] | None = None) -> None:
+    """Assert that an object has these keys, of these types, and no others."""
+    kinds = required | (optional or {})
+    assert isinstance(part, dict)
+    assert required.keys() <= part.keys() <= kinds.keys()
+    for key, value in part.items():
+        assert isinstance(value, kinds[key]), key
+        assert value not in ("", [], {}), key
+
+
+def is_absolute(url: str) -> bool:
+    """Whether an address says scheme and host."""
+    parts = urlsplit(url)
+    return parts.scheme in ("https", "http") and bool(parts.netloc)
+
+
+def check_card(card: Json) -> None:
+    """Assert that a card is one of CDS Hooks 2.0, with what this service always gives."""
+    has(
+        card,
+        {
+            "uuid": str,
+            "summary": str,
+            "indicator": str,
+            "detail": str,
+            "source": dict,
+            "overrideReasons": list,
+        },
+        {"suggestions": list, "selectionBehavior": str, "links": list},
+    )
+    uuid.UUID(card["uuid"])
+    assert len(card["summary"]) < SUMMARY_LIMIT
+    assert card["indicator"] in ("info", "warning", "critical")
+    has(card["source"], {"label": str}, {"url": str})
+    assert is_absolute(card["source"].get("url", "https://not.given"))
+    assert ("suggestions" in card) == ("selectionBehavior" in card)
+    assert card.get("selectionBehavior", "any") in ("at-most-one", "any")
+    for suggestion in card.get("suggestions", []):
+        has(suggestion, {"label": str, "uuid": str, "actions": list})
+        uuid.UUID(suggestion["uuid"])
+        for action in suggestion["actions"]:
+            has(action, {"type": str, "description": str, "resource": dict})
+            assert action["type"] == "create"
+    for reason in card["overrideReasons"]:
+        has(reason, {"code": str, "system": str, "display": str})
+    for link in card.get("links", []):
+        has(link, {"label": str, "url": str, "type": str})
+        assert link["type"] == "absolute"
+        assert is_absolute(link["url"])
+
+
+def empty(part: Json, path: str = "$") -> list[str]:
+    """Where in some JSON a null or something empty is."""
+    if part is None or part in ("", [], {}):
+        return [path]
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return []
+    return [found for key, value in part.items() for found in empty(value, f"{path}.{key}")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_card_of_every_example_is_one_of_cds_hooks(example: Example, case: str) -> None:
+    """Required fields are there, none is empty or unknown, all are of the right kind."""
+    for card in example(case).cards:
+        check_card(encoded(card))
+        assert empty(encoded(card)) == []
+
+
+@pytest.mark.parametrize("case", ["rp-ild-mda5", "new-untreated-dermatomyositis"])
+def test_every_card_that_the_rules_can_make_is_one_of_cds_hooks(
+    ruleset: RuleSet, example: Example, case: str
+) -> None:
+    """Also where its rule did not fire, and most of what it speaks of is unknown."""
+    advice = example(case)
+    assert advice.chart is not None
+    assert advice.evaluation is not None
+    for rule in ruleset.card_rules:
+        assert rule.card is not None
+        card = encoded(make_card(rule, rule.card, ruleset, advice.chart, advice.evaluation))
+        check_card(card)
+        assert empty(card) == []
+
+
+def test_a_patient_without_myositis_gets_no_card(example: Example) -> None:
+    """There is nothing to say, and nothing is said."""
+    assert example("no-myositis").cards == ()
+
+
+# --- identity ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equal_input_gives_equal_cards(example: Example, case: str) -> None:
+    """The identifiers of cards and suggestions are those of the same call before."""
+    assert example(case).cards == example(case).cards
+
+
+def test_identifiers_are_name_based_and_differ(example: Example) -> None:
+    """No two cards or suggestions of all examples have one identifier."""
+    cards = [card for case in CASES for card in example(case).cards]
+    ids = [card.uuid for card in cards] + [s.uuid for card in cards for s in card.suggestions]
+
+    assert len(set(ids)) == len(ids) > len(CASES)
+    assert {uuid.UUID(each).version for each in ids} == {5}
+
+
+def test_another_patient_gets_another_identifier(
+    advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes]
+) -> None:
+    """A card that says the same of another patient is another card."""
+    raw = bundle("inclusion-body-myositis")
+    patient = json.loads(raw)["entry"][0]["resource"]["id"]
+    renamed = raw.replace(f"Patient/{patient}".encode(), b"Patient/other").replace(
+        f'"id": "{patient}"'.encode(), b'"id": "other"'
+    )
+
+    (card,) = advise_on(raw).cards
+    (other,) = advise_on(renamed).cards
+
+    assert card.detail == other.detail
+    assert card.uuid != other.uuid
+
+
+# --- which cards ---------------------------------------------------------------------------------
+
+
+def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example: Example) -> None:
+    """If every rule fired there would be one card for each problem, the critical ones first."""
+    advice = example("myocarditis")
+    every = {rule.id for rule in ruleset.card_rules}
+
+    ranked = rank_cards(ruleset, outcomes(advice, ruleset, every))
+
+    problems = [card.problem for _, card in ranked]
+    assert len(problems) == len(set(problems))
+    assert set(problems) == {rule.card.problem for rule in ruleset.card_rules if rule.card}
+    indicators = [card.indicator for _, card in ranked]
+    assert indicators == sorted(indicators, key=["critical", "warning", "info"].index)
+    given_ids = {rule.id for rule, _ in ranked}
+    assert {"pulse-for-myocarditis", "pulse-for-rapidly-progressive-ild"} <= given_ids
+    assert "escalate-inadequate-response" in given_ids
+
+
+@pytest.mark.parametrize(
+    "fired, given_cards",
+    [
+        (
+            ["myocarditis-pulse-given", "troponin-without-myocarditis"],
+            ["troponin-without-myocarditis"],
+        ),
+        (["response-not-improved", "response-worsened"], ["response-worsened"]),
+        (
+            ["response-improved", "suspected-rapidly-progressive-ild", "pulse-for-myocarditis"],
+            ["pulse-for-myocarditis", "suspected-rapidly-progressive-ild", "response-improved"],
+        ),
+        ([], []),
+    ],
+)
+def test_cards_are_ranked(
+    ruleset: RuleSet, example: Example, fired: list[str], given_cards: list[str]
+) -> None:
+    """Critical before warning before information; of one problem only the most urgent."""
+    evaluation = outcomes(example("myocarditis"), ruleset, set(fired))
+
+    assert [rule.id for rule, _ in rank_cards(ruleset, evaluation)] == given_cards
+
+
+def test_a_rule_that_is_unknown_makes_no_card(ruleset: RuleSet, example: Example) -> None:
+    """Only what is surely true is said."""
+    advice = example("myocarditis")
+    assert advice.chart is not None
+    assert advice.evaluation is not None
+    unknown = dict.fromkeys(advice.evaluation.outcomes)
+    evaluation = msgspec.structs.replace(advice.evaluation, outcomes=unknown)
+
+    assert make_cards(ruleset, advice.chart, evaluation) == ()
+
+
+# --- the parts of a card -------------------------------------------------------------------------
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(dates=st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=30))
+def test_the_summary_stays_below_its_limit_whatever_is_inserted(
+    ruleset: RuleSet, example: Example, dates: list[str]
+) -> None:
+    """Many dates, long ones or strange ones never make a summary of 140 characters or two lines."""
+    advice = example("rp-ild-already-pulsed")
+    assert advice.chart is not None
+    assert advice.evaluation is not None
+    rule = next(r for r in ruleset.rules if r.id == "rapidly-progressive-ild-pulse-given")
+    assert rule.card is not None
+    name = "drug.pulse_methylprednisolone"
+    cited = tuple(Evidence(f"MedicationAdministration/{i}", d, "") for i, d in enumerate(dates))
+    declared = msgspec.structs.replace(ruleset.facts[name], evidence=lambda _: cited)
+    other = msgspec.structs.replace(ruleset, facts={**ruleset.facts, name: declared})
+
+    card = make_card(rule, rule.card, other, advice.chart, advice.evaluation)
+
+    assert 0 < len(card.summary) < SUMMARY_LIMIT
+    assert not re.search(r"[\n\r\t]", card.summary)
+
+
+def test_a_suggestion_is_a_draft_that_proposes(example: Example) -> None:
+    """A valid MedicationRequest for this patient: a proposal, for the clinician to complete."""
+    (card,) = example("myocarditis").cards
+    (suggestion,) = card.suggestions
+    (action,) = suggestion.actions
+
+    request = action.resource
+    MedicationRequest.model_validate(request)
+    assert (request["status"], request["intent"]) == ("draft", "proposal")
+    assert request["subject"] == {"reference": "Patient/myocarditis"}
+    assert request["medicationCodeableConcept"]["coding"][0]["code"] == "6902"
+    assert "to be completed by the prescriber" in request["dosageInstruction"][0]["text"]
+    assert card.selectionBehavior == "at-most-one"
+
+
+def test_every_draft_of_the_rules_proposes_and_orders_nothing(ruleset: RuleSet) -> None:
+    """No suggestion can come as an order, and each says where its dose is from."""
+    drafts = [
+        suggestion.resource
+        for rule in ruleset.card_rules
+        if rule.card
+        for suggestion in rule.card.suggestions
+    ]
+
+    assert drafts
+    assert {(draft["status"], draft["intent"]) for draft in drafts} == {("draft", "proposal")}
+    for draft in drafts:
+        assert re.search(r"\(.*\b20\d\d\b", draft["dosageInstruction"][0]["text"])
+
+
+def test_reasons_for_not_following_a_card_are_codings(ruleset: RuleSet, example: Example) -> None:
+    """They are those that the rule names, in its order, as the shared file declares them."""
+    (card,) = example("inclusion-body-myositis").cards
+
+    assert encoded(card)["overrideReasons"] == [
+        {
+            "code": "data-wrong",
+            "system": OVERRIDE_REASONS,
+            "display": ruleset.override_reasons["data-wrong"].display,
+        }
+    ]
+
+
+def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Example) -> None:
+    """The links are the publications of the rule that have an address."""
+    (card,) = example("rp-ild-mda5").cards
+    rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
+    cited = [ruleset.sources[item.source] for item in rule.file.evidence]
+
+    assert [(link.label, link.url) for link in card.links] == [(s.title, s.url) for s in cited]
+    assert card.source.url == cited[0].url
+    assert cited[0].title in card.source.label
+
+
+@pytest.mark.parametrize(
+    "written, changed, said",
+    [
+        ("intent: proposal", "intent: propsal", "intent"),
+        ("status: draft", "status: [draft]", "status"),
+        ("resourceType: MedicationRequest", "resourceType: MedicationOrder", "FHIR R4"),
+    ],
+)
+def test_a_draft_that_is_not_fhir_is_refused_when_the_rules_are_read(
+    tmp_path: Path, written: str, changed: str, said: str
+) -> None:
+    """The fault is told at the suggestion, long before a patient would have met it."""
+    shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    file = tmp_path / "rules/suggestions.yaml"
+    file.write_text(file.read_text("utf-8").replace(written, changed, 1), "utf-8")
+
+    with pytest.raises(FilesInvalid) as refused:
+        load_rules(tmp_path / "rules")
+
+    (problem,) = refused.value.problems
+    stands = file.read_text("utf-8").splitlines().index("pulse-methylprednisolone-adult:") + 1
+    assert (problem.place.file, problem.place.line) == ("suggestions.yaml", stands)
+    assert problem.code == "not-fhir"
+    assert said in problem.message
