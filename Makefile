@@ -9,7 +9,7 @@ INSTALLED := .venv/installed-by-$(subst /,_,$(subst $(empty) ,_,$(strip $(PYTHON
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench wheel prerequisites clean
+.PHONY: help serve test check bench examples wheel prerequisites clean
 
 help: ## say what make can do here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,11 +26,15 @@ check: $(INSTALLED) ## check style, types, the order of the house and the rule f
 	$(RUN) mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/cds rules check
+	.venv/bin/cds rules test --coverage 100
 
 bench: $(INSTALLED) ## measure latency, evaluations per second and memory
 	.venv/bin/python benchmarks/patient_view.py
 	.venv/bin/python benchmarks/evaluations.py
 	.venv/bin/python benchmarks/engine_memory.py
+
+examples: $(INSTALLED) ## make the requests and expected cards of fhir_examples/ anew, after a change to rules or bundles
+	.venv/bin/python fhir_examples/build.py
 
 wheel: $(INSTALLED) ## build the wheel and the source distribution into dist/
 	$(RUN) hatchling build -d dist

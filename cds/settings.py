@@ -3,6 +3,7 @@
 | variable | meaning | when not set, or empty |
 |---|---|---|
 | ``CDS_RULES`` | folder of the rule files | the rules that travel with this installation |
+| ``CDS_SITE`` | folder of this hospital's own additions and changes to the rules | none |
 | ``CDS_HOST`` | address to serve on | ``127.0.0.1`` |
 | ``CDS_PORT`` | port to serve on, 0 for any free one | ``8000`` |
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
@@ -41,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: Path
     """Folder of the rule files, absolute."""
+    site: Path | None = None
+    """Folder of this hospital's own additions and changes, absolute."""
     examples: Path
     """Folder of the example patients that travel with this installation, absolute."""
     host: str = "127.0.0.1"
@@ -71,6 +74,16 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             f"CDS_RULES is not set, and the rules of this installation are missing: {rules} is "
             "not a folder. Install myositis-cds anew, or write the path of a folder of rule files."
         )
+
+    site = None
+    if value := environ.get("CDS_SITE"):
+        site = Path(value).absolute()
+        if not site.is_dir():
+            problems.append(
+                f"CDS_SITE is {value!r}, which is not a folder. "
+                "Write the path of the folder that holds your site.yaml, or leave it out for the "
+                "rules without changes."
+            )
 
     port = 8000
     if value := environ.get("CDS_PORT"):
@@ -107,6 +120,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         raise SettingsInvalid(tuple(problems))
     return Settings(
         rules=rules,
+        site=site,
         examples=_shipped("fhir_examples"),
         host=environ.get("CDS_HOST") or "127.0.0.1",
         port=port,

@@ -10,6 +10,9 @@ from cds.settings import Settings, SettingsInvalid, check_servable, from_environ
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+_NAMES = ("CDS_RULES", "CDS_SITE", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE")
+
+
 def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
     """Return the problems that these variables are refused for."""
     with pytest.raises(SettingsInvalid) as refused:
@@ -32,7 +35,7 @@ def test_an_empty_environment_gives_the_safe_defaults() -> None:
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     """A variable that is set to nothing leaves the default in place."""
-    empty = {name: "" for name in ("CDS_RULES", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE")}
+    empty = {name: "" for name in _NAMES}
     assert from_environment(empty) == from_environment({})
 
 
@@ -41,13 +44,19 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
     assert from_environment(
         {
             "CDS_RULES": str(tmp_path),
+            "CDS_SITE": str(tmp_path),
             "CDS_HOST": "::1",
             "CDS_PORT": "9000",
             "CDS_AUTH": "off",
             "CDS_TIMEZONE": "Europe/Stockholm",
         }
     ) == settings_with(
-        rules=tmp_path, host="::1", port=9000, auth="off", timezone=ZoneInfo("Europe/Stockholm")
+        rules=tmp_path,
+        site=tmp_path,
+        host="::1",
+        port=9000,
+        auth="off",
+        timezone=ZoneInfo("Europe/Stockholm"),
     )
 
 
@@ -58,6 +67,15 @@ def test_a_relative_rules_folder_is_made_absolute(
     (tmp_path / "site").mkdir()
     monkeypatch.chdir(tmp_path)
     assert from_environment({"CDS_RULES": "site"}).rules == tmp_path / "site"
+    assert from_environment({"CDS_SITE": "site"}).site == tmp_path / "site"
+
+
+def test_a_site_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
+    """A CDS_SITE that names a file, or nothing, is refused: its changes would be missing."""
+    (tmp_path / "site.yaml").write_text("site: Example\n", encoding="utf-8")
+    for value in (str(tmp_path / "nothing"), str(tmp_path / "site.yaml")):
+        (problem,) = problems_of({"CDS_SITE": value})
+        assert problem.startswith(f"CDS_SITE is {value!r}, which is not a folder.")
 
 
 @pytest.mark.parametrize("port", ["0", "65535"])

@@ -36,14 +36,15 @@ def serve(settings: Settings) -> None:
     try:
         check_servable(settings)
         keep_memory()
-        ruleset = load_rules(settings.rules)
+        ruleset = load_rules(settings.rules, settings.site)
         app = create_app(ruleset, partial(today, settings))
         example = settings.examples / EXAMPLE
         _warm_up(ruleset, example, settings)
     except SettingsInvalid as fault:
         _stop(str(fault))
     except FilesInvalid as fault:
-        _stop(f"The rules in {settings.rules} cannot be used:\n{fault}")
+        site = f", with those of the site {settings.site}," if settings.site else ""
+        _stop(f"The rules in {settings.rules}{site} cannot be used:\n{fault}")
     except (EngineFault, EnginesDisagree) as fault:
         _stop(f"The rule engine does not work here: {fault}")
     # What exists by now lives as long as the process; full collections need not walk it.
@@ -53,7 +54,7 @@ def serve(settings: Settings) -> None:
     with _listen(settings.host, settings.port) as listening:
         host, port = listening.getsockname()[:2]
         base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        print(_greeting(base, ruleset, settings.rules, example), flush=True)
+        print(_greeting(base, ruleset, settings, example), flush=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -88,8 +89,11 @@ def _listen(host: str, port: int) -> socket.socket:
         )
 
 
-def _greeting(base: str, ruleset: RuleSet, rules: Path, example: Path) -> str:
+def _greeting(base: str, ruleset: RuleSet, settings: Settings, example: Path) -> str:
     url = base + DISCOVERY
+    rules = str(settings.rules)
+    if ruleset.site is not None:
+        rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
     return f"""\

@@ -142,6 +142,26 @@ def test_wrong_rules_are_all_told_and_end_with_status_1(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_site_is_served_and_named() -> None:
+    """The terminal says whose rules these are, and discovery asks for the codes of the site."""
+    site = CHECKOUT / "fhir_examples/site"
+    with serve(CDS_SITE=str(site)) as running:
+        assert f"as changed for Example University Hospital by {site}" in running.said
+        (service,) = httpx2.get(f"{running.url}/cds-services").json()["services"]
+    assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
+
+
+def test_a_wrong_site_is_told_and_ends_with_status_1(tmp_path: Path) -> None:
+    """The service does not start without the changes that it was asked to make."""
+    (tmp_path / "site.yaml").write_text("site: Mine\noff: {nothing: x}\n", encoding="utf-8")
+
+    ended = start(CDS_AUTH="off", CDS_PORT="0", CDS_SITE=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert f"with those of the site {tmp_path}, cannot be used" in ended.stderr
+    assert f"{tmp_path}/site.yaml:2:7 unknown-rule" in ended.stderr
+
+
 def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
     """The example that warms the service up need not fit the rules that are served."""
     rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
