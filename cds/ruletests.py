@@ -172,9 +172,7 @@ def _test_file(rule: Rule) -> str:
     return rule.place.file.removesuffix(".yaml") + ENDING
 
 
-def _rule_of(
-    document: Document, rules: Mapping[str, Rule], own: tuple[Rule, ...]
-) -> Rule | None:
+def _rule_of(document: Document, rules: Mapping[str, Rule], own: tuple[Rule, ...]) -> Rule | None:
     """The rule that a test file is about; what is wrong with its header is filed.
 
     The tests of the folder's ``own`` rules stand beside them; a site's tests of shipped rules may

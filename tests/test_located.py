@@ -305,8 +305,11 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
             "1:4 not-yaml is not YAML here: while scanning a quoted scalar, found unexpected end "
             "of stream; a quotation mark is opened here and never closed: close it",
         ),
-        ("a: %x\n", "1:4 not-yaml is not YAML here: found character that cannot start any token; "
-         "put a text that begins with % in quotes"),
+        (
+            "a: %x\n",
+            "1:4 not-yaml is not YAML here: found character that cannot start any token; "
+            "put a text that begins with % in quotes",
+        ),
         ("[" * 5000 + "]" * 5000, "1:1 not-yaml is nested too deeply to be read"),
     ],
 )

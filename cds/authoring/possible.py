@@ -26,6 +26,7 @@ ANY: Truths = frozenset({True, False, None})
 MOST_CASES = 20_000
 """So many are tried together, at about five microseconds each."""
 
+
 def bounds_of(facts: Mapping[str, Declaration], vocabulary: Vocabulary) -> dict[str, Interval]:
     """The bounds of facts: the range of an Observation, and no days or years below none."""
     bounds = {
@@ -133,9 +134,7 @@ def numbers(limits: set[Decimal], bounds: Interval) -> Iterator[Interval]:
     marks = sorted(limits | ends)
     between = [(a + b) / 2 for a, b in itertools.pairwise(marks)]
     points = sorted(
-        n
-        for n in {*marks, *between, marks[0] - 1, marks[-1] + 1}
-        if bounds.low <= n <= bounds.high
+        n for n in {*marks, *between, marks[0] - 1, marks[-1] + 1} if bounds.low <= n <= bounds.high
     )
     for low, high in itertools.combinations_with_replacement(points, 2):
         yield Interval(low, high)

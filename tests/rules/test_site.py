@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -554,6 +555,18 @@ def test_the_example_site_is_in_order() -> None:
     ids = {r.id for r in ruleset.rules}
     assert "myositis-registry" in ids
     assert "first-line-untreated" not in ids
+
+
+def test_what_the_documentation_says_to_write_is_a_site(site: Path) -> None:
+    """Its pieces make one ``site.yaml`` without a problem, which reads the example patient."""
+    page = (CHECKOUT / "docs/site-mapping.md").read_text(encoding="utf-8")
+    pieces = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(pieces) == 4
+    write_changes(site, "".join(pieces))
+    assert problems_of(CHECKOUT / "rules", site) == []
+    advice = advise_on(SITE / "local-codes.bundle.json", load_rules(CHECKOUT / "rules", site))
+    assert advice.excluded == ()
+    assert [card.summary.split(":")[0] for card in advice.cards] == ["Improved since 2026-05-11"]
 
 
 def test_a_patient_in_the_hospitals_own_codes_is_read_with_its_site(changed: RuleSet) -> None:
