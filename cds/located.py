@@ -148,7 +148,7 @@ def _report_fault(document: Document, text: str, fault: yaml.YAMLError) -> None:
         mark, what = fault.context_mark, f"{context}, {what}"  # type: ignore[attr-defined]  # a MarkedYAMLError
     advice = next((a for words, a in _ADVICE if words in what), "check indentation and quotes")
     opened = _quoted_too_far(text, mark.line) if mark is not None and "expected" in what else None
-    if opened is not None:
+    if opened is not None and mark is not None:
         end, mark = mark.line + 1, opened
         advice = f"the text in quotes that begins here ends only on line {end}: close its quotes"
     if mark is not None:
