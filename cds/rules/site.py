@@ -62,8 +62,8 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     value: Decimal
-    note: str
     unit: str = ""
+    note: str
     source: str | None = None
     certainty: Certainty = "unverified"
 
