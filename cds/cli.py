@@ -832,7 +832,7 @@ def _compare(
             record.add(each)
         for fault in each.faults:
             rules_of = "" if fault.side == "both" else f" (by the {fault.side} rules)"
-            _complain(f"{each.place}: {fault.problem}{rules_of}")
+            _complain(f"{fault.problem}{rules_of}")
     if record is not None:
         record.finish(totals, members.aside)
     return totals

@@ -238,7 +238,7 @@ class Cohort:
         elif kind not in RESOURCE_TYPES:
             self.aside[f"lines of type {kind}"] += 1
         elif (patient := _whose(header)) is None:
-            self._faults.append((named, f"is a {kind} that names no Patient as its subject"))
+            self._faults.append((named, f"is of type {kind} and names no Patient as its subject"))
         else:
             medicine = header.medicationReference
             medication = reference_id(medicine.reference) if medicine and medicine.reference else ""
@@ -333,7 +333,10 @@ class CardChange(Struct, frozen=True):
 
 
 class Fault(Struct, frozen=True):
-    """Why one set, or both, could not answer; ``reason`` is free of anything from the chart."""
+    """Why one set, or both, could not answer; ``reason`` is free of anything from the chart.
+
+    ``problem`` begins with the place.
+    """
 
     side: Literal["old", "new", "both"]
     reason: str
@@ -398,26 +401,26 @@ def _compare(old: Side, new: Side, member: Member, as_of: date) -> Difference:
 
 def _answer(side: Side, member: Member, as_of: date) -> _Answer:
     if member.problem:
-        raise _Unanswered("could not be read", member.problem)
+        raise _Unanswered("could not be read", f"{member.place}: {member.problem}")
     try:
         delivery, patient = side.read(member.content, member.place)
         advice = advise(delivery, patient, side.ruleset, as_of)
     except Unreadable as fault:
         within = fault.place.startswith(member.place)
-        place = fault.place.removeprefix(member.place).strip(":") if within else fault.place
-        said = f"{place}: {fault.problem}" if place else fault.problem
+        said = str(fault) if within else f"{member.place}: {fault}"
         raise _Unanswered("could not be read", said) from None
     except (EngineFault, EnginesDisagree, NotValid) as fault:
-        raise _Unanswered("no answer can be trusted", str(fault)) from None
+        said = f"{member.place}: no answer can be trusted: {fault}"
+        raise _Unanswered("no answer can be trusted", said) from None
     except Exception as fault:
         # One patient must not end a long comparison; what the fault says may be of the chart.
-        said = f"unexpected {type(fault).__name__}"
+        said = f"{member.place}: no answer can be trusted: unexpected {type(fault).__name__}"
         raise _Unanswered("no answer can be trusted", said) from None
     if advice.applies is None:
         raise _Unanswered(
             "whether the rules apply is not known",
-            "Conditions are missing or could not be read, so whether the rules are about this "
-            "patient is not known",
+            f"{member.place}: Conditions are missing or could not be read, so whether the rules "
+            "are about this patient is not known",
         )
     ranked = rank_cards(side.ruleset, advice.evaluation) if advice.evaluation else []
     names = [rule.id for rule, _ in ranked]
