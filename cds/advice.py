@@ -43,6 +43,7 @@ def load_rules(folder: Path, site: Path | None = None) -> RuleSet:
     ruleset = read_ruleset(folder, site)
     problems = check_drafts(ruleset)
     if problems:
+        ruleset.close()
         raise FilesInvalid(problems)
     return ruleset
 

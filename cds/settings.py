@@ -4,6 +4,7 @@
 |---|---|---|
 | ``CDS_RULES`` | folder of the rule files | the rules that travel with this installation |
 | ``CDS_SITE`` | folder of this hospital's own additions and changes to the rules | none |
+| ``CDS_RELOAD_SECONDS`` | how often the service looks for changed rules, 0 for never | ``2`` |
 | ``CDS_HOST`` | address to serve on | ``127.0.0.1`` |
 | ``CDS_PORT`` | port to serve on, 0 for any free one | ``8000`` |
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
@@ -12,6 +13,7 @@
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ import msgspec
 
 _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
+_A_DAY = 86400
 
 
 class SettingsInvalid(ValueError):
@@ -46,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of this hospital's own additions and changes, absolute."""
     examples: Path
     """Folder of the example patients that travel with this installation, absolute."""
+    reload_seconds: float = 2
+    """How long to wait between two looks at the rule files; 0 for never looking again."""
     host: str = "127.0.0.1"
     port: int = 8000
     auth: Literal["required", "off"] = "required"
@@ -85,6 +90,16 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 "rules without changes."
             )
 
+    reload_seconds = 2.0
+    if value := environ.get("CDS_RELOAD_SECONDS"):
+        if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,3})?", value) and float(value) <= _A_DAY:
+            reload_seconds = float(value)
+        else:
+            problems.append(
+                f"CDS_RELOAD_SECONDS is {value!r}, which is not a number of seconds. "
+                f"Write a number from 0 (never look for changed rules) to {_A_DAY}, such as 2."
+            )
+
     port = 8000
     if value := environ.get("CDS_PORT"):
         if value.isascii() and value.isdecimal() and int(value[:6]) <= _HIGHEST_PORT:
@@ -122,6 +137,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         rules=rules,
         site=site,
         examples=_shipped("fhir_examples"),
+        reload_seconds=reload_seconds,
         host=environ.get("CDS_HOST") or "127.0.0.1",
         port=port,
         auth=auth,

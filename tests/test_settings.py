@@ -103,6 +103,20 @@ def test_authentication_is_never_switched_off_by_a_near_miss(auth: str) -> None:
     assert "CDS_AUTH=required" in problem
 
 
+@pytest.mark.parametrize(("value", "seconds"), [("0", 0), ("0.5", 0.5), ("2", 2), ("86400", 86400)])
+def test_the_seconds_between_looks_at_the_rules_are_read(value: str, seconds: float) -> None:
+    """Whole seconds and parts of them, up to a day; 0 for never looking again."""
+    assert from_environment({"CDS_RELOAD_SECONDS": value}).reload_seconds == seconds
+
+
+@pytest.mark.parametrize("value", ["-1", "off", "2s", "1e3", "86401", "99999999", "nan", ".5", "٣"])
+def test_seconds_that_are_none_are_refused(value: str) -> None:
+    """What is no number of seconds is named, with what to write."""
+    (problem,) = problems_of({"CDS_RELOAD_SECONDS": value})
+    assert problem.startswith(f"CDS_RELOAD_SECONDS is {value!r}, ")
+    assert "0 (never look for changed rules)" in problem
+
+
 def test_rules_that_are_no_folder_are_refused(tmp_path: Path) -> None:
     """A CDS_RULES that names a file, or nothing, is refused."""
     (tmp_path / "rule.yaml").touch()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import shlex
 import socket
 import sys
+import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import structlog
 import uvicorn
 
 from cds.advice import load_rules
 from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
-from cds.hooks.service import DISCOVERY, answer, create_app, patient_view
+from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
+from cds.hooks.service import DISCOVERY, InService, answer, create_app, patient_view
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -36,10 +39,11 @@ def serve(settings: Settings) -> None:
     try:
         check_servable(settings)
         keep_memory()
-        ruleset = load_rules(settings.rules, settings.site)
+        ruleset = _load_settled(settings)
         app = create_app(ruleset, partial(today, settings))
         example = settings.examples / EXAMPLE
-        _warm_up(ruleset, example, settings)
+        warm_up = partial(_warm_up, example=example, settings=settings)
+        warm_up(ruleset)
     except SettingsInvalid as fault:
         _stop(str(fault))
     except FilesInvalid as fault:
@@ -47,13 +51,17 @@ def serve(settings: Settings) -> None:
         _stop(f"The rules in {settings.rules}{site} cannot be used:\n{fault}")
     except (EngineFault, EnginesDisagree) as fault:
         _stop(f"The rule engine does not work here: {fault}")
-    # What exists by now lives as long as the process; full collections need not walk it.
-    gc.collect()
-    gc.freeze()
-    log_json()
+    settle_memory()
+    in_service: InService = app.state.in_service
+    log_json(lambda: in_service.served.version)
+    folders = settings.rules, settings.site
+    reloader = Reloader(
+        in_service, partial(poll, *folders), partial(prepare, *folders, settings.examples, warm_up)
+    )
     with _listen(settings.host, settings.port) as listening:
         host, port = listening.getsockname()[:2]
         base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
         print(_greeting(base, ruleset, settings, example), flush=True)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -66,8 +74,31 @@ def serve(settings: Settings) -> None:
                 server_header=False,
             )
         )
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), _watching(reloader, settings.reload_seconds):
             server.run(sockets=[listening])
+
+
+def _load_settled(settings: Settings) -> RuleSet:
+    """Load the rules as they are at one moment, and again if they changed meanwhile."""
+    while True:
+        before = poll(settings.rules, settings.site)
+        ruleset = load_rules(settings.rules, settings.site)
+        if ruleset.version == before:
+            return ruleset
+        ruleset.close()
+
+
+@contextlib.contextmanager
+def _watching(reloader: Reloader, seconds: float) -> Iterator[None]:
+    """Let the rules be watched beside what is done meanwhile; not at all with 0 seconds."""
+    stop = threading.Event()
+    if seconds:
+        watch = partial(reloader.watch, seconds, stop)
+        threading.Thread(target=watch, name="rules", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:

@@ -1,23 +1,29 @@
-"""The CDS Hooks service over HTTP: discovery, and cards when a chart is opened.
+"""The CDS Hooks service over HTTP: discovery, cards when a chart is opened, the rules in service.
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
-success carries an OperationOutcome, and a fault is never answered with cards left out.
+success carries an OperationOutcome, and a fault is never answered with cards left out. Every
+response names the version of the rules that it was made with, in the header `X-Rules-Version`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 from msgspec import Struct
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from cds.advice import advise
 from cds.cards.card import Card
@@ -32,6 +38,8 @@ from cds.rules.ruleset import EnginesDisagree, RuleSet
 _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
+RULES = "/rules"
+VERSION_HEADER = "X-Rules-Version"
 
 
 class Service(Struct, frozen=True):
@@ -117,22 +125,163 @@ def _kinds(delivery: Delivery) -> set[str]:
     return {kind for kind, resources in held.items() if resources}
 
 
+class Served(Struct, frozen=True):
+    """A rule set in service, with all that is made from it: what one request is answered by."""
+
+    ruleset: RuleSet
+    templates: tuple[Template, ...]
+    discovery: bytes
+    since: datetime
+
+    @property
+    def version(self) -> str:
+        """The version of the rule set, by its content."""
+        return self.ruleset.version
+
+    @property
+    def rules(self) -> dict[str, str]:
+        """The version of each rule, as its file has it."""
+        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+
+
+def make_served(ruleset: RuleSet) -> Served:
+    """Make ready to serve a rule set from now on.
+
+    Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
+    """
+    templates = make_templates(ruleset.terms.vocabulary)
+    discovery = msgspec.json.encode(_Discovery((patient_view(templates),)))
+    return Served(ruleset, templates, discovery, datetime.now(UTC))
+
+
+class Attempt(Struct, frozen=True):
+    """A try to take changed rules into service: when, what, and why not if they were refused.
+
+    ``version`` is None where the files could not be read at all.
+    """
+
+    at: datetime
+    version: str | None
+    accepted: bool
+    problems: tuple[str, ...]
+
+
+class InService:
+    """The rules in service, which may be replaced at any time and from any thread.
+
+    A request is answered by the ones that are in service when it begins; these are closed only
+    when no request uses them any more.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.last_attempt: Attempt | None = None
+        self._lock = threading.Lock()
+        self._uses: Counter[int] = Counter()
+        self._replaced: list[Served] = []
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Served]:
+        """What is in service now, kept open as long as it is used."""
+        with self._lock:
+            served = self.served
+            self._uses[id(served)] += 1
+        try:
+            yield served
+        finally:
+            with self._lock:
+                self._uses[id(served)] -= 1
+
+    def replace(self, served: Served, attempt: Attempt) -> Served:
+        """Take other rules into service; those that were, which is for ``close_unused``."""
+        with self._lock:
+            replaced, self.served, self.last_attempt = self.served, served, attempt
+            self._replaced.append(replaced)
+        return replaced
+
+    def close_unused(self) -> None:
+        """Close the engines of the rules that were replaced and that no request uses."""
+        with self._lock:
+            unused = [each for each in self._replaced if not self._uses[id(each)]]
+            self._replaced = [each for each in self._replaced if self._uses[id(each)]]
+            for each in unused:
+                del self._uses[id(each)]
+        for each in unused:
+            each.ruleset.close()
+
+
+class _RuleInService(Struct, frozen=True):
+    id: str
+    version: str
+    title: str
+
+
+class _RulesInService(Struct, frozen=True):
+    version: str
+    since: datetime
+    site: str | None
+    rules: tuple[_RuleInService, ...]
+    last_attempt: Attempt | None
+
+
+def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
+    ruleset = served.ruleset
+    return msgspec.json.encode(
+        _RulesInService(
+            version=served.version,
+            since=served.since,
+            site=ruleset.site.file.site if ruleset.site else None,
+            rules=tuple(
+                _RuleInService(rule.id, rule.file.version, rule.file.title)
+                for rule in ruleset.rules
+            ),
+            last_attempt=last_attempt,
+        )
+    )
+
+
+class _TakesRules:
+    """Takes the rules in service once for each request, and names them in response and log."""
+
+    def __init__(self, app: ASGIApp, in_service: InService) -> None:
+        self.app = app
+        self.in_service = in_service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with self.in_service.use() as served:
+
+            async def send_named(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    MutableHeaders(scope=message)[VERSION_HEADER] = served.version
+                await send(message)
+
+            scope.setdefault("state", {})["served"] = served
+            # Not undone at the end: each request has a task, and so a context, of its own.
+            bind_contextvars(rules_version=served.version)
+            await self.app(scope, receive, send_named)
+
+
 def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
+    ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
-    templates = make_templates(ruleset.terms.vocabulary)
-    service = patient_view(templates)
-    discovery = msgspec.json.encode(_Discovery((service,)))
-    entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY})
+    in_service = InService(make_served(ruleset))
+    service = patient_view(())
+    entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY, "rules": RULES})
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
     # slash at the end is accepted, because a redirected POST is lost by some clients.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.faults = faults
+    app.state.in_service = in_service
+    app.add_middleware(_TakesRules, in_service=in_service)
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -140,17 +289,22 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
 
     @app.api_route(DISCOVERY, methods=["GET", "HEAD"])
     @app.api_route(DISCOVERY + "/", methods=["GET", "HEAD"])
-    async def discover() -> Response:
-        return _json(discovery)
+    async def discover(request: Request) -> Response:
+        return _json(_served(request).discovery)
+
+    @app.api_route(RULES, methods=["GET", "HEAD"])
+    async def show_rules(request: Request) -> Response:
+        return _json(_show_rules(_served(request), in_service.last_attempt))
 
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
         if request.path_params["service_id"] != service.id:
             return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
+        served = _served(request)
         body = await request.body()
         try:
-            return _json(answer(body, ruleset, templates, today()))
+            return _json(answer(body, served.ruleset, served.templates, today()))
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
@@ -170,9 +324,18 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def fail(request: Request, fault: Exception) -> Response:
-        return _fail(fault, faults)
+        response = _fail(fault, faults)
+        # This answer is given outside of what names the rules in the others.
+        response.headers[VERSION_HEADER] = _served(request).version
+        return response
 
     return app
+
+
+def _served(request: Request) -> Served:
+    """The rules that were in service when the request began."""
+    served: Served = request.state.served
+    return served
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."

@@ -145,7 +145,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
     deriving = {r.file.derive: r for r in active if r.file.derive is not None}
     return (
         RuleSet(
-            version=_version(folder, site),
+            version=content_version(folder, site),
             terms=compile_terms(vocabulary),
             facts=reading.facts,
             groups=reading.groups,
@@ -688,8 +688,11 @@ def _nodes_of_card(rule: Rule) -> list[Node]:
     return [when for when in shown if when is not None]
 
 
-def _version(folder: Path, site: Path | None) -> str:
-    """A hash of every file of the folder, and of a site's: the same content, the same version."""
+def content_version(folder: Path, site: Path | None) -> str:
+    """A hash of every file of the folder, and of a site's: the same content, the same version.
+
+    Raises OSError where a file cannot be read, or has just gone.
+    """
     digest = hashlib.sha256()
     for root, prefix in ((folder, ""), *([(site, "site/")] if site else ())):
         for path in sorted(root.rglob("*.yaml")):

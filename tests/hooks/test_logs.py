@@ -31,6 +31,29 @@ def test_logs_are_json_lines_without_the_texts_of_exceptions() -> None:
     assert "Jane" not in ended.stderr
 
 
+VERSIONS = """
+import logging, structlog
+from cds.hooks.logs import log_json
+versions = iter(["first", "second", "third"])
+log_json(lambda: next(versions))
+structlog.get_logger("own").info("started")
+logging.getLogger("library").warning("heard")
+structlog.contextvars.bind_contextvars(rules_version="of the request")
+structlog.get_logger("own").info("answered")
+logging.getLogger("library").warning("sent")
+"""
+
+
+def test_every_line_names_the_version_of_the_rules() -> None:
+    """Of a request the one that answers it, otherwise the one in service, in library lines too."""
+    ended = subprocess.run(
+        [sys.executable, "-c", VERSIONS], capture_output=True, text=True, check=True
+    )
+
+    versions = [json.loads(line)["rules_version"] for line in ended.stderr.splitlines()]
+    assert versions == ["first", "second", "of the request", "of the request"]
+
+
 def test_a_fault_is_described_by_type_and_place() -> None:
     """The text of a fault, which may hold data, is no part of it."""
 

@@ -97,7 +97,7 @@ def test_what_the_terminal_says_to_try_gives_a_critical_card(serving: Serving) -
 
 
 def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> None:
-    """Refusals are logged with their reason; addresses and data are not; Ctrl-C ends in peace."""
+    """Rules and refusals with their reason are logged, addresses and data not; Ctrl-C is peace."""
     call = f"{serving.url}/cds-services/myositis-patient-view"
     request = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
     request["prefetch"]["conditions"] = {"resourceType": "Hana"}
@@ -106,8 +106,12 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
     httpx2.get(f"{serving.url}/Hana")
     status, log = serving.stop()
 
-    (line,) = map(json.loads, log.splitlines())
+    started, line = map(json.loads, log.splitlines())
+    version = refused.headers["X-Rules-Version"]
     assert refused.status_code == 412
+    assert (started["event"], started["rules_version"]) == ("rules_in_service", version)
+    assert started["rules"]["inclusion-body-myositis"] == "1.0.0"
+    assert line["rules_version"] == version
     assert (line["event"], line["status"], line["level"]) == ("request_refused", 412, "info")
     assert line["problems"][0].startswith("`prefetch.conditions` should be a Bundle")
     assert "Hana" not in log

@@ -1,0 +1,165 @@
+"""Takes changed rules into service without a restart, and refuses those that are not in order.
+
+The folders are looked at every few seconds, by their content: mounts and swapped links give no
+events that could be waited for. A change counts once two looks in a row have seen the same, so a
+half-written file is not taken. It is then read, checked, tested, compiled and tried beside the
+rules in service, and replaces them only if nothing is wrong with it.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from cds.advice import load_rules
+from cds.hooks.logs import describe
+from cds.hooks.service import Attempt, InService, Served, make_served
+from cds.located import FilesInvalid, Place, Problem
+from cds.rules.engine import EngineFault
+from cds.rules.reading import content_version
+from cds.rules.ruleset import EnginesDisagree, RuleSet
+from cds.ruletests import run
+
+_log = structlog.get_logger()
+
+
+def poll(folder: Path, site: Path | None = None) -> str | Problem:
+    """The version of what the folders hold now, or why that cannot be told."""
+    try:
+        return content_version(folder, site)
+    except OSError as fault:
+        place = Place(str(fault.filename or folder))
+        return Problem(place, "unreadable", f"cannot be read: {fault.strerror}")
+
+
+def prepare(
+    folder: Path, site: Path | None, examples: Path, warm_up: Callable[[RuleSet], None]
+) -> Served:
+    """Read, check, test and compile the rules of a folder, as a site's folder changes them.
+
+    ``examples`` holds the Bundles that tests name; ``warm_up`` tries the rules. Raises
+    ``FilesInvalid`` with every error of every file, or with every test that fails, and what
+    ``warm_up`` raises. Then the engine's memory has been given back.
+    """
+    ruleset = load_rules(folder, site)
+    try:
+        report = run(ruleset, folder, examples)
+        if not report.passed:
+            raise FilesInvalid(
+                [
+                    *report.problems,
+                    *(
+                        Problem(
+                            result.place,
+                            "test-failed",
+                            f"{result.rule}: {result.name}: "
+                            + " ".join("; ".join(result.differences).split()),
+                        )
+                        for result in report.results
+                        if not result.passed
+                    ),
+                ]
+            )
+        warm_up(ruleset)
+        return make_served(ruleset)
+    except BaseException:
+        ruleset.close()
+        raise
+
+
+def settle_memory() -> None:
+    """Let full collections skip what exists by now: it lives until the rules are replaced.
+
+    What was skipped so far is looked at once more, so that replaced rules are not kept for ever.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
+class Reloader:
+    """Keeps the rules in service as the folders have them, as long as these are in order.
+
+    ``poll`` tells the version of what the folders hold, or why that cannot be told; ``prepare``
+    makes of it what can be served, raising as the function of this module does. ``check`` is for
+    one thread only.
+    """
+
+    def __init__(
+        self,
+        in_service: InService,
+        poll: Callable[[], str | Problem],
+        prepare: Callable[[], Served],
+    ) -> None:
+        self._in_service = in_service
+        self._poll = poll
+        self._prepare = prepare
+        self._seen: str | Problem | None = None
+        self._tried: str | Problem = in_service.served.version
+
+    def watch(self, seconds: float, stop: threading.Event) -> None:
+        """Check every so many seconds until told to stop."""
+        while not stop.wait(seconds):
+            self.check()
+
+    def check(self) -> None:
+        """Look once; try what has changed since the last try and is the same as at the last look.
+
+        What is wrong with it is logged and noted in ``InService.last_attempt``, never raised.
+        """
+        self._in_service.close_unused()
+        before, self._seen = self._seen, self._poll()
+        if self._seen == before and self._seen != self._tried:
+            self._try(self._seen)
+
+    def _try(self, seen: str | Problem) -> None:
+        served: Served | None = None
+        problems: tuple[str, ...] = ()
+        trouble: dict[str, object] = {}
+        if isinstance(seen, Problem):
+            problems = (str(seen),)
+        elif seen == self._in_service.served.version:  # changed back
+            served = self._in_service.served
+        else:
+            try:
+                served = self._prepare()
+            except FilesInvalid as fault:
+                problems = tuple(map(str, fault.problems))
+            except (EngineFault, EnginesDisagree) as fault:
+                problems = (str(Problem(Place("rules"), "engine-fault", str(fault))),)
+            except Exception as fault:
+                # A fault of this program. The watch must outlive it, or it would end in silence.
+                trouble = describe(fault)
+                problems = (str(Problem(Place("rules"), "fault", _FAULT.format(trouble["fault"]))),)
+            # Unless it was the same throughout, nobody knows what was read.
+            self._seen = self._poll()
+            if self._seen != seen or (served is not None and served.version != seen):
+                if served is not None:
+                    served.ruleset.close()
+                return
+        self._tried = seen
+        version = seen if isinstance(seen, str) else None
+        attempt = Attempt(datetime.now(UTC), version, served is not None, problems)
+        if served is None:
+            self._in_service.last_attempt = attempt
+            _log.error("rules_refused", refused=version, problems=problems, **trouble)
+        elif served is self._in_service.served:
+            self._in_service.last_attempt = attempt
+            _log.info("rules_changed_back", rules=served.rules)
+        else:
+            replaced = self._in_service.replace(served, attempt)
+            _log.info("rules_accepted", replaced=replaced.version, rules=served.rules)
+            self._in_service.close_unused()
+            del replaced
+            settle_memory()
+
+
+_FAULT = (
+    "could not be tried because of a fault in this program ({}), and not necessarily in the rules: "
+    "run `cds rules check` and `cds rules test`, and see the log"
+)
