@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -177,6 +179,55 @@ def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
         (service,) = httpx2.get(f"{serving.url}/cds-services").json()["services"]
 
     assert "encounters" in service["prefetch"]
+
+
+def last_attempt(serving: Serving, *, accepted: bool) -> Any:
+    """Return the last attempt at a reload, as soon as it is one of this kind."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        attempt = httpx2.get(f"{serving.url}/rules").json()["last_attempt"]
+        if attempt and attempt["accepted"] is accepted:
+            return attempt
+        time.sleep(0.02)
+    raise AssertionError("no such attempt within 30 s")
+
+
+def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_path: Path) -> None:
+    """The running process follows its folder, and every line of its log names the version."""
+    rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    file = rules / "guidance" / "scope" / "inclusion-body-myositis.yaml"
+
+    with serve(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0.05") as serving:
+        first = httpx2.get(serving.url).headers["X-Rules-Version"]
+        file.write_text(file.read_text().replace("version: 1.0.0", "version: 1.1.0"))
+        second = last_attempt(serving, accepted=True)["version"]
+        file.write_text(file.read_text().replace("status: active", "status: actve"))
+        (problem,) = last_attempt(serving, accepted=False)["problems"]
+        served = httpx2.get(serving.url).headers["X-Rules-Version"]
+        status, log = serving.stop()
+
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert first != second == served
+    assert "guidance/scope/inclusion-body-myositis.yaml:5:1 wrong-type" in problem
+    assert [(line["event"], line["rules_version"]) for line in lines] == [
+        ("rules_in_service", first),
+        ("rules_accepted", second),
+        ("rules_refused", second),
+    ]
+    assert [line["rules"]["inclusion-body-myositis"] for line in lines[:2]] == ["1.0.0", "1.1.0"]
+    assert status == 0
+
+
+def test_with_0_seconds_rules_stay_as_they_were_at_the_start(tmp_path: Path) -> None:
+    """A service that is not to look leaves changed files alone."""
+    rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+
+    with serve(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0") as serving:
+        (rules / "scope.yaml").write_text("")
+        time.sleep(0.3)
+        status = httpx2.get(f"{serving.url}/rules").json()
+
+    assert status["last_attempt"] is None
 
 
 @pytest.mark.parametrize(
