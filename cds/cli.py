@@ -14,17 +14,20 @@ from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, BinaryIO, NoReturn
+from typing import Annotated, BinaryIO, Literal, NoReturn
 
 import msgspec
 import structlog
 import typer
 from msgspec import UNSET, Raw, Struct, UnsetType
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import track
 
 from cds.advice import advise, load_rules
 from cds.authoring import scaffold
+from cds.authoring.checking import check_rules
+from cds.authoring.codes import CODES
 from cds.authoring.coverage import coverage_lines, find_unmapped
 from cds.authoring.explain import UnknownRule, explain, find_rule
 from cds.authoring.explain import describe as describe_explanation
@@ -51,8 +54,11 @@ from cds.authoring.listing import (
     rule_lines,
     search_entries,
 )
+from cds.authoring.problem_formats import as_json as problems_as_json
+from cds.authoring.problem_formats import as_sarif as problems_as_sarif
+from cds.authoring.problem_formats import as_text as problem_as_text
+from cds.authoring.problem_formats import by_weight, name_of
 from cds.authoring.schemas import FOLDER, write_schemas
-from cds.cards.cards import check_drafts
 from cds.fhir.bundles import (
     RESOURCE_TYPES,
     Delivery,
@@ -70,7 +76,6 @@ from cds.hooks.requests import Request, read_request
 from cds.located import FilesInvalid, Place, Problem, did_you_mean
 from cds.report import print_report, printable, record_of
 from cds.rules.engine import EngineFault
-from cds.rules.reading import check_ruleset
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.rules.site import read_changed_vocabulary, read_site
 from cds.ruletests import describe as describe_tests
@@ -451,28 +456,86 @@ Folder = Annotated[
 ]
 
 
+ProblemFormat = Literal["text", "json", "sarif"]
+
+
 @rules.command()
-def check(path: Folder = None, site: SiteOption = None) -> None:
-    """Check every rule file, and say every problem at its place: file:line:column CODE message."""
+def check(
+    path: Folder = None,
+    site: SiteOption = None,
+    form: Annotated[
+        ProblemFormat, typer.Option("--format", help="For people, programs, or editors and CI.")
+    ] = "text",
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="The day on which reviews are past; today if not given.",
+        ),
+    ] = None,
+    explain_code: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="CODE", help="Say what a code means, with an example."),
+    ] = None,
+) -> None:
+    """Check every rule file, and say every problem at its place: file:line:column CODE message.
+
+    Fails on errors. Warnings are looked for where there is no error.
+    """
+    if explain_code is not None:
+        _explain_code(explain_code)
+        return
     folder = _settings().rules if path is None else path
     if not folder.is_dir():
         _fail(f"{folder}: is not a folder; name the folder that holds `vocabulary`")
     own = _site(site)
-    ruleset, problems = check_ruleset(folder, own)
+    day = as_of.date() if as_of else today(_settings())
+    ruleset, problems = check_rules(folder, day, own)
     if ruleset is not None:
-        problems += check_drafts(ruleset)
         try:
             make_templates(ruleset.terms.vocabulary)
         except FilesInvalid as fault:
             problems += fault.problems
-    for problem in problems:
-        typer.echo(printable(_said(problem, folder)))
+    problems.sort(key=by_weight)
+    _print_problems(problems, folder, form)
     errors = sum(problem.severity == "error" for problem in problems)
+    warnings = len(problems) - errors
     if errors or ruleset is None:
-        _fail(f"{_counted(errors, 'error')} in {_folders(folder, own)}")
-    warnings = f", {_counted(len(problems), 'warning')}" if problems else ""
-    read = f"{_counted(len(ruleset.rules), 'rule')} read from {_folders(folder, own)}"
-    typer.echo(f"{read}: no errors{warnings}")
+        more = f", {_counted(warnings, 'warning')}" if warnings else ""
+        hint = "; `cds rules check --explain CODE` says more of each" if form == "text" else ""
+        _fail(f"{_counted(errors, 'error')}{more} in {_folders(folder, own)}{hint}")
+    if form == "text":
+        read = f"{_counted(len(ruleset.rules), 'rule')} read from {_folders(folder, own)}"
+        more = f", {_counted(warnings, 'warning')}" if warnings else ""
+        typer.echo(f"{read}: no errors{more}")
+    if strict and warnings:
+        _fail(f"{_counted(warnings, 'warning')} in {_folders(folder, own)}, with --strict")
+
+
+def _explain_code(code: str) -> None:
+    if code not in CODES:
+        hint = did_you_mean(code, CODES) or f": choose from {', '.join(CODES)}"
+        _fail(f"`{code}` is no code of a problem{hint}")
+    page = CODES[code].page
+    if sys.stdout.isatty():
+        Console().print(Markdown(page))
+    else:
+        typer.echo(page.rstrip())
+
+
+def _print_problems(problems: list[Problem], folder: Path, form: ProblemFormat) -> None:
+    files = [name_of(problem, folder) for problem in problems]
+    if form == "json":
+        typer.echo(problems_as_json(problems, files))
+    elif form == "sarif":
+        typer.echo(problems_as_sarif(problems, files))
+    else:
+        console = Console(markup=False, emoji=False, highlight=False)
+        for problem, file in zip(problems, files, strict=True):
+            # What is read by a program stays in one line.
+            console.print(problem_as_text(problem, file), soft_wrap=not console.is_terminal)
 
 
 @rules.command("test")

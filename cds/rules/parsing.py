@@ -152,7 +152,9 @@ def _parse_count(
         members.append((name, part))
     if n > len(members):
         document.report(
-            "never-true", (*steps, how), f"the group `{group}` has only {len(members)} members"
+            "never-true",
+            (*steps, how),
+            f"the group `{group}` has only {len(members)} members: count no more than these",
         )
     selects = data.get("as")
     return Count(
@@ -185,7 +187,7 @@ def _parse_text(
     op, operand = found["op"], found["operand"]
     if op is None:
         if declared.kind != "boolean":
-            hint = "within 14 d" if declared.kind == "event" else ">= 20"
+            hint = "within 14 d" if declared.kind == "event" else f">= 20 {declared.unit}".rstrip()
             document.report(
                 "wrong-kind",
                 steps,
@@ -277,10 +279,15 @@ def _constant(
     if given != unit:
         # A number in another unit is another number: only where none is given can it be kept.
         advice = f"convert the number to `{unit}`" if given else f"write `{value} {unit}`"
+        # Where the unit stands it is mended: once for a parameter, and not wherever it is used.
+        owners: tuple[Steps, ...] = ((), steps[:1]) if parameter else ()
+        own = ((*owner, "parameters", parameter or "") for owner in owners)
+        place = next((each for each in own if each in document.places), None)
         document.report(
             "wrong-unit",
-            steps,
-            f"`{operand}` has {_unit(given)}, but this fact has {_unit(unit)}: "
+            place or steps,
+            f"`{operand}` has {_unit(given)}, but "
+            f"{'what it is compared with' if place else 'this fact'} has {_unit(unit)}: "
             + (advice if unit else "give the number without one"),
         )
         return None

@@ -220,7 +220,7 @@ PROBLEMS = {
     ),
     "when:\n  at_least: 1\n  of: measures": ("1:1 missing-key `where` is missing: what is counted"),
     "when:\n  at_least: 4\n  of: measures\n  where: current": (
-        "2:3 never-true the group `measures` has only 3 members"
+        "2:3 never-true the group `measures` has only 3 members: count no more than these"
     ),
     "when:\n  at_least: 1\n  of: misspelt\n  where: it": (
         "3:3 unknown-fact the group `misspelt` names `finding.haert`, which the vocabulary does "
@@ -241,7 +241,7 @@ PROBLEMS = {
     ),
     "when: observation.spo2.latest": (
         "1:1 wrong-kind `observation.spo2.latest` is a number, neither true nor false: write for "
-        "example `observation.spo2.latest >= 20`"
+        "example `observation.spo2.latest >= 20 %`"
     ),
     "when: drug.pulse": (
         "1:1 wrong-kind `drug.pulse` is something that happened on a day, neither true nor false: "
