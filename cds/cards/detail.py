@@ -42,7 +42,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         blocks += [chosen]
     if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
-    blocks += ["**Sources**", _sources(rule, card, telling)]
+    blocks += ["**Sources**", _sources(rule, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -274,7 +274,7 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
             yield f"range of {entry.title}"
 
 
-def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _sources(rule: Rule, telling: Telling) -> str:
     lines = [
         f"- {_link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"

@@ -17,7 +17,6 @@ ACTIVE = frozenset({"active", "recurrence", "relapse"})
 DENIED = frozenset({"refuted", "entered-in-error"})
 DOUBTED = frozenset({"provisional", "differential", "unconfirmed"})
 
-
 _CLAUSE_END = re.compile(r"[,;.]")
 _SENTENCE_END = re.compile(r"[;.]")
 

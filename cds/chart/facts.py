@@ -169,16 +169,17 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
     entries = {**vocabulary.drugs, **vocabulary.drug_classes}
     single = {name for name, entry in vocabulary.drug_classes.items() if entry.single}
     for name, entry in entries.items():
-        for suffix, kind, title, unit, read in (
+        table: tuple[tuple[str, Kind, str, str, Callable[[Chart], Value]], ...] = (
             ("", "event", "", "", _last_use(name, single=name in single)),
             (".current", "boolean", ", now", "", _current(name)),
             (".ever", "boolean", ", ever", "", _ever(name)),
             (".days", "number", ", days on the current course", "d", _days_on(name)),
-        ):
+        )
+        for suffix, kind, title, unit, read in table:
             made.append(
                 Declaration(
                     name=f"drug.{name}{suffix}",
-                    kind=kind,  # type: ignore[arg-type]  # literals of this very table
+                    kind=kind,
                     title=entry.title + title,
                     unit=unit,
                     read=read,
