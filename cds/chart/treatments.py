@@ -49,7 +49,8 @@ class Exposure(Struct, frozen=True, gc=False):
     """One order, administration or statement of one drug.
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
-    where it can be read. ``end`` is open (None) for what still goes on, or is not told.
+    where it can be read. ``end`` is open (None) for what still goes on, or is not told. ``status``
+    is that of the resource, ``why`` what it says of the reason for that status.
     """
 
     drug: str
@@ -62,6 +63,8 @@ class Exposure(Struct, frozen=True, gc=False):
     current: bool | None
     dose: Decimal | None
     remark: str
+    status: str = ""
+    why: str = ""
 
 
 class Course(Struct, frozen=True):
@@ -149,9 +152,18 @@ def _exposures(
             _is_current(use, kind, match.entry, start, end, terms, as_of),
             _daily_dose(use, terms),
             match.remark,
+            use.status or "",
+            _why(use),
         )
         for match in matches
     ]
+
+
+def _why(use: MedicationUse) -> str:
+    """The reason for the status of a use, as it is recorded: why a drug was stopped."""
+    reasons = use.statusReason
+    concepts = (reasons,) if isinstance(reasons, CodeableConcept) else reasons or ()
+    return "; ".join(said[0] for said in map(texts, concepts) if said)
 
 
 _CONTAINED = msgspec.json.Decoder(Medication)

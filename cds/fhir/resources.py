@@ -211,6 +211,7 @@ class MedicationRequest(Resource, frozen=True, gc=False, tag=True):
     """An order."""
 
     status: str | None = None
+    statusReason: CodeableConcept | None = None
     intent: str | None = None
     doNotPerform: bool | None = None
     medicationCodeableConcept: CodeableConcept | None = None
@@ -233,6 +234,7 @@ class MedicationAdministration(Resource, frozen=True, gc=False, tag=True):
     """A drug that was given."""
 
     status: str | None = None
+    statusReason: tuple[CodeableConcept, ...] = ()
     medicationCodeableConcept: CodeableConcept | None = None
     medicationReference: Reference | None = None
     contained: tuple[Raw, ...] = ()
@@ -246,6 +248,7 @@ class MedicationStatement(Resource, frozen=True, gc=False, tag=True):
     """A drug that somebody says the patient takes or took."""
 
     status: str | None = None
+    statusReason: tuple[CodeableConcept, ...] = ()
     medicationCodeableConcept: CodeableConcept | None = None
     medicationReference: Reference | None = None
     contained: tuple[Raw, ...] = ()
