@@ -18,7 +18,13 @@ from msgspec import Struct
 
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
-from cds.chart.measurements import Measurement, multiple_of_upper_limit, plain, upper_limit
+from cds.chart.measurements import (
+    Measurement,
+    multiple_of_upper_limit,
+    plain,
+    say_unit,
+    upper_limit,
+)
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, describe
 from cds.chart.vocabulary import Vocabulary
@@ -269,15 +275,22 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     made = []
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
-        within = int(entry.trend_within.value) if entry.trend_within else None
+        falls = [
+            (
+                f".{fall}",
+                f", fall within {plain(within.value)} days",
+                unit,
+                _fall(name, int(within.value)),
+                _falling(name, int(within.value)),
+            )
+            for fall, within in entry.falls.items()
+        ]
         for suffix, title, of_unit, read, evidence in (
             (".latest", "", unit, _nth_last(name, 1), _last(name, 1)),
             (".previous", ", the value before", unit, _nth_last(name, 2), _last(name, 2)),
             (".multiple", ", times its upper limit", "", _multiple(name), _last(name, 1)),
-            (".fall", ", fall", unit, _fall(name, within), _falling(name, within)),
+            *falls,
         ):
-            if suffix == ".fall" and within is None:
-                continue
             made.append(
                 Declaration(
                     name=f"observation.{name}{suffix}",
@@ -336,9 +349,9 @@ def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, 
     return max(near, key=lambda m: m.low), latest
 
 
-def _fall(name: str, within: int | None) -> Callable[[Chart], Value]:
+def _fall(name: str, within: int) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        pair = _highest_before(chart, name, within or 0)
+        pair = _highest_before(chart, name, within)
         if pair is None:
             return UNKNOWN
         fallen = pair[0].low - pair[1].low
@@ -347,9 +360,9 @@ def _fall(name: str, within: int | None) -> Callable[[Chart], Value]:
     return read
 
 
-def _falling(name: str, within: int | None) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _falling(name: str, within: int) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        pair = _highest_before(chart, name, within or 0)
+        pair = _highest_before(chart, name, within)
         return tuple(cite(m, chart) for m in pair) if pair else ()
 
     return evidence
@@ -385,7 +398,7 @@ def show(measurement: Measurement, chart: Chart) -> str:
         number = f">{plain(measurement.low)}"
     else:
         number = plain(measurement.low)
-    return number if unit.startswith("{") else f"{number} {unit}"
+    return number if unit.startswith("{") else f"{number} {say_unit(unit)}"
 
 
 def cite(measurement: Measurement, chart: Chart) -> Evidence:

@@ -408,3 +408,8 @@ def plain(value: Decimal) -> str:
     """A number as people write it: no exponent, no trailing zeros."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def say_unit(unit: str) -> str:
+    """A UCUM unit as people write it, its annotation without braces: ``mL/min/1.73 m2``."""
+    return unit.replace("{", "").replace("}", "").replace("_", " ")

@@ -92,7 +92,8 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     ``units`` names a unit table. A value outside ``range`` is excluded. ``upper_limit`` is used,
     and labelled as such, where an Observation brings no reference range.
     ``adult_range_in_upper_limits`` gives the range of an enzyme in adults as a multiple of its
-    upper limit, which the response criteria need. ``trend_within`` is how far back ``fall`` looks.
+    upper limit, which the response criteria need. ``falls`` names facts of its
+    fall, each with how far back the highest value before the latest is looked for.
     """
 
     units: str
@@ -100,7 +101,7 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     range: Bounds | None = None
     upper_limit: Number | None = None
     adult_range_in_upper_limits: Number | None = None
-    trend_within: Number | None = None
+    falls: dict[str, Number] = {}
 
 
 class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
@@ -412,8 +413,20 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
 
 
 def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
-    """No value could be within a range whose lowest value is above its highest."""
+    """No value could be within a range whose lowest value is above its highest.
+
+    And no fall may be called what another fact of an observation is called.
+    """
     for name, entry in vocabulary.observations.items():
+        for fall in entry.falls:
+            if not _ID.fullmatch(fall) or fall in ("latest", "previous", "multiple"):
+                document, steps = places["observations", name]
+                document.report(
+                    "bad-id",
+                    (*steps, "falls", fall),
+                    f"a fall cannot be called `{fall}`: use small letters, digits and _, and not "
+                    "latest, previous or multiple",
+                )
         if entry.range is None or entry.range.low is None or entry.range.high is None:
             continue
         if entry.range.low >= entry.range.high:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from cds.chart.facts import Event, Value
-from cds.chart.measurements import plain
+from cds.chart.measurements import plain, say_unit
 from cds.chart.quantities import INFINITY, Interval
 from cds.rules.conditions import Constant
 
@@ -31,7 +31,7 @@ def say_number(value: Decimal, unit: str) -> str:
     point = text.find(".")
     if 0 <= point < len(text) - 4:
         value = _rounded(value)
-    return plain(value) + _UNITS.get(unit, f" {unit}")
+    return plain(value) + _UNITS.get(unit, f" {say_unit(unit)}")
 
 
 def _rounded(value: Decimal) -> Decimal:

@@ -317,6 +317,51 @@ def test_a_fall_within_six_months(resources: list[Json], fall: Interval) -> None
     assert fact(read(*resources), "observation.fvc_percent_predicted.fall") == fall
 
 
+@pytest.mark.parametrize(
+    ("resources", "fall"),
+    [
+        ([fvc(80, 365), fvc(74, 0)], exactly(6)),
+        ([fvc(80, 366), fvc(74, 0)], UNKNOWN),  # too long ago
+        ([fvc(80, 300), fvc(77, 150), fvc(74, 0)], exactly(6)),
+    ],
+)
+def test_a_fall_within_a_year(resources: list[Json], fall: Interval) -> None:
+    """Each fall that is declared looks back as far as it says."""
+    assert fact(read(*resources), "observation.fvc_percent_predicted.fall_in_a_year") == fall
+
+
+def test_a_filtration_rate_is_cited_in_a_unit_that_people_write() -> None:
+    """The braces of UCUM are for machines."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min/{1.73_m2}", ago(1)))
+    (cited,) = evidence(chart, "observation.egfr.latest")
+    assert cited[2] == "eGFR 24 mL/min/1.73 m2"
+
+
+def test_a_filtration_rate_of_no_body_surface_is_not_taken_for_one() -> None:
+    """A bare mL/min is excluded with its reason, and the rate stays unknown."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min", ago(1)))
+    assert fact(chart, "observation.egfr.latest") == UNKNOWN
+    assert any("mL/min" in each.reason for each in chart.excluded)
+
+
+@pytest.mark.parametrize(
+    ("code", "finding"),
+    [
+        ("icd10cm|J18.9", "active_infection"),
+        ("snomed|91302008", "active_infection"),
+        ("snomed|56717001", "active_infection"),
+        ("snomed|77386006", "pregnancy"),
+        ("snomed|431857002", "severe_renal_impairment"),
+        ("snomed|61977001", "hepatitis_b"),
+    ],
+)
+def test_what_speaks_against_drugs_is_found(code: str, finding: str) -> None:
+    """Each by its own codes, and a chronic hepatitis is no active infection."""
+    chart = read(condition(code))
+    assert fact(chart, f"finding.{finding}") is True
+    assert (fact(chart, "finding.active_infection") is True) == (finding == "active_infection")
+
+
 def test_one_saturation_is_no_fall() -> None:
     """For what has no trend declared there is no such fact."""
     assert "observation.fvc_percent_predicted.fall" in FACTS

@@ -151,6 +151,11 @@ def test_one_code_can_mean_one_thing_only(tmp_path: Path) -> None:
             "drug_classes: {c: {title: C, any_of: [d], routes: [r]}}",
             "a.yaml:1:30 unknown-id `d` is not declared among the drugs",
         ),
+        (
+            "units: {u: {unit: m, spellings: {m: 1}}}\n"
+            "observations: {o: {title: O, units: u, falls: {latest: {value: 1, unit: d}}}}",
+            "a.yaml:2:48 bad-id a fall cannot be called `latest`: use small letters, digits and _,",
+        ),
         ("negations: 'no'", "a.yaml:1:1 wrong-type should be a list, but is text"),
         ("negations:", "a.yaml:1:1 wrong-type should be a list, but is nothing"),
         ("negations_after: 7", "a.yaml:1:1 wrong-type should be a list, but is a whole number"),
