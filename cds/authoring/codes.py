@@ -416,8 +416,9 @@ when:
 _RULES = (
     Code(
         id="derive-or-card",
-        title="a rule has neither `derive` nor `card`, or both",
-        why="A rule makes a card, or derives a fact that other rules name; for both write two.",
+        title="a rule has none of `derive`, `card` and `contraindication`, or several",
+        why="A rule makes a card, derives a fact that other rules name, or says what speaks "
+        "against drugs; for two of these write two.",
         file=IMPROVED,
         mended="derive: response.improved\n",
         broken="",
@@ -495,6 +496,18 @@ card:
 """,
         severity="warning",
         at="id: taper",
+    ),
+    Code(
+        id="same-priority",
+        title="nobody said which of two cards about one problem is given",
+        why="Of several cards about one problem only one is given: the most urgent, and of equally "
+        "urgent ones that with the highest `priority` (0 where none is written). These two may "
+        "fire together: give the one that is to be given the higher `priority`.",
+        file=TAPER,
+        mended="  problem: response\n  indicator: info\n",
+        broken="  problem: saturation\n  indicator: critical\n",
+        severity="warning",
+        at="indicator: critical",
     ),
     Code(
         id="never-shown",

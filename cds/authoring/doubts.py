@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from cds.authoring.possible import Possible, bounds_of
-from cds.cards.cards import URGENCY
+from cds.cards.cards import precedence
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Number
 from cds.located import Document, Place, Problem, Steps, read_document
@@ -78,6 +78,7 @@ def doubts(ruleset: RuleSet, folder: Path, as_of: date) -> list[Problem]:
     problems = [
         *_conditions(ruleset, possible, reader),
         *_shadowed(ruleset, possible),
+        *_same_priority(ruleset, possible, reader),
         *_thresholds(ruleset, reader),
         *_numbers(ruleset, reader),
         *_reviews(ruleset, reader, as_of),
@@ -215,7 +216,7 @@ def _conjuncts(node: Node) -> list[Node]:
 
 def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
     """Cards that always give way to another card about the same problem."""
-    ranked = sorted(ruleset.card_rules, key=lambda r: URGENCY[r.file.card.indicator])  # type: ignore[union-attr]  # rules with a card
+    ranked = sorted(ruleset.card_rules, key=lambda r: precedence(r.card))  # type: ignore[arg-type]  # rules with a card
     for i, rule in enumerate(ranked):
         given = _conjuncts(rule.node)
         if not possible.together(given):
@@ -230,6 +231,27 @@ def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
                     "narrow one of the two, or name another problem",
                 )
                 break
+
+
+def _same_priority(ruleset: RuleSet, possible: Possible, reader: _Reader) -> Iterator[Problem]:
+    """Cards about one problem that may fire together, of which nobody said which is given."""
+    for one, other in combinations(ruleset.card_rules, 2):
+        if (
+            one.card is not None
+            and other.card is not None
+            and _problem(one) == _problem(other)
+            and precedence(one.card) == precedence(other.card)
+            and set(one.file.hooks) & set(other.file.hooks)
+            and possible.together([*_conjuncts(one.node), *_conjuncts(other.node)])
+        ):
+            key = "priority" if other.card.priority else "indicator"
+            yield _warning(
+                reader.document(other.place.file).place(("card", key)),
+                "same-priority",
+                f"the cards of `{one.id}` and `{other.id}` are about the same problem "
+                f"`{_problem(one)}`, as urgent, and may fire together: give the one that is to be "
+                "given the higher `priority`",
+            )
 
 
 def _problem(rule: Rule) -> str:
@@ -538,6 +560,8 @@ def _names(node: Node) -> Iterator[str]:
 
 def _texts_of(rule: Rule) -> Iterator[Text]:
     card = rule.card
+    if rule.against is not None:
+        yield rule.against
     if card is not None:
         yield from (card.summary, card.lead, *(passage.text for passage in card.passages))
         for option in card.options:

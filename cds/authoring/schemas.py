@@ -173,7 +173,7 @@ def _refine(definitions: Schema) -> None:
             definition["properties"]["when"] = {"$ref": "#/$defs/Condition"}
     if (rule := definitions.get("RuleFile")) is not None:
         rule["properties"]["evidence"]["minItems"] = 1
-        rule["oneOf"] = [{"required": ["derive"]}, {"required": ["card"]}]
+        rule["oneOf"] = [{"required": [key]} for key in ("derive", "card", "contraindication")]
     if (sections := definitions.get("Vocabulary")) is not None:
         for section in sections["properties"].values():
             if section.get("type") == "object":

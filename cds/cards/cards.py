@@ -35,20 +35,25 @@ def make_cards(ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> tuple[
 def rank_cards(ruleset: RuleSet, evaluation: Evaluation) -> list[tuple[Rule, CardTemplate]]:
     """The rules whose cards are given: of each problem the most urgent, the most urgent first.
 
-    Of equally urgent ones the rule that comes first in the rule set is given.
+    Of equally urgent ones that of the highest priority is given, then the first of the rule set.
     """
     chosen: dict[str, tuple[Rule, CardTemplate]] = {}
     for rule in ruleset.card_rules:
         if rule.card is None or evaluation.outcomes[rule.id] is not True:
             continue
         rival = chosen.get(rule.card.problem)
-        if rival is None or _urgency(rule.card) < _urgency(rival[1]):
+        if rival is None or precedence(rule.card) < precedence(rival[1]):
             chosen[rule.card.problem] = (rule, rule.card)
     return sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
 
 
 def _urgency(card: CardTemplate) -> int:
     return URGENCY[card.indicator]
+
+
+def precedence(card: CardTemplate) -> tuple[int, int]:
+    """Which of several cards about one problem is given: the one with the lowest of these."""
+    return _urgency(card), -card.priority
 
 
 def make_card(

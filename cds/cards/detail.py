@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.texts import Telling, fill, say_evidence, title_of
+from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.texts import Telling, fill, link, say_evidence, title_of
 from cds.chart.assessments import MeasureChange
 from cds.chart.facts import show
 from cds.chart.quantities import INFINITY
@@ -31,8 +32,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     ]
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
-    if options := _options(card, telling):
-        blocks += ["**Options**", options]
+    blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
     blocks += ["**Why this card**", criteria_table(trace)]
@@ -44,19 +44,6 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
     blocks += ["**Sources**", _sources(rule, telling)]
     return "\n\n".join(filter(None, blocks))
-
-
-def _options(card: CardTemplate, telling: Telling) -> str:
-    rows = [
-        (
-            fill(option.option, telling, escape),
-            fill(option.evidence, telling, escape),
-            _link(option.source, telling),
-        )
-        for option in card.options
-        if option.when is None or option.when.test(telling.evaluation.values) is True
-    ]
-    return table(("Consider", "Evidence", "Source"), rows) if rows else ""
 
 
 def measures_table(telling: Telling) -> str:
@@ -220,7 +207,7 @@ def _chosen(rule: Rule, telling: Telling) -> str:
             f"- “{escape_authored(name.replace('_', ' '))}” "
             f"{say_number(number.value, number.unit)} (shipped: {shipped}): "
             f"{escape_authored('; '.join(filter(None, why)))}"
-            + (f". {_link(number.source, telling)}" if number.source else "")
+            + (f". {link(number.source, telling)}" if number.source else "")
         )
     if not said:
         return ""
@@ -237,6 +224,7 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
         said.append(f"“{name}” {say_constant(constant)}{note}")
     for fact in dict.fromkeys(facts_of(rule.node.condition)):
         said += _unverified_behind(fact, telling)
+    said += unverified_of_options(card, telling)
     if "measures" in card.show:
         said += _unverified_ranges(telling)
     return list(map(escape_authored, dict.fromkeys(said)))
@@ -251,9 +239,9 @@ def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
         dose = entry.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
             yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
-    if kind == "observation" and form == ["fall"]:
+    if kind == "observation":
         observed = vocabulary.observations[name]
-        within = observed.trend_within
+        within = observed.falls.get(form[0]) if form else None
         if within is not None and within.certainty == "unverified":
             yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
 
@@ -276,17 +264,8 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
 
 def _sources(rule: Rule, telling: Telling) -> str:
     lines = [
-        f"- {_link(item.source, telling)}: {escape_authored(item.supports)} "
+        f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
         for item in rule.file.evidence
     ]
     return "\n".join(lines)
-
-
-def _link(key: str, telling: Telling) -> str:
-    source = telling.ruleset.sources[key]
-    authors = source.citation.split(". ")[0].split(", ")
-    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
-    if not source.url:
-        return escape_authored(source.title)
-    return f"[{escape_authored(label)}]({source.url})"

@@ -62,3 +62,8 @@ def shorten(text: str, limit: int) -> str:
     head = text[: limit - 2]
     cut = head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head
     return cut.rstrip(" ,;:") + "…"
+
+
+def in_sentence(title: str) -> str:
+    """A title as it stands in the middle of a sentence: small, unless it is an abbreviation."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title

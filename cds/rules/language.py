@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from cds.chart.vocabulary import Number
+from cds.chart.vocabulary import Certainty, Number
 
 Status = Literal["draft", "testing", "active", "retired"]
 Indicator = Literal["critical", "warning", "info"]
@@ -48,24 +48,44 @@ class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text: str
 
 
+class LicenceStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a drug is approved for what an option proposes, and for what it is.
+
+    ``certainty`` says whether that was read or recalled.
+    """
+
+    licence: Literal["approved", "off label", "differs between countries"]
+    indication: str = ""
+    certainty: Certainty = "verified"
+
+
 class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One treatment option of a card: a row with its evidence."""
+    """One treatment option of a card: a row with its evidence.
+
+    ``drug`` is a drug or a class of the vocabulary. Of it the card shows what this patient had and
+    has, and what speaks against it (rules with a ``contraindication``); what is being given already
+    is not proposed.
+    """
 
     option: str
+    drug: str | None = None
     evidence: str
     source: str
+    status: LicenceStatus | None = None
     when: Any = None
 
 
 class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fired rule says. Texts are Markdown with ``{facts}``; see ``cds.cards.texts``.
 
-    Of several cards about one ``problem`` only the most urgent is given. ``lead`` is the sentence
-    that matters, and comes first in the detail. ``show`` names the tables that follow.
+    Of several cards about one ``problem`` only the most urgent is given, of equally urgent ones
+    that of the highest ``priority``. ``lead`` is the sentence that matters, and comes first in the
+    detail. ``show`` names the tables that follow.
     """
 
     problem: str
     indicator: Indicator
+    priority: int = 0
     summary: str
     lead: str
     text: tuple[str | Passage, ...] = ()
@@ -75,8 +95,22 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     override_reasons: tuple[str, ...] = ()
 
 
+class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What speaks against drugs where its rule holds; every card that proposes one of them says so.
+
+    ``drugs`` are drugs and classes of the vocabulary. ``text`` says why, with ``{facts}``.
+    """
+
+    drugs: tuple[str, ...]
+    weight: Literal["contraindicated", "advised against", "caution"]
+    text: str
+
+
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule: when it holds, it makes a card, or derives a fact that other rules may name."""
+    """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
+
+    Or it is a contraindication, which the options of other rules' cards show.
+    """
 
     id: str
     title: str
@@ -91,6 +125,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     derive: str | None = None
     when: Any
     card: CardFile | None = None
+    contraindication: Contraindication | None = None
 
 
 class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

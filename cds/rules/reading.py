@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from cds.chart.facts import Declaration, declare, groups, no_evidence
 from cds.chart.terms import compile_terms
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.vocabulary import Number, Vocabulary
 from cds.located import (
     Document,
     FilesInvalid,
@@ -26,7 +27,13 @@ from cds.rules.compiler import Compiler
 from cds.rules.conditions import Constant, Count, facts_of
 from cds.rules.engine import Engine
 from cds.rules.formula import Formula
-from cds.rules.language import OverrideReason, RuleFile, Source, SuggestionFile
+from cds.rules.language import (
+    Contraindication,
+    OverrideReason,
+    RuleFile,
+    Source,
+    SuggestionFile,
+)
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import Scope, parse_condition
 from cds.rules.ruleset import (
@@ -51,7 +58,7 @@ from cds.rules.site import (
     read_site,
     said_in_texts,
 )
-from cds.rules.texts import Text, parse_text
+from cds.rules.texts import Text, parameter_of, parse_text
 
 
 class _Reading(Struct):
@@ -68,6 +75,8 @@ class _Reading(Struct):
     suggestions: dict[str, tuple[Document, SuggestionFile]]
     documents: list[tuple[Document, RuleFile | None]]
     selections: frozenset[str] = frozenset()
+    behind: dict[str, Mapping[str, Number]] = {}
+    """The parameters of the rules that derive facts, by fact."""
     shipped: dict[str, RuleFile] = {}
     abandoned: dict[str, str] = {}
     """What only rules that the site switched off derive or select, with the rule."""
@@ -153,6 +162,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
             applies_to=applies_to,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
+            contraindications=tuple(r for r in active if r.against is not None),
             deriving=deriving,
             unverified={r.id: _unverified(r, deriving) for r in active},
             chosen={r.id: _chosen(r, deriving) for r in active},
@@ -273,9 +283,12 @@ def _read_headers(reading: _Reading) -> None:
                 "duplicate-id", ("id",), f"`{rule.id}` is declared already at {seen[rule.id]}"
             )
         seen[rule.id] = document.place(("id",))
-        if (rule.derive is None) == (rule.card is None):
+        makes = (rule.derive, rule.card, rule.contraindication)
+        if sum(each is not None for each in makes) != 1:
             document.report(
-                "derive-or-card", (), "a rule has either `derive` or `card`, and not both"
+                "derive-or-card",
+                (),
+                "a rule has one of `derive`, `card` and `contraindication`, and not more",
             )
         if rule.derive is not None and rule.status == "active":
             if rule.derive in reading.facts:
@@ -285,6 +298,7 @@ def _read_headers(reading: _Reading) -> None:
                 )
             else:
                 derived[rule.derive] = document.place(("derive",))
+                reading.behind[rule.derive] = rule.parameters
                 _declare_derived(rule.derive, rule.title, reading)
         if rule.status == "active":
             for steps, selected in _named_selections(rule.when, ("when",)):
@@ -303,6 +317,10 @@ def _read_headers(reading: _Reading) -> None:
     reading.selections = frozenset(selections) | reading.abandoned.keys()
 
 
+_BROKEN = Number(value=Decimal(0))
+"""Stands for a parameter of a rule that cannot be read; only its name is ever asked for."""
+
+
 def _declare_broken(
     document: Document, selections: dict[str, tuple[Document, Steps]], reading: _Reading
 ) -> None:
@@ -310,6 +328,8 @@ def _declare_broken(
     data = document.data or {}
     if isinstance(data.get("derive"), str) and data["derive"] not in reading.facts:
         _declare_derived(data["derive"], "", reading)
+        if isinstance(data.get("parameters"), dict):
+            reading.behind[data["derive"]] = dict.fromkeys(data["parameters"], _BROKEN)
     for steps, selected in _named_selections(data.get("when"), ("when",)):
         selections.setdefault(selected, (document, steps))
 
@@ -346,10 +366,11 @@ def _read_rules(reading: _Reading) -> list[Rule]:
     for document, file in reading.documents:
         if file is None or file.status == "retired":
             continue
-        scope = Scope(reading.facts, reading.groups, file.parameters)
+        scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
         condition = parse_condition(document, ("when",), scope)
         _check_evidence(document, file, reading)
         card = _read_card(document, file, scope, reading)
+        against = _read_contraindication(document, file.contraindication, scope, reading)
         if condition is None or (file.card is not None and card is None):
             continue
         node = compile_node(condition, reading.facts)
@@ -360,9 +381,31 @@ def _read_rules(reading: _Reading) -> list[Rule]:
                 node=node,
                 card=card,
                 selections=tuple(_selections(node)),
+                against=against,
             )
         )
     return rules
+
+
+def _read_contraindication(
+    document: Document, said: Contraindication | None, scope: Scope, reading: _Reading
+) -> Text | None:
+    if said is None:
+        return None
+    steps = ("contraindication",)
+    for i, drug in enumerate(said.drugs):
+        _check_drug(document, (*steps, "drugs", i), drug, reading)
+    return parse_text(document, (*steps, "text"), said.text, scope, reading.selections)
+
+
+def _check_drug(document: Document, steps: Steps, drug: str, reading: _Reading) -> None:
+    drugs = {**reading.vocabulary.drugs, **reading.vocabulary.drug_classes}
+    if drug not in drugs:
+        document.report(
+            "unknown-id",
+            steps,
+            f"`{drug}` is not declared among the drugs and drug_classes{did_you_mean(drug, drugs)}",
+        )
 
 
 def _selections(node: Node) -> Iterator[tuple[str, Node]]:
@@ -429,9 +472,14 @@ def _read_card(
             text(("options", i, "evidence"), o.evidence),
             o.source,
             shown(("options", i), o.when),
+            o.drug,
+            o.status,
         )
         for i, o in enumerate(card.options)
     )
+    for i, o in enumerate(card.options):
+        if o.drug is not None:
+            _check_drug(document, ("card", "options", i, "drug"), o.drug, reading)
     suggestions = []
     for i, name in enumerate(card.suggestions):
         if name not in reading.suggestions:
@@ -453,6 +501,7 @@ def _read_card(
     template = CardTemplate(
         problem=card.problem,
         indicator=card.indicator,
+        priority=card.priority,
         summary=text(("summary",), card.summary),
         lead=text(("lead",), card.lead),
         passages=tuple(passages),
@@ -475,7 +524,7 @@ def _read_suggestion(name: str, reading: _Reading) -> Suggestion:
     document, file = reading.suggestions[name]
     if reading.site is not None:
         file = change_suggestion(reading.site, name, file)
-    scope = Scope(reading.facts, reading.groups, file.parameters)
+    scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
     for key, number in file.parameters.items():
         if number.source and not isinstance(number, SiteNumber):
             _check_source(document, (name, "parameters", key, "source"), number.source, reading)
@@ -547,11 +596,16 @@ def _names_in(rule: Rule) -> Iterator[str]:
     yield from facts_of(rule.node.condition)
     yield from _facts_of_card(rule)
     for text in _texts_of(rule):
-        yield from (part.name for part in text if not isinstance(part, str))
+        for part in text:
+            if not isinstance(part, str):
+                named = parameter_of(part.name)
+                yield part.name if named is None or not named[0] else named[0]
 
 
 def _texts_of(rule: Rule) -> Iterator[Text]:
     card = rule.card
+    if rule.against is not None:
+        yield rule.against
     if card is None:
         return
     yield from (card.summary, card.lead)
@@ -626,12 +680,18 @@ def _compile(rules: list[Rule]) -> tuple[Compiler, Engine]:
 
 
 def _needed(rules: list[Rule], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
-    """The facts that any condition, passage, option or suggestion of the rules asks for."""
+    """The facts that any condition, passage, option or suggestion of the rules asks for.
+
+    Of the drug of an option: whether it is given now, or ever was.
+    """
     derived = {r.file.derive for r in rules}
     names: dict[str, None] = {}
     for rule in rules:
         names.update(dict.fromkeys(facts_of(rule.node.condition)))
         names.update(dict.fromkeys(_facts_of_card(rule)))
+        for option in rule.card.options if rule.card else ():
+            if option.drug is not None:
+                names.update({f"drug.{option.drug}.{form}": None for form in ("current", "ever")})
     return tuple(facts[n] for n in names if n not in derived)
 
 

@@ -18,7 +18,7 @@ from cds.located import Place, Steps
 from cds.rules.compiler import Compiler
 from cds.rules.conditions import Constant
 from cds.rules.engine import Engine
-from cds.rules.language import Indicator, OverrideReason, RuleFile, Source
+from cds.rules.language import Indicator, LicenceStatus, OverrideReason, RuleFile, Source
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
@@ -40,12 +40,14 @@ class Passage(Struct, frozen=True):
 
 
 class Option(Struct, frozen=True):
-    """A row of the options of a card."""
+    """A row of the options of a card; ``drug`` is a drug or a class of the vocabulary."""
 
     option: Text
     evidence: Text
     source: str
     when: Node | None
+    drug: str | None
+    status: LicenceStatus | None
 
 
 class Suggestion(Struct, frozen=True):
@@ -66,6 +68,7 @@ class CardTemplate(Struct, frozen=True):
 
     problem: str
     indicator: Indicator
+    priority: int
     summary: Text
     lead: Text
     passages: tuple[Passage, ...]
@@ -76,13 +79,17 @@ class CardTemplate(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """One rule, parsed: its file's header, its condition, what it makes, what it selects."""
+    """One rule, parsed: its file's header, its condition, what it makes, what it selects.
+
+    ``against`` is what a contraindication says of the drugs of its file.
+    """
 
     file: RuleFile
     place: Place
     node: Node
     card: CardTemplate | None
     selections: tuple[tuple[str, Node], ...]
+    against: Text | None = None
 
     @property
     def id(self) -> str:
@@ -112,6 +119,7 @@ class RuleSet(Struct, frozen=True):
     ``deriving`` has the rule of each derived fact; ``unverified``, by rule, the thresholds that it
     rests on and that nobody read in a source, those of the facts that it waits for included.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
+    ``contraindications`` are the rules that speak against drugs.
     """
 
     version: str
@@ -122,6 +130,7 @@ class RuleSet(Struct, frozen=True):
     applies_to: str
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
+    contraindications: tuple[Rule, ...]
     deriving: Mapping[str, Rule]
     unverified: Mapping[str, tuple[Constant, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]

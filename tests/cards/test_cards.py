@@ -199,6 +199,15 @@ def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example
             ["troponin-without-myocarditis"],
         ),
         (["response-not-improved", "response-worsened"], ["response-worsened"]),
+        (["response-worsened", "escalate-inadequate-response"], ["escalate-inadequate-response"]),
+        (
+            ["chronic-progressive-ild", "suspected-rapidly-progressive-ild"],
+            ["suspected-rapidly-progressive-ild"],
+        ),
+        (
+            ["chronic-progressive-ild", "pulse-for-rapidly-progressive-ild"],
+            ["pulse-for-rapidly-progressive-ild"],
+        ),
         (
             ["response-improved", "suspected-rapidly-progressive-ild", "pulse-for-myocarditis"],
             ["pulse-for-myocarditis", "suspected-rapidly-progressive-ild", "response-improved"],

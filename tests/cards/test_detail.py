@@ -371,4 +371,4 @@ def test_options_that_are_being_given_are_left_out(ruleset: RuleSet, example: Ex
         "Calcineurin inhibitor (tacrolimus or ciclosporin)",
         "JAK inhibitor",
     ]
-    assert all(option[2].startswith("[Johnson SR") for option in options)
+    assert all(option[4].startswith("[Johnson SR") for option in options)
