@@ -289,7 +289,7 @@ def _check_case(
                 "wrong-expectation",
                 (*steps, "expect"),
                 f"this rule {'makes a card' if rule.card else 'derives whether something is so'}: "
-                f"expect one of {', '.join(words)}, as text (`\"true\"`)"
+                f'expect one of {", ".join(words)}, as text (`"true"`)'
                 f"{did_you_mean(given, words)}",
             )
     makes_card = isinstance(rule, Rule) and rule.card is not None and case.expect == "fires"
