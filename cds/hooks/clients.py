@@ -155,7 +155,7 @@ def _check_file(document: Document, steps: Steps, file: Path) -> None:
 
 def _audience(document: Document, steps: Steps, url: str) -> str:
     base = _address(document, steps, url, confidential=False)
-    if base.endswith("/cds-services"):
+    if base.endswith("/cds-services") and _split(base) is not None:
         document.report(
             "bad-address",
             steps,
