@@ -7,6 +7,7 @@ import asyncio
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -634,3 +635,10 @@ def test_when_authentication_is_off_there_is_no_client(ruleset: RuleSet) -> None
 
     answer = TestClient(app).get("/whose", headers=bearer(sign()))
     assert answer.json() is True
+
+
+def test_the_guide_says_what_to_do_about_every_reason() -> None:
+    """The table in docs/authentication.md has a row for each, and no other."""
+    guide = (CHECKOUT / "docs/authentication.md").read_text(encoding="utf-8")
+    table = guide.partition("| `reason` |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(get_args(Reason))

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from joserfc.jwk import ECKey
@@ -7,6 +8,7 @@ from joserfc.jwk import ECKey
 from cds.hooks.clients import Client, read_clients
 from cds.located import FilesInvalid
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 KEY = ECKey.generate_key("P-384", {"kid": "one"})
 
 GOOD = """\
@@ -207,3 +209,14 @@ def test_a_list_that_is_not_there_is_told(tmp_path: Path) -> None:
     """The file is named."""
     (problem,) = problems(tmp_path / "clients.yaml")
     assert problem.startswith("1:1 unreadable cannot be read: No such file")
+
+
+def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:
+    """What docs/authentication.md shows can be copied."""
+    guide = (CHECKOUT / "docs/authentication.md").read_text(encoding="utf-8")
+    example = guide.partition("```yaml\n")[2].partition("```")[0]
+    file = tmp_path / "clients.yaml"
+    file.write_text(dedent(example), encoding="utf-8")
+    (client,) = read_clients(file)
+    assert client.name == "Example University Hospital"
+    assert client.tenants and client.fhir_servers
