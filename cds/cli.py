@@ -60,6 +60,7 @@ from cds.authoring.problem_formats import as_sarif as problems_as_sarif
 from cds.authoring.problem_formats import as_text as problem_as_text
 from cds.authoring.problem_formats import by_weight, name_of
 from cds.authoring.schemas import FOLDER, write_schemas
+from cds.clients import app as clients
 from cds.fhir.bundles import (
     RESOURCE_TYPES,
     Delivery,
@@ -96,6 +97,7 @@ rules = typer.Typer(help="Check and test the rule files.", no_args_is_help=True)
 app.add_typer(rules, name="rules")
 vocabulary = typer.Typer(help="Look into the vocabulary.", no_args_is_help=True)
 app.add_typer(vocabulary, name="vocabulary")
+app.add_typer(clients, name="clients")
 
 
 def main() -> None:
