@@ -13,7 +13,7 @@ from cds.chart.facts import Event, Evidence, Value
 from cds.chart.vocabulary import Number
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text, parameter_of
-from cds.rules.trace import trace_rule, undecided
+from cds.rules.trace import Seen, open_terms, trace_rule, undecided
 from cds.rules.words import say_number, say_value
 
 NONE = "none"
@@ -42,7 +42,7 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
     named = parameter_of(name)
     if named is not None:
         fact, parameter = named
-        behind = telling.ruleset.deriving[fact].file.parameters if fact else telling.parameters
+        behind = parameters_behind(fact, telling.ruleset) if fact else telling.parameters
         return say_number(behind[parameter].value, behind[parameter].unit)
     selection = telling.evaluation.selections.get(name)
     if selection is not None:
@@ -62,6 +62,12 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
     return say_value(value, declared.unit)
+
+
+def parameters_behind(fact: str, ruleset: RuleSet) -> Mapping[str, Number]:
+    """The parameters of the rule that derives a fact."""
+    rule = ruleset.deriving.get(fact)
+    return (rule or ruleset.derivations[fact]).file.parameters
 
 
 def value_of(name: str, telling: Telling) -> Value:
@@ -110,13 +116,17 @@ def join_words(words: list[str]) -> str:
 
 def missing_facts(name: str, telling: Telling) -> list[str]:
     """The facts that would settle a derived fact which is unknown; a measure counts once."""
+    of = Seen(telling.ruleset, telling.chart, telling.evaluation)
     rule = telling.ruleset.deriving.get(name)
-    if rule is None:
+    if rule is not None:
+        trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+        leaves = [leaf.node.fact or "" for leaf in undecided(trace)]
+    elif name in telling.ruleset.derivations:
+        leaves = [name]
+    else:
         return []
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
     found: dict[str, None] = {}
-    for leaf in undecided(trace):
-        fact = leaf.node.fact or ""
+    for fact in (each for leaf in leaves for each in open_terms(leaf, of)):
         found[".".join(fact.split(".")[:2]) if fact.startswith("measure.") else fact] = None
     return list(found)
 

@@ -2,7 +2,7 @@
 
 ``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates;
 ``{fact:dates}`` only the dates; ``{drug.x:history}`` the times on a drug, or on each of a class;
-``{fact:missing}``, of a derived fact that is unknown, what would settle it;
+``{fact:missing}``, of a derived fact that is not known or not exactly, what would settle it;
 ``{fact.parameters.x}`` a parameter of the rule that derives it, so that no text has to repeat its
 number. An event gives the date of its last time, a selection the titles of its members.
 ``{{`` is a brace.

@@ -530,8 +530,8 @@ def test_a_drug_of_another_patient_is_not_used() -> None:
     ("use", "why"),
     [
         (order("prednisone", ago(90), "stopped", statusReason={"text": "Nausea"}), "Nausea"),
-        (stated("prednisone", ago(90), "stopped", statusReason=[{"text": "Nausea"}, {"text": "Rash"}]),
-         "Nausea; Rash"),
+        (stated("prednisone", ago(90), "stopped",
+                statusReason=[{"text": "Nausea"}, {"text": "Rash"}]), "Nausea; Rash"),
         (order("prednisone", ago(90), "stopped"), ""),
     ],
 )  # fmt: skip
