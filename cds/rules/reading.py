@@ -349,6 +349,9 @@ def _read_rules(reading: _Reading) -> list[Rule]:
         scope = Scope(reading.facts, reading.groups, file.parameters)
         condition = parse_condition(document, ("when",), scope)
         _check_evidence(document, file, reading)
+        if not file.hooks:
+            said = "names no hook, so that its card would never be given: leave it out, or name one"
+            document.report("wrong-value", ("hooks",), said)
         card = _read_card(document, file, scope, reading)
         if condition is None or (file.card is not None and card is None):
             continue
