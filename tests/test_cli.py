@@ -239,7 +239,7 @@ UNREADABLE = {
         "hookInstance",
     ),
     "other hook": (
-        json.dumps(json.loads(CRITICAL.read_bytes()) | {"hook": "order-sign"}),
+        json.dumps(json.loads(CRITICAL.read_bytes()) | {"hook": "encounter-start"}),
         "a.json",
         "patient-view",
     ),
@@ -339,7 +339,7 @@ def test_a_fault_of_the_rules_is_an_error_and_not_an_answer(
     def fail(*arguments: object, **options: object) -> None:
         raise fault
 
-    monkeypatch.setattr(cli, "advise", fail)
+    monkeypatch.setattr(cli, "advise_on", fail)
     result = run("evaluate", MET, *DAY, "--json")
     (line,) = lines(result)
 
