@@ -27,6 +27,7 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
@@ -41,6 +42,7 @@ _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
+INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
 
 
@@ -113,12 +115,12 @@ def _kinds(delivery: Delivery) -> set[str]:
 class Served(Struct, frozen=True):
     """A rule set in service, with all that is made from it: what one request is answered by.
 
-    ``hooks`` has the hook of each service by its id.
+    ``services`` are by their ids.
     """
 
     ruleset: RuleSet
     templates: tuple[Template, ...]
-    hooks: dict[str, Hook]
+    services: dict[str, Service]
     discovery: bytes
     since: datetime
 
@@ -140,9 +142,9 @@ def make_served(ruleset: RuleSet) -> Served:
     """
     templates = make_templates(ruleset.terms.vocabulary)
     services = make_services(ruleset, templates)
-    hooks = {service.id: service.hook for service in services}
     discovery = msgspec.json.encode(_Discovery(services))
-    return Served(ruleset, templates, hooks, discovery, datetime.now(UTC))
+    by_id = {service.id: service for service in services}
+    return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
 class Attempt(Struct, frozen=True):
@@ -263,7 +265,9 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     in_service = InService(make_served(ruleset))
-    entrance = msgspec.json.encode({"title": TITLE, "discovery": DISCOVERY, "rules": RULES})
+    entrance = msgspec.json.encode(
+        {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
+    )
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
@@ -286,16 +290,28 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     async def show_rules(request: Request) -> Response:
         return _json(_show_rules(_served(request), in_service.last_attempt))
 
+    @app.api_route(INTERFACE, methods=["GET", "HEAD"])
+    async def show_interface(request: Request) -> Response:
+        served = _served(request)
+        addresses = {getattr(route, "path", "") for route in app.routes}
+        described = describe_interface(
+            served.services.values(),
+            served.version,
+            feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
+            authenticated=False,
+        )
+        return _json(msgspec.json.encode(described))
+
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
         served = _served(request)
-        hook = served.hooks.get(request.path_params["service_id"])
-        if hook is None:
+        service = served.services.get(request.path_params["service_id"])
+        if service is None:
             return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         body = await request.body()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today(), hook))
+            return _json(answer(body, served.ruleset, served.templates, today(), service.hook))
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
