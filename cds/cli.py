@@ -517,7 +517,7 @@ def check(
         hint = "; `cds rules check --explain CODE` says more of each" if form == "text" else ""
         _fail(f"{_counted(errors, 'error')}{more} in {_folders(folder, own)}{hint}")
     if form == "text":
-        read = f"{_counted(len(ruleset.rules), 'rule')} read from {_folders(folder, own)}"
+        read = f"{_counted(len(ruleset.every), 'rule')} read from {_folders(folder, own)}"
         more = f", {_counted(warnings, 'warning')}" if warnings else ""
         typer.echo(f"{read}: no errors{more}")
     if strict and warnings:

@@ -327,9 +327,9 @@ def test_an_example_is_read_as_a_whole_chart(test: Test) -> None:
 @pytest.mark.parametrize(
     "case, line, code, said",
     [
-        ("{name: a, expect: true}", 3, "wrong-type", "text"),
+        ("{name: a, expect: true}", 3, "wrong-expectation", "as text"),
         ('{name: a, expect: "true"}', 3, "wrong-expectation", "fires, silent, unknown"),
-        ("{name: a, expect: firse}", 3, "wrong-type", "did you mean `fires`?"),
+        ("{name: a, expect: firse}", 3, "wrong-expectation", "did you mean `fires`?"),
         ("{expect: fires}", 3, "missing-key", "`name` is missing"),
         ("{name: a, expect: fires, fact: {}}", 3, "unknown-key", "did you mean `facts`?"),
         (
@@ -558,7 +558,7 @@ def test_the_command_passes_and_counts(folder: Path, tmp_path: Path) -> None:
     [
         (FIRES, ["--coverage", "67"], "66.6 % is less than the 67 %"),
         (FIRES.replace("91", "93"), [], "low-saturation.test.yaml:4:5 FAILED"),
-        ("  - {name: a, expect: no}\n", [], "low-saturation.test.yaml:3:15 wrong-type"),
+        ("  - {name: a, expect: no}\n", [], "low-saturation.test.yaml:3:15 wrong-expectation"),
     ],
 )
 def test_the_command_fails_and_says_why(

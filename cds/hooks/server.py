@@ -130,7 +130,7 @@ def _greeting(base: str, ruleset: RuleSet, settings: Settings, example: Path) ->
         example = example.relative_to(Path.cwd())
     return f"""\
 Myositis decision support (CDS Hooks 2.0) serves on {base}
-with {len(ruleset.rules)} rules, version {ruleset.version}, of {rules}
+with {len(ruleset.every)} rules, version {ruleset.version}, of {rules}
 
 Try:  curl {url}
       curl {url}/{service_id("patient-view")} \\

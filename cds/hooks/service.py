@@ -132,7 +132,7 @@ class Served(Struct, frozen=True):
     @property
     def rules(self) -> dict[str, str]:
         """The version of each rule, as its file has it."""
-        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+        return {rule.id: rule.file.version for rule in self.ruleset.every}
 
 
 def make_served(ruleset: RuleSet) -> Served:
@@ -226,7 +226,7 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
             site=ruleset.site.file.site if ruleset.site else None,
             rules=tuple(
                 _RuleInService(rule.id, rule.file.version, rule.file.title)
-                for rule in ruleset.rules
+                for rule in ruleset.every
             ),
             last_attempt=last_attempt,
         )
