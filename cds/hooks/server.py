@@ -24,7 +24,8 @@ from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
 from cds.hooks.replays import InMemory
-from cds.hooks.service import DISCOVERY, InService, answer, create_app, patient_view
+from cds.hooks.service import DISCOVERY, InService, answer, create_app
+from cds.hooks.services import service_id
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -171,7 +172,7 @@ Stop with Ctrl-C."""
     return f"""\
 {serves}
 Try:  curl {url}
-      curl {url}/{patient_view(()).id} \\
+      curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
 Authentication is OFF: {_OFF_ON_NETWORK if settings.off_on_network else _OFF}
