@@ -8,6 +8,8 @@
 | ``CDS_HOST`` | address to serve on | ``127.0.0.1`` |
 | ``CDS_PORT`` | port to serve on, 0 for any free one | ``8000`` |
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
+| ``CDS_FHIR_SERVERS`` | FHIR servers that may be asked, separated by commas | none |
+| ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
 | ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
 """
 
@@ -24,6 +26,7 @@ import msgspec
 
 _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
+_A_MINUTE = 60
 _A_DAY = 86400
 
 
@@ -54,6 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     auth: Literal["required", "off"] = "required"
+    fhir_servers: tuple[str, ...] = ()
+    """Base URLs that may be asked where no list of clients says it, and networks they may be in."""
+    fetch_seconds: float = 5
+    """How long a call may take to fetch what was not sent along."""
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
 
@@ -120,6 +127,18 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 "Write CDS_AUTH=required, or CDS_AUTH=off for a trial on this machine only."
             )
 
+    servers = (entry.strip() for entry in (environ.get("CDS_FHIR_SERVERS") or "").split(","))
+
+    fetch_seconds = 5.0
+    if value := environ.get("CDS_FETCH_SECONDS"):
+        if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", value) and 0 < float(value) <= _A_MINUTE:
+            fetch_seconds = float(value)
+        else:
+            problems.append(
+                f"CDS_FETCH_SECONDS is {value!r}, which is not a number of seconds. "
+                f"Write a number above 0, up to {_A_MINUTE}, such as 5."
+            )
+
     timezone = None
     if value := environ.get("CDS_TIMEZONE"):
         known = available_timezones()
@@ -141,6 +160,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         host=environ.get("CDS_HOST") or "127.0.0.1",
         port=port,
         auth=auth,
+        fhir_servers=tuple(filter(None, servers)),
+        fetch_seconds=fetch_seconds,
         timezone=timezone,
     )
 

@@ -8,6 +8,7 @@ resources that its query finds there, so Observations with no code of the vocabu
 Only ``real-world-mess`` carries all that its Bundle holds. The cards are the service's own answer.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -112,7 +113,8 @@ def mess(bundle: Json, found: dict[str, list[Json]]) -> Json:
 
 def make_cards(request: Json, ruleset: RuleSet, templates: tuple[Template, ...]) -> Json:
     """Ask the service for the answer to a request, on the day of the examples."""
-    cards: Json = json.loads(answer(written(request).encode(), ruleset, templates, AS_OF))
+    body = written(request).encode()
+    cards: Json = json.loads(asyncio.run(answer(body, ruleset, templates, AS_OF)))
     return cards
 
 

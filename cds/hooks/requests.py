@@ -31,7 +31,7 @@ class PatientViewContext(Struct, frozen=True):
 class Request(Struct, frozen=True):
     """A call of a patient-view service. Each value of ``prefetch`` is left as JSON.
 
-    Of ``fhirAuthorization`` only the presence counts: the token in it is never decoded.
+    The token in ``fhirAuthorization`` is not decoded here.
     """
 
     hook: Text

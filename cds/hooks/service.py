@@ -8,6 +8,7 @@ response names the version of the rules that it was made with, in the header `X-
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import uuid
 from collections import Counter
@@ -28,9 +29,11 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.fhir.servers import Server, read_servers
+from cds.hooks.fetching import Fetching, gather
 from cds.hooks.logs import describe
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
-from cds.hooks.prefetch import Template, make_templates, read_prefetch
+from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.requests import read_request
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -66,8 +69,9 @@ def patient_view(templates: tuple[Template, ...]) -> Service:
         ),
         prefetch={template.key: template.query for template in templates},
         usageRequirements=(
-            "FHIR R4. Every prefetch key is needed: its resources, or null where there are none. "
-            "Searches with all their pages."
+            "FHIR R4. Every prefetch key is needed: its resources, or null where there are none, "
+            "searches with all their pages; or `fhirServer` and `fhirAuthorization`, so that what "
+            "is missing can be fetched."
         ),
     )
 
@@ -83,14 +87,22 @@ class _Cards(Struct, frozen=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def answer(body: bytes, ruleset: RuleSet, templates: tuple[Template, ...], as_of: date) -> bytes:
+async def answer(
+    body: bytes,
+    ruleset: RuleSet,
+    templates: tuple[Template, ...],
+    as_of: date,
+    fetching: Fetching | None = None,
+    servers: tuple[Server, ...] = (),
+) -> bytes:
     """Answer a patient-view request with the cards of that day, both as JSON.
 
+    What the request does not bring is fetched from its FHIR server, if that is one of ``servers``.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, "patient-view")
-    delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
+    delivery = await gather(request, templates, fetching, servers)
     sent = _kinds(delivery)
     advice = advise(delivery, request.patient, ruleset, as_of)
     foreign = sent - _kinds(delivery)
@@ -110,8 +122,8 @@ _NO_TELLING = (
 
 
 _FOREIGN = (
-    "Each of the {} sent along is about another patient than `context.patientId`: nothing in this "
-    "request was used."
+    "Each of the {} sent along or fetched is about another patient than `context.patientId`: "
+    "nothing in this request was used."
 )
 
 
@@ -264,9 +276,12 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
+def create_app(
+    ruleset: RuleSet, today: Callable[[], date], fetching: Fetching | None = None
+) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
+    Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
@@ -304,7 +319,10 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
         served = _served(request)
         body = await request.body()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today()))
+            servers = _servers(request, fetching)
+            return _json(
+                await answer(body, served.ruleset, served.templates, today(), fetching, servers)
+            )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
@@ -336,6 +354,17 @@ def _served(request: Request) -> Served:
     """The rules that were in service when the request began."""
     served: Served = request.state.served
     return served
+
+
+def _servers(request: Request, fetching: Fetching | None) -> tuple[Server, ...]:
+    """The FHIR servers that may be asked for who calls."""
+    client = getattr(request.state, "client", None)
+    if client is None:
+        return fetching.servers if fetching else ()
+    return _listed(client.fhir_servers)
+
+
+_listed = functools.cache(read_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."
