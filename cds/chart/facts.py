@@ -19,11 +19,11 @@ from msgspec import Struct
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
 from cds.chart.measurements import Measurement, multiple_of_upper_limit, plain, upper_limit
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, describe
 from cds.chart.vocabulary import Vocabulary
 
-Kind = Literal["boolean", "number", "event"]
+Kind = Literal["boolean", "number", "event", "category"]
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ class Event(Struct, frozen=True, gc=False):
     complete: bool
 
 
-Value = bool | None | Interval | Event
+Value = bool | None | Interval | Event | Category
 
 
 class Evidence(Struct, frozen=True, gc=False):
@@ -53,12 +53,16 @@ EvidenceReader = Callable[[Chart], tuple[Evidence, ...]]
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
-    """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart."""
+    """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart.
+
+    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest.
+    """
 
     name: str
     kind: Kind
     title: str
     unit: str = ""
+    categories: tuple[str, ...] = ()
     read: Callable[[Chart], Value]
     evidence: EvidenceReader
 

@@ -52,15 +52,15 @@ def base_of(url: str) -> str:
     example = "write a base URL such as https://ehr.example/fhir"
     parts = _split(url)
     if parts is None or parts.scheme not in ("http", "https"):
-        raise ValueError(f"{url!r} is not the address of a FHIR server: {example}")
+        raise ValueError(f"`{url}` is not the address of a FHIR server: {example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError(f"the address of {parts.hostname} holds a name or password: {example}")
     if parts.query or parts.fragment or "?" in url or "#" in url:
-        raise ValueError(f"{url!r} has more than a path: {example}")
+        raise ValueError(f"`{url}` has more than a path: {example}")
     host = parts.hostname or ""
     if parts.scheme == "http" and not _is_this_machine(host):
         raise ValueError(
-            f"{url!r} would send tokens and patient data unencrypted: write https "
+            f"`{url}` would send tokens and patient data unencrypted: write https "
             "(http only for localhost, 127.0.0.1 or [::1])"
         )
     return f"{_origin(parts)}{parts.path.rstrip('/')}"

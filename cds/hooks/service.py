@@ -3,17 +3,18 @@
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
 response names the version of the rules that it was made with, in the header `X-Rules-Version`.
+Only a request without an accepted token is answered with neither, and a bare 401.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -29,7 +30,9 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
-from cds.fhir.servers import Server, read_servers
+from cds.fhir.servers import Server
+from cds.hooks.authentication import Authenticator, RequiresToken
+from cds.hooks.clients import Client
 from cds.hooks.fetching import Fetching, gather
 from cds.hooks.logs import describe
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
@@ -153,7 +156,7 @@ class Served(Struct, frozen=True):
     @property
     def rules(self) -> dict[str, str]:
         """The version of each rule, as its file has it."""
-        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+        return {rule.id: rule.file.version for rule in self.ruleset.every}
 
 
 def make_served(ruleset: RuleSet) -> Served:
@@ -245,7 +248,7 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
             site=ruleset.site.file.site if ruleset.site else None,
             rules=tuple(
                 _RuleInService(rule.id, rule.file.version, rule.file.title)
-                for rule in ruleset.rules
+                for rule in ruleset.every
             ),
             last_attempt=last_attempt,
         )
@@ -276,11 +279,21 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
+def _is_open(path: str) -> bool:
+    """Whether a path is answered without a token: the entrance, and whether the service lives."""
+    return path == "/" or path.startswith("/health/")
+
+
 def create_app(
-    ruleset: RuleSet, today: Callable[[], date], fetching: Fetching | None = None
+    ruleset: RuleSet,
+    today: Callable[[], date],
+    authenticator: Authenticator | None = None,
+    fetching: Fetching | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
+    Without an authenticator everyone is answered. ``request.state.client`` is the client that
+    calls, None without an authenticator.
     Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
@@ -297,6 +310,13 @@ def create_app(
     app.state.faults = faults
     app.state.in_service = in_service
     app.add_middleware(_TakesRules, in_service=in_service)
+    # Added last, so that it stands before all else: who is not known gets no further.
+    app.add_middleware(
+        RequiresToken,
+        authenticator=authenticator,
+        is_open=_is_open,
+        fail=partial(_fail, faults=faults),
+    )
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -358,13 +378,10 @@ def _served(request: Request) -> Served:
 
 def _servers(request: Request, fetching: Fetching | None) -> tuple[Server, ...]:
     """The FHIR servers that may be asked for who calls."""
-    client = getattr(request.state, "client", None)
-    if client is None:
-        return fetching.servers if fetching else ()
-    return _listed(client.fhir_servers)
-
-
-_listed = functools.cache(read_servers)
+    client: Client | None = request.state.client
+    if client is not None:
+        return client.fhir_servers
+    return fetching.servers if fetching is not None else ()
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."

@@ -4,16 +4,15 @@ import json
 import runpy
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.testing import LogCapture
 
 from cds.fhir.client import FhirClient, encode_query
 from cds.fhir.servers import read_servers
+from cds.hooks.clients import Client
 from cds.hooks.fetching import MOST_MEDICATIONS, Authorization, Fetching, gather
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template
@@ -97,7 +96,7 @@ def ask(ruleset: RuleSet) -> Callable[..., Any]:
 
     def call(request: Json, *allowed: str, seconds: float = 10) -> Any:
         fetching = Fetching(FhirClient(), read_servers(allowed), seconds)
-        app = create_app(ruleset, lambda: AS_OF, fetching)
+        app = create_app(ruleset, lambda: AS_OF, fetching=fetching)
         with TestClient(app) as client:
             return client.post(CALL, content=json.dumps(request))
 
@@ -595,14 +594,20 @@ def test_the_number_of_medications_that_are_fetched_is_bounded(
 # --- who may ask whom ----------------------------------------------------------------------------
 
 
-def called_by(app: ASGIApp, client: object) -> ASGIApp:
-    """Stand in for authentication: note a client with each request."""
+class KnowsWho:
+    """Stands in for authentication: every call is one client's."""
 
-    async def note(scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["client"] = client
-        await app(scope, receive, send)
+    def __init__(self, *listed: str) -> None:
+        self.client = Client(
+            name="Example",
+            issuer="https://ehr.example",
+            audience=("https://cds.example",),
+            fhir_servers=read_servers(listed),
+        )
 
-    return note
+    async def authenticate(self, authorization: str | None, path: str) -> Client:
+        """Whoever it is."""
+        return self.client
 
 
 def test_a_client_has_a_list_of_its_own(ehr: Ehr, example: Example, ruleset: RuleSet) -> None:
@@ -612,8 +617,8 @@ def test_a_client_has_a_list_of_its_own(ehr: Ehr, example: Example, ruleset: Rul
     statuses = []
     for listed in ([ehr.server.base], [], ["https://other.example/fhir"]):
         fetching = Fetching(FhirClient(), read_servers([ehr.server.base]))
-        app = create_app(ruleset, lambda: AS_OF, fetching)
-        app.add_middleware(called_by, client=SimpleNamespace(fhir_servers=tuple(listed)))
+        known: Any = KnowsWho(*listed)
+        app = create_app(ruleset, lambda: AS_OF, known, fetching)
         with TestClient(app) as client:
             statuses.append(client.post(CALL, content=json.dumps(request)).status_code)
 
