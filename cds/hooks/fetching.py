@@ -33,10 +33,7 @@ _log = structlog.get_logger()
 
 
 class Fetching(Struct, frozen=True):
-    """How to fetch: with which client, from which servers, and for how many seconds at most.
-
-    ``servers`` are for callers that have no list of their own.
-    """
+    """How to fetch: with which client, from which servers, and for how many seconds at most."""
 
     client: FhirClient
     servers: tuple[Server, ...] = ()
@@ -58,14 +55,13 @@ class Authorization(Struct, frozen=True):
 async def gather(
     request: Request,
     templates: tuple[Template, ...],
-    fetching: Fetching | None,
-    servers: tuple[Server, ...],
+    fetching: Fetching | None = None,
 ) -> Delivery:
     """What was sent along with a call, and in place of what was not, what its FHIR server answers.
 
-    ``servers`` are those that may be asked for this caller. Nothing is fetched where every key is
-    satisfied and every drug has a name. Medications that orders refer to are fetched too; where one
-    cannot be had, its drug stays unknown.
+    Nothing is fetched where every key is satisfied and every drug has a name, and without
+    ``fetching``. Medications that orders refer to are fetched too; where one cannot be had, its
+    drug stays unknown.
 
     Raises ``Refused``: status 412 naming each key that cannot be had and why; status 400 where the
     Patient that was sent, or the one whom the token is for, is another than the call is about.
@@ -74,7 +70,7 @@ async def gather(
     delivery, unsatisfied = read_sent(prefetch, templates, request.patient)
     if not unsatisfied and not _nameless(delivery):
         return delivery
-    access = _access(request, fetching, servers)
+    access = _access(request, fetching)
     if fetching is None or not isinstance(access, Access):
         if unsatisfied:
             raise cannot_be_had({key: f"{u} {access}" for key, u in unsatisfied.items()})
@@ -101,19 +97,17 @@ async def gather(
 # --- where from ----------------------------------------------------------------------------------
 
 
-def _access(
-    request: Request, fetching: Fetching | None, servers: tuple[Server, ...]
-) -> Access | str:
+def _access(request: Request, fetching: Fetching | None) -> Access | str:
     """What opens the FHIR server of a call, or a sentence that says why nothing is fetched."""
     if not request.fhirServer:
         return "It cannot be fetched either: the request names no `fhirServer`."
-    if fetching is None or not servers:
+    if fetching is None or not fetching.servers:
         return "It cannot be fetched either: no FHIR server is allowed for this client."
     try:
         base = base_of(request.fhirServer)
     except ValueError:
         base = ""
-    server = next((server for server in servers if server.base == base), None)
+    server = next((server for server in fetching.servers if server.base == base), None)
     if server is None:
         return (
             "It cannot be fetched either: `fhirServer` is not among the servers that are allowed "

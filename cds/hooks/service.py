@@ -30,7 +30,6 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
-from cds.fhir.servers import Server
 from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Client
 from cds.hooks.fetching import Fetching, gather
@@ -96,16 +95,15 @@ async def answer(
     templates: tuple[Template, ...],
     as_of: date,
     fetching: Fetching | None = None,
-    servers: tuple[Server, ...] = (),
 ) -> bytes:
     """Answer a patient-view request with the cards of that day, both as JSON.
 
-    What the request does not bring is fetched from its FHIR server, if that is one of ``servers``.
+    What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, "patient-view")
-    delivery = await gather(request, templates, fetching, servers)
+    delivery = await gather(request, templates, fetching)
     sent = _kinds(delivery)
     advice = advise(delivery, request.patient, ruleset, as_of)
     foreign = sent - _kinds(delivery)
@@ -339,10 +337,8 @@ def create_app(
         served = _served(request)
         body = await request.body()
         try:
-            servers = _servers(request, fetching)
-            return _json(
-                await answer(body, served.ruleset, served.templates, today(), fetching, servers)
-            )
+            source = _fetching_for(request, fetching)
+            return _json(await answer(body, served.ruleset, served.templates, today(), source))
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
@@ -376,12 +372,12 @@ def _served(request: Request) -> Served:
     return served
 
 
-def _servers(request: Request, fetching: Fetching | None) -> tuple[Server, ...]:
-    """The FHIR servers that may be asked for who calls."""
+def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
+    """How to fetch for who calls: a client that is known has FHIR servers of its own."""
     client: Client | None = request.state.client
-    if client is not None:
-        return client.fhir_servers
-    return fetching.servers if fetching is not None else ()
+    if fetching is None or client is None:
+        return fetching
+    return msgspec.structs.replace(fetching, servers=client.fhir_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."

@@ -632,10 +632,10 @@ def test_a_token_that_only_the_client_can_fill_is_not_sent_on(
     """A template of a site may have a token that a service has no value for."""
     template = Template("mine", "Condition", "Condition?asserter={{userPractitionerId}}", ())
     request = read_request(json.dumps(request_to(ehr, example)).encode(), "patient-view")
-    servers = read_servers([ehr.server.base])
+    fetching = Fetching(FhirClient(), read_servers([ehr.server.base]))
 
     with pytest.raises(Refused, match="a token that only the client can fill") as refused:
-        asyncio.run(gather(request, (template,), Fetching(FhirClient()), servers))
+        asyncio.run(gather(request, (template,), fetching))
 
     assert refused.value.status == 412
     assert ehr.server.asked == []
