@@ -162,7 +162,7 @@ def test_a_baseline_can_be_named() -> None:
     (named,) = lines(run("evaluate", MET, *DAY, "--baseline", "2026-05-13", "--json"))
     (nothing,) = lines(run("evaluate", MET, *DAY, "--baseline", "2020-01-01", "--json"))
 
-    assert named["visits_reason"] == "the baseline asked for (2026-05-13)"
+    assert named["visits_reason"] == "named by the caller (2026-05-13), the nearest assessment"
     assert named["baseline_date"] == "2026-05-11"
     assert nothing["baseline_date"] is None
     assert nothing["response"]["imacs"]["improved"] is None

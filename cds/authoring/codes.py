@@ -284,6 +284,27 @@ _VOCABULARY = (
         broken="codes: {local: {ild: Myocarditis}}",
     ),
     Code(
+        id="bad-code",
+        title="a code cannot be right",
+        why="Codes of LOINC and SNOMED CT end in a check digit, and those of ICD-10-CM, ATC and "
+        "RxNorm have a form: this one was mistyped, and would match nothing, or another thing. "
+        "Look it up again. In `site.yaml` it is a warning, since some systems send such codes.",
+        file=TERMS,
+        mended='unverified: {icd10cm: {I51.4: "Myocarditis, unspecified"}}',
+        broken='unverified: {icd10cm: {I514: "Myocarditis, unspecified"}}',
+    ),
+    Code(
+        id="contradictory-code",
+        title="what is said of a code contradicts itself",
+        why="One code has one meaning, so it has one display wherever it stands, and is either "
+        "verified or not.",
+        file=TERMS,
+        mended="    codes: {local: {ild: Interstitial lung disease}}",
+        broken="    codes: {local: {ild: Interstitial lung disease}}\n"
+        "    unverified: {local: {ild: Interstitial lung disease}}",
+        at="unverified: {local: {ild:",
+    ),
+    Code(
         id="bad-range",
         title="the range of an instrument is upside down",
         why="A value outside the range is left out as impossible: with a lowest value that is not "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,8 @@ def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
         for one, other in combinations(of.values(), 2):
             if one.owner == other.owner or one.constant.value == other.constant.value:
                 continue
+            if _values_of(one.owner, of.values()) == _values_of(other.owner, of.values()):
+                continue  # each has both numbers, for two purposes
             why = _taken_for_one(one.constant, other.constant)
             if why and (one.place, other.place) not in told:
                 told.add((one.place, other.place))
@@ -320,6 +323,10 @@ def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
                     f"{say_constant(one.constant)} at {one.place}, {why}: make them equal, "
                     "or say by their names or sources that they differ",
                 )
+
+
+def _values_of(owner: str, uses: Iterable[_Use]) -> set[Decimal]:
+    return {use.constant.value for use in uses if use.owner == owner}
 
 
 def _taken_for_one(one: Constant, other: Constant) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+from cds.cards.beside import beside_core_set, named, say_courses, settled_by
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.resting import facts_behind, unverified_choices
 from cds.cards.texts import Telling, fill, link, say_evidence, title_of
-from cds.chart.assessments import MeasureChange
+from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
-from cds.chart.quantities import INFINITY
+from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
-from cds.rules.conditions import facts_of
 from cds.rules.ruleset import CardTemplate, Rule
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided
 from cds.rules.words import say_constant, say_number, say_truth, say_value
@@ -32,6 +33,9 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     ]
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+    for shown in card.show:
+        if selection := telling.evaluation.selections.get(shown):
+            blocks += [settled_by(selection.members, telling)]
     for fact in card.show:
         if terms := terms_table(fact, telling):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
@@ -49,33 +53,34 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
+_MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
+
+
 def measures_table(telling: Telling) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from."""
     return table(
-        ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations"),
+        _MEASURES,
         (
-            _measure_row(name, change, telling)
+            _measure_row(change, telling)
             for name, change in telling.chart.changes.items()
             if telling.ruleset.terms.vocabulary.measures[name].core_set
         ),
     )
 
 
-def _measure_row(name: str, change: MeasureChange, telling: Telling) -> tuple[str, ...]:
+def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     chart = telling.chart
-    title = title_of(f"measure.{name}", telling)
+    title = escape_authored(named(change, telling))
     if change.instrument is None:
-        return (escape_authored(title), "missing", "missing", "", "", escape(change.remark))
-    instrument = telling.ruleset.terms.vocabulary.observations[change.instrument].title
+        return (title, "missing", "missing", "", "", escape(change.remark))
     cells = [
         "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
         for m in (change.baseline, change.current)
     ]
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
-    named = instrument if instrument.startswith(title) else f"{title}: {instrument}"
     remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
-        escape_authored(named) + remark,
+        title + remark,
         *cells,
         say_change(change),
         "" if change.range_percent is None else _signed(change.range_percent),
@@ -117,6 +122,8 @@ def say_change(change: MeasureChange) -> str:
     if change.baseline is None or change.current is None:
         return ""
     if change.undefined:
+        if change.improvement == UNKNOWN:
+            return "no percentage of a baseline that is not above 0"
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
@@ -130,11 +137,22 @@ def _signed(percent: Decimal) -> str:
 
 
 def _visits(telling: Telling) -> str:
+    """Which visits these are and why, the course over all others, and what is not counted."""
+    parts = [say_visits(telling), say_courses(telling)]
+    if beside := beside_core_set(telling):
+        rows = (_measure_row(change, telling) for change in beside)
+        parts += ["**Beside the core set, not counted**", table(_MEASURES, rows)]
+    return "\n\n".join(filter(None, parts))
+
+
+def say_visits(telling: Telling) -> str:
+    """Which visits are compared, and why these."""
     visits = telling.chart.visits
     if visits.baseline is None:
         return f"No baseline: {visits.reason}."
-    later = f"current {visits.current}" if visits.current else "no later assessment"
-    return f"Baseline {visits.baseline} ({visits.reason}); {later}."
+    why = visits.current_reason
+    later = f"Current {visits.current}: {why}" if visits.current else f"Current: {why}"
+    return f"Baseline {visits.baseline}: {visits.reason}. {later}."
 
 
 def _treatments(telling: Telling) -> str:
@@ -253,9 +271,11 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
         note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
         name = (constant.parameter or "").replace("_", " ")
         said.append(f"“{name}” {say_constant(constant)}{note}")
-    for fact in dict.fromkeys(facts_of(rule.node.condition)):
+    facts = facts_behind(rule, telling)
+    for fact in facts:
         said += _unverified_behind(fact, telling)
     said += unverified_of_options(card, telling)
+    said += unverified_choices(facts, telling)
     if "measures" in card.show:
         said += _unverified_ranges(telling)
     return list(map(escape_authored, dict.fromkeys(said)))
@@ -284,9 +304,15 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
         if change.instrument is None or not vocabulary.measures[name].core_set:
             continue
         entry = vocabulary.observations[change.instrument]
-        scale = entry.adult_range_in_upper_limits
-        if scale is not None:
-            if scale.certainty == "unverified" and change.range_percent is not None:
+        scale = range_in_upper_limits(entry, adult=telling.chart.adult)
+        if entry.adult_range_in_upper_limits is not None:
+            if scale is None or change.range_percent is None:
+                continue
+            numbers = vocabulary.assessments
+            if numbers is not None and numbers.adult_from.certainty == "unverified":
+                years = say_number(numbers.adult_from.value, numbers.adult_from.unit)
+                yield f"ranges of enzymes in adults, from {years}"
+            if scale.certainty == "unverified":
                 times = say_number(scale.value, "")
                 yield f"range of {entry.title}, {times} times its upper limit"
         elif change.baseline and entry.range and entry.range.certainty == "unverified":

@@ -12,14 +12,14 @@ _BLANKS = re.compile(r"(?:[^\S\u00a0\u202f]|\x00)+")
 # GitHub's Markdown makes links of bare addresses, unless what they are known by is escaped.
 _ADDRESS = re.compile(r"(?<=www)\.|:(?=//)|@", re.IGNORECASE)
 # At its beginning a line of text would be a list, a heading or a rule.
-_BEGINNING = re.compile(r"\A( ?\d{0,9})([-+=]|[.)](?!\d))")
+_BEGINNING = re.compile(r"\A( ?(?:\d{1,9}(?=[.)]))?)([-+=]|[.)](?!\d))")
 # They change the direction of what follows, and could make a number read backwards.
 _DIRECTIONS = dict.fromkeys(
     map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 )
 # Most texts have nothing to escape, which a look or two tell.
 _HARMLESS = re.compile(
-    r"(?! ?\d{0,9}(?:[-+=]|[.)](?!\d)))"
+    r"(?! ?(?:[-+=]|\d{0,9}[.)](?!\d)))"
     r"[A-Za-z0-9À-ÖØ-öø-ÿ /,;:.%()–×≥≤“”’\-\u00a0\u202f]*"
 )
 

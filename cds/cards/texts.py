@@ -86,12 +86,17 @@ def say_evidence(evidence: Evidence) -> str:
 def title_of(member: str, telling: Telling) -> str:
     """The title of a member of a group: of a measure, of an Observation, or of a fact.
 
-    Of a fact of an Observation (``observation.x.latest``) it is that of the Observation.
+    A measure for which another construct stands in, in a child, is called by that too. Of a fact
+    of an Observation (``observation.x.latest``) it is that of the Observation.
     """
     kind, _, name = member.partition(".")
     vocabulary = telling.ruleset.terms.vocabulary
     if kind == "measure":
-        return vocabulary.measures[name].title
+        title = vocabulary.measures[name].title
+        change = telling.chart.changes.get(name)
+        if change is None or change.instrument not in vocabulary.measures[name].for_children:
+            return title
+        return f"{title} (by {vocabulary.observations[change.instrument].title})"
     if kind == "observation":
         return vocabulary.observations[name.partition(".")[0]].title
     return telling.ruleset.facts[member].title

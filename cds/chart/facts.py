@@ -16,6 +16,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
 from cds.chart.measurements import (
@@ -479,47 +480,81 @@ def cite(measurement: Measurement, chart: Chart) -> Evidence:
 
 
 def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
+    """Of each measure: how it changed, whether and when it was taken.
+
+    ``measure.x.previous`` is the same comparison with baseline at the visit before the current one.
+    """
     made = []
     for name, entry in vocabulary.measures.items():
-        for suffix, title, read in (
-            ("improvement", "improvement relative to baseline", _improvement(name)),
-            ("worsening", "worsening relative to baseline", _worsening(name)),
-            ("range_percent", "improvement in percent of the range", _range_percent(name)),
-        ):
-            made.append(
-                Declaration(
-                    name=f"measure.{name}.{suffix}",
-                    kind="number",
-                    title=f"{entry.title}, {title}",
-                    unit="%",
-                    read=read,
-                    evidence=_both(name),
+        numbers: list[tuple[str, str, str, Callable[[MeasureChange], Interval]]] = [
+            ("improvement", "improvement relative to baseline", "%", lambda c: c.improvement),
+            ("worsening", "worsening relative to baseline", "%", lambda c: c.worsening),
+            ("range_percent", "improvement in percent of the range", "%", _of_range),
+        ]
+        usual = [i for i in entry.instruments if i not in entry.for_children]
+        if len(usual) == 1:  # others have no unit in common
+            unit = _unit_of(usual[0], vocabulary)
+            numbers.append(("worse_by", "worse by", unit, lambda c: c.worse_by))
+        for suffix, title, unit, number in numbers:
+            whens = (("", "", _now), (".previous", ", at the visit before", _before))
+            for when, of_when, changes in whens if entry.core_set else whens[:1]:
+                made.append(
+                    Declaration(
+                        name=f"measure.{name}{when}.{suffix}",
+                        kind="number",
+                        title=f"{entry.title}, {title}{of_when}",
+                        unit=unit,
+                        read=_changed(name, number, changes),
+                        evidence=_both(name, changes),
+                    )
                 )
-            )
-        made.append(
+        made += [
             Declaration(
                 name=f"measure.{name}.current",
                 kind="boolean",
                 title=f"{entry.title}, measured at the current visit",
                 read=_measured(name),
-                evidence=_both(name),
-            )
-        )
+                evidence=_both(name, _now),
+            ),
+            Declaration(
+                name=f"measure.{name}.last",
+                kind="event",
+                title=f"{entry.title}, last measured",
+                read=_last_measured(name),
+                evidence=_latest(name),
+            ),
+        ]
     return made
 
 
-def _improvement(name: str) -> Callable[[Chart], Value]:
-    return lambda chart: chart.changes[name].improvement
+Changes = Callable[[Chart], dict[str, MeasureChange]]
 
 
-def _worsening(name: str) -> Callable[[Chart], Value]:
-    return lambda chart: chart.changes[name].worsening
+def _now(chart: Chart) -> dict[str, MeasureChange]:
+    return chart.changes
 
 
-def _range_percent(name: str) -> Callable[[Chart], Value]:
+def _before(chart: Chart) -> dict[str, MeasureChange]:
+    return chart.previous
+
+
+def _unit_of(observation: str, vocabulary: Vocabulary) -> str:
+    declared = vocabulary.observations.get(observation)
+    table = vocabulary.units.get(declared.units) if declared else None
+    return table.unit if table else ""
+
+
+def _of_range(change: MeasureChange) -> Interval:
+    percent = change.range_percent
+    return UNKNOWN if percent is None else Interval(percent, percent)
+
+
+def _changed(
+    name: str, number: Callable[[MeasureChange], Interval], changes: Changes
+) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        percent = chart.changes[name].range_percent
-        return UNKNOWN if percent is None else Interval(percent, percent)
+        change = changes(chart).get(name)
+        return UNKNOWN if change is None else number(change)
 
     return read
 
@@ -533,9 +568,43 @@ def _recorded(chart: Chart, recorded: bool) -> bool | None:
     return recorded or (False if "Observation" in chart.complete else None)
 
 
-def _both(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
+def last_measured(name: str, chart: Chart) -> Measurement | None:
+    """The last value of a measure by any instrument that counts for this patient."""
+    measure = chart.terms.vocabulary.measures[name]
+    taken = [
+        chart.measurements.series[instrument][-1]
+        for instrument in measure.instruments
+        if instrument in chart.measurements.series
+        and (chart.adult is False or instrument not in measure.for_children)
+    ]
+    return max(taken, key=lambda m: m.day) if taken else None
+
+
+def _last_measured(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        last = last_measured(name, chart)
+        complete = "Observation" in chart.complete
+        if last is None:
+            return Event(None, None, complete)
+        days = Decimal((chart.as_of - last.day).days)
+        return Event(days, days, complete)
+
+    return read
+
+
+def _latest(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        change = chart.changes[name]
+        last = last_measured(name, chart)
+        return () if last is None else (cite(last, chart),)
+
+    return evidence
+
+
+def _both(name: str, changes: Changes) -> Callable[[Chart], tuple[Evidence, ...]]:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        change = changes(chart).get(name)
+        if change is None:
+            return ()
         return tuple(cite(m, chart) for m in (change.baseline, change.current) if m is not None)
 
     return evidence
@@ -613,6 +682,20 @@ def _of_visits() -> list[Declaration]:
             title="Current assessment",
             read=ago(lambda chart: chart.visits.current),
             evidence=on(lambda chart: chart.visits.current, "current assessment"),
+        ),
+        Declaration(
+            name="assessment.has_previous",
+            kind="boolean",
+            title="There is a further assessment between baseline and the current one",
+            read=lambda chart: _recorded(chart, chart.visits.previous is not None),
+            evidence=no_evidence,
+        ),
+        Declaration(
+            name="assessment.previous",
+            kind="event",
+            title="Assessment before the current one",
+            read=ago(lambda chart: chart.visits.previous),
+            evidence=on(lambda chart: chart.visits.previous, "assessment before the current one"),
         ),
         Declaration(
             name="treatment.line_days",

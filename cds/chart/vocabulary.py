@@ -16,8 +16,10 @@ from typing import Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from cds.chart.code_forms import Form, fault_of
 from cds.located import (
     Document,
+    Place,
     Problem,
     Steps,
     did_you_mean,
@@ -69,10 +71,14 @@ class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A code system: its canonical URL and other spellings met in practice."""
+    """A code system: its canonical URL and other spellings met in practice.
+
+    ``form`` says how its codes are made, so that a mistyped one is found.
+    """
 
     url: str
     aliases: tuple[str, ...] = ()
+    form: Form | None = None
 
 
 class UnitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,8 +98,9 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     ``units`` names a unit table. A value outside ``range`` is excluded. ``upper_limit`` is used,
     and labelled as such, where an Observation brings no reference range.
     ``adult_range_in_upper_limits`` gives the range of an enzyme in adults as a multiple of its
-    upper limit, which the response criteria need. ``falls`` names facts of its
-    fall, each with how far back the highest value before the latest is looked for.
+    upper limit, which the response criteria need. ``juvenile_range_in_upper_limits`` gives it in
+    children, and counts only where it names its source. ``falls`` names facts of its fall, each
+    with how far back the highest value before the latest is looked for.
     """
 
     units: str
@@ -101,6 +108,7 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     range: Bounds | None = None
     upper_limit: Number | None = None
     adult_range_in_upper_limits: Number | None = None
+    juvenile_range_in_upper_limits: Number | None = None
     falls: dict[str, Number] = {}
 
 
@@ -110,10 +118,13 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     ``choose`` says which counts where several were used: the first in the list that both visits
     have, or the one with the highest multiple of its upper limit at baseline. ``codes`` of the
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
-    A measure that is not of the ``core_set`` is shown beside it and never counted.
+    A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
+    are those instruments that stand in for the others in a child only, where no other has a value
+    at both visits.
     """
 
     instruments: tuple[str, ...]
+    for_children: tuple[str, ...] = ()
     core_set: bool = True
     laboratory: bool = False
     choose: Literal["first", "highest multiple of upper limit"] = "first"
@@ -258,10 +269,13 @@ def read_vocabulary(
             document.report("wrong-type", (), "should be a mapping of sections")
         problems.extend(document.problems)
     vocabulary = msgspec.convert({}, Vocabulary)
-    vocabulary = change(msgspec.structs.replace(vocabulary, **sections, **single))
+    vocabulary = msgspec.structs.replace(vocabulary, **sections, **single)
     documents: dict[str, Document] = {d.file: d for d, _ in places.values()}
     for document in documents.values():
         document.problems.clear()
+    _check_systems_apart(vocabulary, places)
+    _check_forms(vocabulary, places)
+    vocabulary = change(vocabulary)
     _check_references(vocabulary, places)
     _check_codes(vocabulary, places)
     _check_ranges(vocabulary, places)
@@ -345,6 +359,15 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
         known("observations", name, (observation.units,), "units", "units")
     for name, measure in vocabulary.measures.items():
         known("measures", name, measure.instruments, "instruments", "observations")
+        for i, id_ in enumerate(measure.for_children):
+            if id_ not in measure.instruments:
+                document, steps = places["measures", name]
+                document.report(
+                    "unknown-id",
+                    (*steps, "for_children", i),
+                    f"`{id_}` is not among the `instruments` of this measure"
+                    f"{did_you_mean(id_, measure.instruments)}",
+                )
     for section in ("diagnoses", "findings"):
         entries: dict[str, ConditionEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
@@ -410,6 +433,75 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
         for name, codes in named.items():
             document, steps = places[section, name]
             _check_systems(vocabulary, document, (*steps, key), codes)
+
+
+def _all_codes(vocabulary: Vocabulary) -> Iterator[tuple[str, str, str, Codes]]:
+    """All codes that stand anywhere: (section, id of the entry, key, codes)."""
+    for section, name, entry in coded_entries(vocabulary):
+        yield section, name, "codes", entry.codes
+        yield section, name, "unverified", entry.unverified
+    for name, measure in vocabulary.measures.items():
+        yield "measures", name, "maximum", measure.maximum
+    for name, result in vocabulary.results.items():
+        yield "results", name, "codes", result.codes
+
+
+def _check_forms(vocabulary: Vocabulary, places: Places) -> None:
+    """A code must be made as its system makes them, and stand once, with one display."""
+    displays: dict[tuple[str, str], tuple[str, str, Place]] = {}
+    for section, name, key, codes in _all_codes(vocabulary):
+        document, steps = places[section, name]
+        for system, by_code in codes.items():
+            form = vocabulary.systems[system].form if system in vocabulary.systems else None
+            for code, display in by_code.items():
+                at = (*steps, key, system, code)
+                if form is not None and (fault := fault_of(code, form)):
+                    document.report(
+                        "bad-code",
+                        at,
+                        f"{system} {code} cannot be right: {fault}; look it up again",
+                    )
+                if not display.strip():
+                    document.report("blank", at, f"{system} {code} has no display")
+                own = (CONFLICTING.get(section, section), display, document.place(at))
+                kind, said, place = displays.setdefault((system, code), own)
+                # Of one kind the code would select two entries, which `_check_codes` reports.
+                if said != display and kind != own[0]:
+                    document.report(
+                        "contradictory-code",
+                        at,
+                        f"{system} {code} is “{display}” here and “{said}” at {place}: "
+                        "correct the one that is wrong",
+                    )
+    for section, name, entry in coded_entries(vocabulary):
+        document, steps = places[section, name]
+        for system, by_code in entry.unverified.items():
+            for code in by_code.keys() & entry.codes.get(system, {}).keys():
+                document.report(
+                    "contradictory-code",
+                    (*steps, "unverified", system, code),
+                    f"{system} {code} stands under `codes` too: remove it from one of the two",
+                )
+        mapped = {c for each in (entry.codes, entry.unverified) for of in each.values() for c in of}
+        for code in entry.notes.keys() - mapped:
+            document.report(
+                "unknown-id",
+                (*steps, "notes", code),
+                f"`{code}` is no code of this entry{did_you_mean(code, mapped)}",
+            )
+
+
+def _check_systems_apart(vocabulary: Vocabulary, places: Places) -> None:
+    """One address can name one code system only."""
+    owners: dict[str, str] = {}
+    for name, system in vocabulary.systems.items():
+        for url in (system.url, *system.aliases):
+            owner = owners.setdefault(url, name)
+            if owner != name:
+                document, steps = places["systems", name]
+                document.report(
+                    "duplicate-id", steps, f"{url} is the system `{owner}` already: use that name"
+                )
 
 
 def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:

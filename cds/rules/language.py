@@ -80,8 +80,9 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Of several cards about one ``problem`` only the most urgent is given, of equally urgent ones
     that of the highest ``priority``. ``lead`` is the sentence that matters, and comes first in the
-    detail. ``show`` names the tables that follow: ``measures``, ``treatments``, or a derived number
-    whose terms are shown with their points.
+    detail. ``show`` names the tables that follow: ``measures``, ``treatments``, a derived number
+    whose terms are shown with their points, or a selection of measures, shown with when each was
+    last taken and what it would settle.
     """
 
     problem: str

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, Kind, Value, declare, groups, no_evidence
@@ -148,6 +149,7 @@ def check_ruleset(
         taken=frozenset(_UNFINISHED if drafts else ()) | {"active"},
     )
     _read_shared(reading)
+    _check_vocabulary_sources(reading)
     _read_headers(reading)
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
@@ -238,6 +240,34 @@ def _shared_files(name: str, reading: _Reading) -> Iterator[Document]:
     yield _read_mapping(reading.folder, name)
     if reading.site is not None and (reading.site.folder / name).exists():
         yield _read_mapping(reading.site.folder, name, str(reading.site.folder / name))
+
+
+def _check_vocabulary_sources(reading: _Reading) -> None:
+    """The numbers of the vocabulary must cite publications that are declared.
+
+    Where they stand is looked up only where one is not.
+    """
+    good = {name for name, source in reading.sources.items() if not source.retired}
+    if good.issuperset(s for _, s in _citations(msgspec.to_builtins(reading.vocabulary), ())):
+        return
+    folders = [(reading.folder / "vocabulary", "vocabulary/")]
+    if reading.site is not None:
+        own = reading.site.folder / "vocabulary"
+        folders.append((own, f"{own}/"))
+    for folder, prefix in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            document = read_document(path, prefix + path.name)
+            for steps, source in _citations(document.data, ()):
+                _check_source(document, steps, source, reading)
+            reading.problems.extend(document.problems)
+
+
+def _citations(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+    """Whatever stands after ``source`` in plain data, and where."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if key == "source" and isinstance(value, str):
+            yield (*steps, key), value
+        yield from _citations(value, (*steps, key))
 
 
 def _read_mapping(folder: Path, name: str, called: str | None = None) -> Document:
@@ -704,13 +734,14 @@ def _read_card(
                 f"{did_you_mean(reason, reading.override_reasons)}",
             )
     sums = {rule.derive for _, rule in reading.documents if rule is not None and rule.sum}
+    tables = {"measures", "treatments", *filter(None, sums), *reading.selections}
     for i, shown_table in enumerate(card.show):
-        if shown_table not in ("measures", "treatments") and shown_table not in sums:
+        if shown_table not in tables:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
-                f"`{shown_table}` is no table: write `measures`, `treatments`, or a derived sum"
-                f"{did_you_mean(shown_table, ['measures', 'treatments', *filter(None, sums)])}",
+                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, or a "
+                f"selection of measures{did_you_mean(shown_table, tables)}",
             )
     template = CardTemplate(
         problem=card.problem,

@@ -191,7 +191,8 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
     ]
     assert table[1][3:5] == ["worse 25\u202f%", "worse 9\u202f%"]
     assert table[4][0] == "Muscle enzyme: CK (4.3 times its upper limit at baseline)"
-    assert "Baseline 2026-06-01 (the last assessment before the current treatment" in card.detail
+    assert "Baseline 2026-06-01: the last assessment on or before the start of" in card.detail
+    assert "Current 2026-11-09: the latest assessment, at least 28 days after" in card.detail
 
 
 def test_a_measure_that_is_missing_says_so(
@@ -236,6 +237,13 @@ def change(baseline: str, current: str, *, undefined: bool, worsening: Interval)
         ("2", "2", False, ("0", "0"), "unchanged"),
         ("0", "0", True, ("0", "0"), "unchanged"),
         ("0", "1", True, ("Infinity", "Infinity"), "worse (from 0, no percentage)"),
+        (
+            "-1",
+            "1",
+            True,
+            ("-Infinity", "Infinity"),
+            "no percentage of a baseline that is not above 0",
+        ),
     ],
 )
 def test_changes_in_words(

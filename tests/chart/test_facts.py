@@ -558,3 +558,70 @@ def test_values_are_of_the_declared_kind() -> None:
         for declared in FACTS.values():
             assert isinstance(declared.read(chart), kinds[declared.kind]), declared.name
             assert declared.title
+
+
+# --- visits in a row, and when a measure was last taken ------------------------------------------
+
+
+def test_the_previous_visit_has_facts_of_its_own() -> None:
+    """4, 6 and 7 cm: 50 % and 2 cm worse than baseline at the visit before."""
+    chart = read(physician(4, ago(180)), physician(6, ago(60)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is True
+    assert fact(chart, "assessment.previous") == Event(Decimal(60), Decimal(60), True)
+    assert fact(chart, "measure.physician_global.previous.worsening") == exactly(50)
+    assert fact(chart, "measure.physician_global.previous.worse_by") == exactly(2)
+    assert fact(chart, "measure.physician_global.worse_by") == exactly(3)
+    cited = FACTS["measure.physician_global.previous.worsening"].evidence(chart)
+    assert [e.date for e in cited] == [ago(180), ago(60)]
+
+
+def test_without_a_previous_visit_its_facts_are_unknown() -> None:
+    """That there is none is known, where everything was delivered."""
+    chart = read(physician(4, ago(180)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is False
+    assert fact(chart, "measure.physician_global.previous.worsening") == UNKNOWN
+    assert FACTS["measure.physician_global.previous.worsening"].evidence(chart) == ()
+
+
+@every_damage
+def test_there_may_be_a_visit_that_was_not_delivered(damage: Damage) -> None:
+    """Then nobody can say that there is none."""
+    chart = damaged(damage, "Observation", physician(4, ago(180)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is None
+
+
+def test_worse_by_is_a_fact_where_a_measure_has_one_unit() -> None:
+    """In cm of the scale; muscle tests and enzymes have no unit in common."""
+    assert FACTS["measure.extramuscular.worse_by"].unit == "cm"
+    assert "measure.muscle_strength.worse_by" not in FACTS
+    assert "measure.muscle_enzyme.worse_by" not in FACTS
+
+
+def test_when_a_measure_was_last_taken_by_any_instrument() -> None:
+    """The latest of all its instruments; a day that is long past is no visit."""
+    chart = read(ck(200, ago(40)), observation("loinc|2532-0", 300, "U/L", ago(9)))
+    assert fact(chart, "measure.muscle_enzyme.last") == Event(Decimal(9), Decimal(9), True)
+    (cited,) = FACTS["measure.muscle_enzyme.last"].evidence(chart)
+    assert cited.date == ago(9)
+
+
+def test_a_measure_that_was_never_taken() -> None:
+    """Never, where everything was delivered."""
+    assert fact(read(), "measure.extramuscular.last") == Event(None, None, True)
+    assert FACTS["measure.extramuscular.last"].evidence(read()) == ()
+
+
+def test_a_juvenile_score_is_no_measure_of_an_adult() -> None:
+    """DAS counts as the measure in a child, and where the age is not known it does not."""
+    das = observation("core_set|das", 8, None, ago(3))
+    child = {"resourceType": "Patient", "id": PATIENT, "birthDate": "2015-03-01"}
+    taken = Event(Decimal(3), Decimal(3), True)
+    assert fact(read(child, das), "measure.extramuscular.last") == taken
+    assert fact(read(das), "measure.extramuscular.last") == Event(None, None, True)
+
+
+def test_measures_beside_the_core_set_are_of_no_group_that_counts() -> None:
+    """They have facts, so that a rule may show them, and are not counted."""
+    assert "measure.skin_activity.improvement" in FACTS
+    assert "measure.skin_activity" not in groups(TERMS.vocabulary)["core_set"]
+    assert "measure.skin_activity.previous.improvement" not in FACTS

@@ -127,6 +127,15 @@ CASES = [
      "  description: Creates a draft\n"
      "  parameters: {dose: {value: 5, unit: mg, source: trail}}",
      "suggestions.yaml:4:43 unknown-source `trail` is not in sources.yaml (did you mean `trial`?)"),
+    ("vocabulary/vocabulary.yaml", "    range: {low: 0, high: 10}",
+     "    range: {low: 0, high: 10}\n"
+     "    falls: {far: {value: 9, unit: d, source: trail}}",
+     "vocabulary/vocabulary.yaml:17:38 unknown-source `trail` is not in sources.yaml (did you mean "
+     "`trial`?)"),
+    ("vocabulary/vocabulary.yaml", "    range: {low: 0, high: 10}",
+     "    range: {low: 0, high: 10}\n"
+     "    falls: {far: {value: 9, unit: d, source: withdrawn}}",
+     "vocabulary/vocabulary.yaml:17:38 retired-source `withdrawn` is retired: cite another"),
     # --- conditions and texts ---
     (TAPER, "- response.improved", "- response.imporved",
      "guidance/taper.yaml:13:7 unknown-fact `response.imporved` is not a fact that the vocabulary "

@@ -610,3 +610,16 @@ def test_the_sites_number_decides(changed: RuleSet) -> None:
         advice = advise_on(file, ruleset)
         assert advice.evaluation is not None
         assert advice.evaluation.outcomes["inadequate-response"] is not with_site
+
+
+def test_a_code_that_its_system_cannot_have_made_is_a_warning(site: Path) -> None:
+    """Some hospitals send such codes, so it is theirs to decide."""
+    write(
+        site,
+        "site.yaml",
+        "site: Example\ncodes:\n  diagnoses.dermatomyositis: {icd10cm: {M3310: Dermatomyositis}}\n",
+    )
+    ruleset, problems = check_ruleset(CHECKOUT / "rules", site)
+    assert ruleset is not None
+    ruleset.close()
+    assert [(p.place.line, p.code, p.severity) for p in problems] == [(3, "bad-code", "warning")]
