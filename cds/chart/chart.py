@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from cds.chart.assessments import MeasureChange, Visits, choose_visits, measure_changes
 from cds.chart.conditions import Assertion, read_conditions
+from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms
 from cds.chart.treatments import (
@@ -31,6 +32,8 @@ class Chart(Struct, frozen=True):
     ``complete`` names the resource types of which everything was delivered and could be read: what
     they do not hold is not recorded. ``excluded`` lists what was delivered and not used, and why.
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
+    ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
+    taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
     """
 
     terms: Terms
@@ -47,6 +50,9 @@ class Chart(Struct, frozen=True):
     changes: dict[str, MeasureChange]
     excluded: tuple[Excluded, ...]
     drafts: Drafts = NO_DRAFTS
+    doses: dict[str, DailyDose] = {}
+    draft_doses: dict[str, DailyDose] = {}
+    gender: str | None = None
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:
@@ -112,7 +118,17 @@ def read_chart(
         measure_changes(measurements.series, terms, visits, adult=adult),
         tuple(excluded),
         drafted,
+        _doses(exposures, terms, as_of),
+        _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
+        delivery.patients[0].gender if delivery.patients else None,
     )
+
+
+def _doses(exposures: dict[str, list[Exposure]], terms: Terms, as_of: date) -> dict[str, DailyDose]:
+    return {
+        name: read_dose(entry, exposures, terms, as_of)
+        for name, entry in terms.vocabulary.doses.items()
+    }
 
 
 def _without_drafts(

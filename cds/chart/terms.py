@@ -13,6 +13,7 @@ from cds.chart.coding import (
     CodeIndex,
     Match,
     Words,
+    build_families,
     build_index,
     index_codes,
     index_words,
@@ -46,6 +47,7 @@ class Terms(Struct, frozen=True):
     result_words: dict[str, str]
     measure_of: dict[str, str]
     conditions: CodeIndex
+    condition_families: CodeIndex
     condition_names: dict[str, str]
     condition_entries: dict[str, ConditionEntry]
     condition_groups: dict[str, tuple[str, ...]]
@@ -103,6 +105,8 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
         conditions=_prefixed("diagnosis", build_index(v, v.diagnoses))
         | _prefixed("finding", build_index(v, v.findings)),
+        condition_families=_prefixed("diagnosis", build_families(v, v.diagnoses))
+        | _prefixed("finding", build_families(v, v.findings)),
         condition_names={n.casefold(): key for key, e in entries.items() for n in e.names},
         condition_entries=entries,
         condition_groups={

@@ -50,6 +50,7 @@ class Exposure(Struct, frozen=True, gc=False):
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
     where it can be read. ``end`` is open (None) for what still goes on, or is not told.
+    ``dosages`` are as they were written.
     """
 
     drug: str
@@ -62,6 +63,7 @@ class Exposure(Struct, frozen=True, gc=False):
     current: bool | None
     dose: Decimal | None
     remark: str
+    dosages: tuple[Dosage, ...] = ()
 
 
 class Course(Struct, frozen=True):
@@ -111,11 +113,12 @@ class Drafts(Struct, frozen=True):
 
     ``courses`` has, by drug and class of drugs, what is drafted: its ``events``, and as
     ``uncertain`` what may belong to a class. ``unread`` are the drafts whose drug cannot be known;
-    each could be any drug.
+    each could be any drug. ``exposures`` has the drafts by drug.
     """
 
     courses: dict[str, Course]
     unread: tuple[Excluded, ...] = ()
+    exposures: dict[str, list[Exposure]] = {}
 
 
 NO_DRAFTS = Drafts({})
@@ -164,7 +167,9 @@ def read_drafts(
         **terms.vocabulary.drug_classes,
     }
     courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
-    return Drafts({name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread))
+    return Drafts(
+        {name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread), found
+    )
 
 
 UNREAD_DRAFT = "MedicationRequest"
@@ -217,6 +222,7 @@ def _exposures(
             _is_current(use, kind, match.entry, start, end, terms, as_of),
             _daily_dose(use, terms),
             match.remark,
+            dosages=_dosages(use),
         )
         for match in matches
     ]
