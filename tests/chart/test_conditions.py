@@ -325,3 +325,33 @@ def test_a_negation_counts_within_its_sentence() -> None:
         assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is True
     text = "no signs of acute, rapidly progressive ILD"
     assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is False
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("icd10cm|C50.919", "finding.cancer"),
+        ("icd10cm|C34", "finding.cancer"),
+        ("icd10cm|I26.99", "finding.venous_thromboembolism"),
+        ("icd10cm|Z85.3", "finding.cancer_history"),
+        ("icd10cm|R13.12", "finding.dysphagia"),
+        ("icd10cm|E78.01", "finding.hyperlipidaemia"),
+    ],
+)
+def test_a_code_within_a_category_asserts_the_entry_that_takes_it_whole(
+    code: str, key: str
+) -> None:
+    """And the evidence says that the code itself was not verified."""
+    (assertion,) = read(condition(code)).conditions[key]
+    assert assertion.remark.endswith("code not verified")
+
+
+def test_a_category_takes_no_code_beside_it() -> None:
+    """E78.1 is not within E78.0, and skin cancer other than melanoma is not counted as cancer."""
+    assert asserted(read(condition("icd10cm|E78.1"), condition("icd10cm|C44.91"))) == set()
+
+
+def test_a_code_of_an_entry_goes_before_its_category() -> None:
+    """Monoclonal gammopathy and history of embolism have codes of their own."""
+    (assertion,) = read(condition("icd10cm|Z86.711")).conditions["finding.venous_thromboembolism"]
+    assert assertion.remark == "code not verified"
