@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
@@ -15,6 +14,7 @@ from cds.chart.facts import is_about_drafts
 from cds.fhir.strict import NotValid, built, validated
 from cds.located import Problem, Steps
 from cds.rules.conditions import facts_of
+from cds.rules.derivations import facts_asked
 from cds.rules.language import Hook
 from cds.rules.ruleset import CardTemplate, Evaluation, Rule, RuleSet
 from cds.rules.ruleset import Suggestion as SuggestionTemplate
@@ -57,7 +57,7 @@ def _concerns(
     chart: Chart,
     evaluation: Evaluation,
 ) -> bool:
-    asked = list(_drafts_asked_for(rule, ruleset))
+    asked = [f for f in _facts_behind(rule, ruleset) if is_about_drafts(f)]
     return not asked or any(
         evidence.reference in selected
         for fact in asked
@@ -66,13 +66,20 @@ def _concerns(
     )
 
 
-def _drafts_asked_for(rule: Rule, ruleset: RuleSet) -> Iterator[str]:
-    """The facts about draft orders that a rule asks for, itself or through what it waits for."""
-    for fact in dict.fromkeys(facts_of(rule.node.condition)):
+def _facts_behind(rule: Rule, ruleset: RuleSet) -> dict[str, None]:
+    """The facts that a rule asks for, itself or through what it waits for."""
+    found: dict[str, None] = {}
+    asked = list(facts_of(rule.node.condition))
+    while asked:
+        fact = asked.pop()
+        if fact in found:
+            continue
+        found[fact] = None
         if fact in ruleset.deriving:
-            yield from _drafts_asked_for(ruleset.deriving[fact], ruleset)
-        elif is_about_drafts(fact):
-            yield fact
+            asked += facts_of(ruleset.deriving[fact].node.condition)
+        elif fact in ruleset.derivations:
+            asked += facts_asked(ruleset.derivations[fact].makes)
+    return found
 
 
 def rank_cards(

@@ -21,12 +21,12 @@ from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
 from cds.chart.measurements import Measurement, multiple_of_upper_limit, plain, upper_limit
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, describe
 from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
 from cds.fhir.dates import DateSpan
 
-Kind = Literal["boolean", "number", "event"]
+Kind = Literal["boolean", "number", "event", "category"]
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -41,7 +41,7 @@ class Event(Struct, frozen=True, gc=False):
     complete: bool
 
 
-Value = bool | None | Interval | Event
+Value = bool | None | Interval | Event | Category
 
 
 class Evidence(Struct, frozen=True, gc=False):
@@ -56,12 +56,16 @@ EvidenceReader = Callable[[Chart], tuple[Evidence, ...]]
 
 
 class Declaration(Struct, frozen=True, kw_only=True):
-    """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart."""
+    """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart.
+
+    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest.
+    """
 
     name: str
     kind: Kind
     title: str
     unit: str = ""
+    categories: tuple[str, ...] = ()
     read: Callable[[Chart], Value]
     evidence: EvidenceReader
 

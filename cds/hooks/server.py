@@ -16,10 +16,14 @@ import structlog
 import uvicorn
 
 from cds.advice import load_rules
+from cds.hooks.authentication import Authenticator
+from cds.hooks.clients import Client, read_clients
+from cds.hooks.keys import KeySets
 from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
+from cds.hooks.replays import InMemory
 from cds.hooks.service import DISCOVERY, InService, answer, create_app
 from cds.hooks.services import service_id
 from cds.located import FilesInvalid
@@ -34,14 +38,15 @@ EXAMPLE = "rp-ild-mda5.request.json"
 def serve(settings: Settings) -> None:
     """Serve until interrupted.
 
-    What prevents that (settings, rules, a port in use) is printed to stderr, and the process ends
-    with status 1.
+    What prevents that (settings, clients, rules, a port in use) is printed to stderr, and the
+    process ends with status 1.
     """
     try:
         check_servable(settings)
+        clients = _clients(settings)
         keep_memory()
         ruleset = _load_settled(settings)
-        app = create_app(ruleset, partial(today, settings))
+        app = create_app(ruleset, partial(today, settings), _authenticator(clients))
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
@@ -63,7 +68,7 @@ def serve(settings: Settings) -> None:
         host, port = listening.getsockname()[:2]
         base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        print(_greeting(base, ruleset, settings, example), flush=True)
+        print(_greeting(base, ruleset, settings, example, clients), flush=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -77,6 +82,22 @@ def serve(settings: Settings) -> None:
         )
         with contextlib.suppress(KeyboardInterrupt), _watching(reloader, settings.reload_seconds):
             server.run(sockets=[listening])
+
+
+def _clients(settings: Settings) -> tuple[Client, ...] | None:
+    """The clients that may call; None where authentication is off."""
+    if settings.auth == "off":
+        return None
+    assert settings.clients is not None, "check_servable lets no other pass"
+    try:
+        return read_clients(settings.clients)
+    except FilesInvalid as fault:
+        _stop(f"The clients in {settings.clients} cannot be used:\n{fault}")
+
+
+def _authenticator(clients: tuple[Client, ...] | None) -> Authenticator | None:
+    """What tells clients from others; one process remembers the tokens that were used."""
+    return None if clients is None else Authenticator(clients, KeySets(), InMemory().first_use)
 
 
 def _load_settled(settings: Settings) -> RuleSet:
@@ -121,22 +142,40 @@ def _listen(host: str, port: int) -> socket.socket:
         )
 
 
-def _greeting(base: str, ruleset: RuleSet, settings: Settings, example: Path) -> str:
+_OFF = "for a trial on this machine only, never with real patients."
+_OFF_ON_NETWORK = "whoever reaches this address is answered."
+
+
+def _greeting(
+    base: str,
+    ruleset: RuleSet,
+    settings: Settings,
+    example: Path,
+    clients: tuple[Client, ...] | None,
+) -> str:
     url = base + DISCOVERY
     rules = str(settings.rules)
     if ruleset.site is not None:
         rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
-    return f"""\
+    serves = f"""\
 Myositis decision support (CDS Hooks 2.0) serves on {base}
-with {len(ruleset.rules)} rules, version {ruleset.version}, of {rules}
-
+with {len(ruleset.every)} rules, version {ruleset.version}, of {rules}
+"""
+    if clients is not None:
+        return f"""\
+{serves}
+Clients of {settings.clients}: {", ".join(client.name for client in clients)}.
+Every call needs a signed token of one of them, discovery at {url} too.
+Stop with Ctrl-C."""
+    return f"""\
+{serves}
 Try:  curl {url}
       curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
-Authentication is OFF: for a trial on this machine only, never with real patients.
+Authentication is OFF: {_OFF_ON_NETWORK if settings.off_on_network else _OFF}
 Stop with Ctrl-C."""
 
 

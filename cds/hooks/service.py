@@ -3,6 +3,7 @@
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
 response names the version of the rules that it was made with, in the header `X-Rules-Version`.
+Only a request without an accepted token is answered with neither, and a bare 401.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 
 import msgspec
 import structlog
@@ -27,6 +29,8 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.hooks.authentication import Authenticator, RequiresToken
+from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
@@ -41,6 +45,7 @@ _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
+INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
 
 
@@ -113,12 +118,12 @@ def _kinds(delivery: Delivery) -> set[str]:
 class Served(Struct, frozen=True):
     """A rule set in service, with all that is made from it: what one request is answered by.
 
-    ``hooks`` has the hook of each service by its id.
+    ``services`` are by their ids.
     """
 
     ruleset: RuleSet
     templates: tuple[Template, ...]
-    hooks: dict[str, Hook]
+    services: dict[str, Service]
     discovery: bytes
     since: datetime
 
@@ -130,7 +135,7 @@ class Served(Struct, frozen=True):
     @property
     def rules(self) -> dict[str, str]:
         """The version of each rule, as its file has it."""
-        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+        return {rule.id: rule.file.version for rule in self.ruleset.every}
 
 
 def make_served(ruleset: RuleSet) -> Served:
@@ -140,9 +145,9 @@ def make_served(ruleset: RuleSet) -> Served:
     """
     templates = make_templates(ruleset.terms.vocabulary)
     services = make_services(ruleset, templates)
-    hooks = {service.id: service.hook for service in services}
     discovery = msgspec.json.encode(_Discovery(services))
-    return Served(ruleset, templates, hooks, discovery, datetime.now(UTC))
+    by_id = {service.id: service for service in services}
+    return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
 class Attempt(Struct, frozen=True):
@@ -224,7 +229,7 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
             site=ruleset.site.file.site if ruleset.site else None,
             rules=tuple(
                 _RuleInService(rule.id, rule.file.version, rule.file.title)
-                for rule in ruleset.rules
+                for rule in ruleset.every
             ),
             last_attempt=last_attempt,
         )
@@ -255,15 +260,26 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
+def _is_open(path: str) -> bool:
+    """Whether a path is answered without a token: the entrance, and whether the service lives."""
+    return path == "/" or path.startswith("/health/")
+
+
+def create_app(
+    ruleset: RuleSet, today: Callable[[], date], authenticator: Authenticator | None = None
+) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
+    Without an authenticator everyone is answered. ``request.state.client`` is the client that
+    calls, None without an authenticator.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     in_service = InService(make_served(ruleset))
-    entrance = msgspec.json.encode({"title": TITLE, "discovery": DISCOVERY, "rules": RULES})
+    entrance = msgspec.json.encode(
+        {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
+    )
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
@@ -272,6 +288,13 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     app.state.faults = faults
     app.state.in_service = in_service
     app.add_middleware(_TakesRules, in_service=in_service)
+    # Added last, so that it stands before all else: who is not known gets no further.
+    app.add_middleware(
+        RequiresToken,
+        authenticator=authenticator,
+        is_open=_is_open,
+        fail=partial(_fail, faults=faults),
+    )
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -286,16 +309,28 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     async def show_rules(request: Request) -> Response:
         return _json(_show_rules(_served(request), in_service.last_attempt))
 
+    @app.api_route(INTERFACE, methods=["GET", "HEAD"])
+    async def show_interface(request: Request) -> Response:
+        served = _served(request)
+        addresses = {getattr(route, "path", "") for route in app.routes}
+        described = describe_interface(
+            served.services.values(),
+            served.version,
+            feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
+            authenticated=authenticator is not None,
+        )
+        return _json(msgspec.json.encode(described))
+
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
         served = _served(request)
-        hook = served.hooks.get(request.path_params["service_id"])
-        if hook is None:
+        service = served.services.get(request.path_params["service_id"])
+        if service is None:
             return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         body = await request.body()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today(), hook))
+            return _json(answer(body, served.ruleset, served.templates, today(), service.hook))
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)

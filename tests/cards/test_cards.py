@@ -18,6 +18,7 @@ from cds.cards.card import SUMMARY_LIMIT, Card
 from cds.cards.cards import OVERRIDE_REASONS, make_card, make_cards, rank_cards
 from cds.chart.facts import Evidence
 from cds.located import FilesInvalid
+from cds.rules.language import Hook
 from cds.rules.ruleset import RuleSet
 
 CHECKOUT = Path(__file__).parents[2]
@@ -217,6 +218,18 @@ def test_cards_are_ranked(
     evaluation = outcomes(example("myocarditis"), ruleset, set(fired))
 
     assert [rule.id for rule, _ in rank_cards(ruleset, evaluation)] == given_cards
+
+
+def test_only_rules_of_the_hook_make_cards(ruleset: RuleSet, example: Example) -> None:
+    """What is for orders is not shown when a chart is opened, nor the other way round."""
+    fired = {"methotrexate-ordered-with-ild", "pulse-for-myocarditis"}
+    evaluation = outcomes(example("myocarditis"), ruleset, fired)
+
+    def ranked(hook: Hook) -> list[str]:
+        return [rule.id for rule, _ in rank_cards(ruleset, evaluation, hook)]
+
+    assert ranked("patient-view") == ["pulse-for-myocarditis"]
+    assert ranked("order-sign") == ranked("order-select") == ["methotrexate-ordered-with-ild"]
 
 
 def test_a_rule_that_is_unknown_makes_no_card(ruleset: RuleSet, example: Example) -> None:

@@ -11,6 +11,7 @@ from cds.fhir.strict import validate
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.service import answer
 from cds.rules.ruleset import RuleSet
+from tests.hooks.conformance import faults
 
 EXAMPLES = Path(__file__).parents[2] / "fhir_examples"
 BUILD = runpy.run_path(str(EXAMPLES / "build.py"))
@@ -81,6 +82,13 @@ def test_the_bundle_gives_the_same_cards_as_the_request(case: str, ruleset: Rule
 
     expected = json.loads(text(case, "cards"))["cards"]
     assert [card.uuid for card in advice.cards] == [card["uuid"] for card in expected]
+
+
+@every_case
+def test_request_and_cards_are_what_the_interface_says(case: str) -> None:
+    """What an EHR would send and what it gets are by the schemas of the interface."""
+    assert faults("request", json.loads(text(case, "request"))) == []
+    assert faults("response", json.loads(text(case, "cards"))) == []
 
 
 @every_case

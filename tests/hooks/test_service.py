@@ -449,7 +449,6 @@ def test_resources_that_are_all_about_another_patient_are_refused(
     [
         ("GET", "/docs", 404),
         ("GET", "/redoc", 404),
-        ("GET", "/openapi.json", 404),
         ("GET", "/cds-services/a/b", 404),
         ("GET", "/%00", 404),
         ("PUT", DISCOVERY, 405),
