@@ -109,7 +109,7 @@ def read_chart(
         as_of,
         born,
         frozenset(delivery.delivered - delivery.incomplete - unread),
-        conditions,
+        _with_statuses(conditions, measurements),
         measurements,
         exposures,
         courses,
@@ -122,6 +122,20 @@ def read_chart(
         _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
         delivery.patients[0].gender if delivery.patients else None,
     )
+
+
+def _with_statuses(
+    conditions: dict[str, list[Assertion]], measurements: Measurements
+) -> dict[str, list[Assertion]]:
+    """The findings of Conditions, and those that the latest answer about a status is."""
+    found = dict(conditions)
+    for results in measurements.statuses.values():
+        latest = max(results, key=lambda r: (r.day, r.issued, r.reference))
+        for key in latest.findings:
+            day = DateSpan(latest.day, latest.day)
+            said = Assertion(key, latest.reference, latest.text, day, latest.remark)
+            found[key] = [*found.get(key, ()), said]
+    return found
 
 
 def _doses(exposures: dict[str, list[Exposure]], terms: Terms, as_of: date) -> dict[str, DailyDose]:

@@ -106,7 +106,7 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}",
             kind="boolean",
             title=entry.title,
-            read=_asserted(f"{prefix}.{name}"),
+            read=_asserted(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
             evidence=_assertions(f"{prefix}.{name}"),
         )
         for prefix, entries in (
@@ -171,11 +171,18 @@ def _age_at(name: str) -> Callable[[Chart], Value]:
     return read
 
 
-def _asserted(key: str) -> Callable[[Chart], Value]:
+def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str]:
+    """The resource types that may assert an entry: without all of them it may be recorded."""
+    answers = any(name in status.asserts for status in vocabulary.statuses.values())
+    also = {"Observation"} if answers and prefix == "finding" else set()
+    return frozenset({"Condition", *also})
+
+
+def _asserted(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if key in chart.conditions:
             return True
-        return False if "Condition" in chart.complete else None
+        return False if types <= chart.complete else None
 
     return read
 

@@ -34,9 +34,9 @@ class Observed(Struct, frozen=True, gc=False):
 class Terms(Struct, frozen=True):
     """Indexes over a vocabulary.
 
-    ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x`` or the ``maximum`` of
-    a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x`` or
-    ``finding.x``.
+    ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x``, ``status.x`` or the
+    ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
+    or ``finding.x``.
     """
 
     vocabulary: Vocabulary
@@ -80,6 +80,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         _prefixed("observation", build_index(v, v.observations))
         | _prefixed("measure", build_index(v, v.measures))
         | _prefixed("antibody", build_index(v, v.antibodies))
+        | _prefixed("status", build_index(v, v.statuses))
     )
     for measure in v.measures.values():
         observations |= index_codes(v, maximum.entry, measure.maximum)

@@ -141,6 +141,16 @@ class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
     """An autoantibody, found or not found."""
 
 
+class StatusEntry(CodedEntry, frozen=True, kw_only=True):
+    """An Observation whose answer may be a finding, such as a smoking status.
+
+    The latest one counts: it asserts those of the findings in ``asserts`` whose code or name its
+    answer is, and otherwise nothing.
+    """
+
+    asserts: tuple[str, ...]
+
+
 class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a positive or a negative result is written: codings, interpretations, whole texts."""
 
@@ -221,7 +231,7 @@ class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     resource: str
     query: str
-    codes_of: tuple[Literal["observations", "measures", "antibodies"], ...] = ()
+    codes_of: tuple[Literal["observations", "measures", "antibodies", "statuses"], ...] = ()
 
 
 class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -234,6 +244,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     diagnoses: dict[str, ConditionEntry] = {}
     findings: dict[str, ConditionEntry] = {}
     antibodies: dict[str, AntibodyEntry] = {}
+    statuses: dict[str, StatusEntry] = {}
     results: dict[str, ResultWords] = {}
     drugs: dict[str, DrugEntry] = {}
     routes: dict[str, RouteEntry] = {}
@@ -378,6 +389,8 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
             known(section, name, entry.implies, "implies", "findings")
             if entry.said_of:
                 known(section, name, (entry.said_of,), "said_of", "findings")
+    for name, status in vocabulary.statuses.items():
+        known("statuses", name, status.asserts, "asserts", "findings")
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")
@@ -394,6 +407,7 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         "diagnoses",
         "findings",
         "antibodies",
+        "statuses",
         "drugs",
         "routes",
     ):
@@ -406,6 +420,7 @@ CONFLICTING = {
     "observations": "Observation",
     "measures": "Observation",
     "antibodies": "Observation",
+    "statuses": "Observation",
     "diagnoses": "Condition",
     "findings": "Condition",
     "drugs": "drug",

@@ -3,7 +3,20 @@ from typing import Any
 import pytest
 
 from cds.chart.chart import Chart
-from tests.chart.conftest import AS_OF, Json, ago, coding, concept, condition, fact, read, reasons
+from tests.chart.conftest import (
+    AS_OF,
+    Json,
+    ago,
+    chart_of,
+    coding,
+    concept,
+    condition,
+    deliver,
+    fact,
+    observation,
+    read,
+    reasons,
+)
 
 DM = "snomed|396230008"
 ILD = "snomed|233703007"
@@ -355,3 +368,53 @@ def test_a_code_of_an_entry_goes_before_its_category() -> None:
     """Monoclonal gammopathy and history of embolism have codes of their own."""
     (assertion,) = read(condition("icd10cm|Z86.711")).conditions["finding.venous_thromboembolism"]
     assert assertion.remark == "code not verified"
+
+
+# --- answers that are findings -------------------------------------------------------------------
+
+
+def smoking(*codes: str, on: str | None = None, **of: Any) -> Json:
+    """Return a smoking status."""
+    answer = {"valueCodeableConcept": concept(*codes)} if codes else {}
+    return observation("loinc|72166-2", on=on, **(answer | of))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "smokes"),
+    [
+        ((smoking("snomed|8517006"),), True),
+        ((smoking("loinc|LA18976-3"),), True),
+        ((smoking(valueString="Former smoker"),), True),
+        ((smoking("snomed|266919005"),), False),
+        ((smoking("snomed|77176002", on=ago(400)), smoking("snomed|266919005")), False),
+        ((smoking("snomed|266919005", on=ago(400)), smoking("snomed|77176002")), True),
+        ((), False),
+    ],
+)
+def test_the_latest_answer_about_a_status_is_a_finding(
+    statuses: tuple[Json, ...], smokes: bool
+) -> None:
+    """By code or name; an answer that is no finding asserts nothing."""
+    assert fact(read(*statuses), "finding.smoking") is smokes
+
+
+def test_an_answer_does_not_take_back_a_condition() -> None:
+    """What the problem list says is counted beside it, and the evidence has both."""
+    chart = read(condition("icd10cm|F17.210"), smoking("snomed|266919005"))
+    assert fact(chart, "finding.smoking") is True
+    both = read(condition("icd10cm|F17.210"), smoking("snomed|8517006", id="status"))
+    said = [a.reference for a in both.conditions["finding.smoking"]]
+    assert said[1:] == ["Observation/status"]
+    assert len(said) == 2
+
+
+def test_a_status_without_an_answer_is_left_out() -> None:
+    """And says why."""
+    assert reasons(read(smoking())) == ["it has no answer"]
+
+
+def test_a_finding_that_answers_may_assert_is_not_known_without_observations() -> None:
+    """Nobody recorded it as a Condition, but it may be in an Observation that did not come."""
+    chart = chart_of(deliver(delivered={"Patient", "Condition"}))
+    assert fact(chart, "finding.smoking") is None
+    assert fact(chart, "finding.hypertension") is False

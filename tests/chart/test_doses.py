@@ -35,7 +35,7 @@ def at_least(number: str | int) -> Interval:
     return Interval(Decimal(number), INFINITY)
 
 
-def taken(value: object, unit: str = "mg", **of: Any) -> Json:
+def taken(value: object, unit: str | None = "mg", **of: Any) -> Json:
     """Return one dosage by mouth, once a day if not told."""
     timing = of.pop("timing", {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}})
     made = {"doseAndRate": [{"doseQuantity": quantity(value, unit)}], "route": {"text": "Oral"}}
