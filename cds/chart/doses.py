@@ -103,7 +103,7 @@ def _steps(exposure: Exposure, entry: DoseEntry, terms: Terms, today: int) -> It
         if repeat is not None and repeat.boundsPeriod is not None:
             own_start, own_end = read_period(repeat.boundsPeriod)
             start, end, dated = own_start or start, own_end or end, own_start is not None
-        sure, possible = _days(exposure, start, end, today)
+        sure, possible = _applies(exposure, start, end, today)
         yield Step(
             low * factor_to / factor_from,
             high * factor_to / factor_from,
@@ -115,7 +115,7 @@ def _steps(exposure: Exposure, entry: DoseEntry, terms: Terms, today: int) -> It
         )
 
 
-def _days(
+def _applies(
     exposure: Exposure, start: DateSpan | None, end: DateSpan | None, today: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The days on which a step surely applies, and on which it possibly does."""
@@ -347,28 +347,26 @@ def highest(dose: DailyDose, *, complete: bool) -> Interval:
 
 def days_at(level: DoseLevel, gap: int, dose: DailyDose, *, complete: bool) -> Interval:
     """For how many days up to today the dose was surely, and possibly, at a level each day."""
-    sure = _days_back(level, gap, dose, low=True)
-    possible = _days_back(level, gap, dose, low=False) if complete else INFINITY
-    return Interval(sure, possible)
-
-
-def _days_back(level: DoseLevel, gap: int, dose: DailyDose, *, low: bool) -> Decimal:
-    """Days since the dose has been at a level without a longer gap, by its bounds."""
-    since: int | None = None
+    sure = possible = dose.today
     day = dose.today
-    while day >= _LONG_AGO:
+    surely = True
+    while day >= _LONG_AGO and dose.taken:
         first = _unchanged_since(dose, day)
         bounds = dose_on(dose, day)
         if bounds is None:
-            if since is None or day - first + 1 > gap:
+            if day == dose.today or day - first + 1 > gap:
                 break
-        elif _reaches(level, bounds.low if low else bounds.high):
-            since = first
-        else:
+        elif not _reaches(level, bounds.high):
             break
+        else:
+            possible = first
+            surely = surely and _reaches(level, bounds.low)
+            sure = first if surely else sure
         day = first - 1
-    if since is None:
-        return ZERO
+    return Interval(_days(sure, dose), _days(possible, dose) if complete else INFINITY)
+
+
+def _days(since: int, dose: DailyDose) -> Decimal:
     return INFINITY if since <= _LONG_AGO else Decimal(dose.today - since)
 
 
