@@ -190,6 +190,8 @@ _PREFIXES: Mapping[str, str] = {
     "antibodies": "antibody",
     "drugs": "drug",
     "drug_classes": "drug",
+    "doses": "dose",
+    "statuses": "status",
 }
 """What the names of the facts of a section begin with."""
 

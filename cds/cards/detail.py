@@ -290,11 +290,30 @@ def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
         dose = entry.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
             yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
+    if kind == "dose":
+        yield from _unverified_dose(name, form[0], telling)
     if kind == "observation":
         observed = vocabulary.observations[name]
         within = observed.falls.get(form[0]) if form else None
         if within is not None and within.certainty == "unverified":
             yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
+
+
+def _unverified_dose(name: str, form: str, telling: Telling) -> Iterator[str]:
+    """What of a daily dose was recalled: equal doses, the level, the gap between orders."""
+    entry = telling.ruleset.terms.vocabulary.doses[name]
+    doses = telling.chart.draft_doses if form == "ordered" else telling.chart.doses
+    taken = doses[name].taken if name in doses else ()
+    for drug in sorted({each.exposure.drug for each in taken}):
+        number = entry.equal[drug]
+        if number.certainty == "unverified":
+            yield f"{say_number(number.value, number.unit)} {drug} as an equal dose"
+    level = entry.levels.get(form.removeprefix("days_"))
+    if level is None:
+        return
+    for what, number in ((level.title, level.dose), ("gap between orders", entry.gap)):
+        if number.certainty == "unverified":
+            yield f"{what}, {say_number(number.value, number.unit)}"
 
 
 def _unverified_ranges(telling: Telling) -> Iterator[str]:

@@ -15,6 +15,7 @@ from cds.chart.assessments import (
     previous_changes,
 )
 from cds.chart.conditions import Assertion, read_conditions
+from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms
 from cds.chart.treatments import (
@@ -40,6 +41,8 @@ class Chart(Struct, frozen=True):
     ``adult`` says whether the adult criteria apply, None where the age leaves it open. ``changes``
     are those from baseline to the current visit, ``previous`` those to the visit before.
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
+    ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
+    taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
     """
 
     terms: Terms
@@ -58,6 +61,9 @@ class Chart(Struct, frozen=True):
     previous: dict[str, MeasureChange]
     excluded: tuple[Excluded, ...]
     drafts: Drafts = NO_DRAFTS
+    doses: dict[str, DailyDose] = {}
+    draft_doses: dict[str, DailyDose] = {}
+    gender: str | None = None
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:
@@ -116,7 +122,7 @@ def read_chart(
         born,
         adult,
         frozenset(delivery.delivered - delivery.incomplete - unread),
-        conditions,
+        _with_statuses(conditions, measurements),
         measurements,
         exposures,
         courses,
@@ -126,7 +132,31 @@ def read_chart(
         previous_changes(series, terms, visits, adult=adult),
         tuple(excluded),
         drafted,
+        _doses(exposures, terms, as_of),
+        _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
+        delivery.patients[0].gender if delivery.patients else None,
     )
+
+
+def _with_statuses(
+    conditions: dict[str, list[Assertion]], measurements: Measurements
+) -> dict[str, list[Assertion]]:
+    """The findings of Conditions, and those that the latest answer about a status is."""
+    found = dict(conditions)
+    for results in measurements.statuses.values():
+        latest = max(results, key=lambda r: (r.day, r.issued, r.reference))
+        for key in latest.findings:
+            day = DateSpan(latest.day, latest.day)
+            said = Assertion(key, latest.reference, latest.text, day, latest.remark)
+            found[key] = [*found.get(key, ()), said]
+    return found
+
+
+def _doses(exposures: dict[str, list[Exposure]], terms: Terms, as_of: date) -> dict[str, DailyDose]:
+    return {
+        name: read_dose(entry, exposures, terms, as_of)
+        for name, entry in terms.vocabulary.doses.items()
+    }
 
 
 def _without_drafts(

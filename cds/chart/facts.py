@@ -15,10 +15,12 @@ from decimal import Decimal
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
+from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
 from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
@@ -28,7 +30,8 @@ from cds.chart.measurements import (
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, describe
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
+from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
 
@@ -78,9 +81,11 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
     """Every fact that a vocabulary makes, by name."""
     made = [
         *_of_conditions(vocabulary),
+        *_of_onset(vocabulary),
         *_of_antibodies(vocabulary),
         *_of_drugs(vocabulary),
         *_of_orders(),
+        *_of_doses(vocabulary),
         *_of_observations(vocabulary),
         *_of_measures(vocabulary),
         *_of_visits(),
@@ -108,7 +113,7 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}",
             kind="boolean",
             title=entry.title,
-            read=_asserted(f"{prefix}.{name}"),
+            read=_asserted(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
             evidence=_assertions(f"{prefix}.{name}"),
         )
         for prefix, entries in (
@@ -119,11 +124,72 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
     ]
 
 
-def _asserted(key: str) -> Callable[[Chart], Value]:
+def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
+    """How long a diagnosis is on record, and how old the patient was: by its earliest date.
+
+    That is when it began or, where that is not stated, when it was recorded.
+    """
+    made = []
+    for name, entry in vocabulary.diagnoses.items():
+        for suffix, title, unit, read in (
+            ("days", "days since its earliest date on record", "d", _days_since(name)),
+            ("age", "age at its earliest date on record", "a", _age_at(name)),
+        ):
+            made.append(
+                Declaration(
+                    name=f"diagnosis.{name}.{suffix}",
+                    kind="number",
+                    title=f"{entry.title}, {title}",
+                    unit=unit,
+                    read=read,
+                    evidence=_assertions(f"diagnosis.{name}"),
+                )
+            )
+    return made
+
+
+def _earliest(name: str, chart: Chart) -> DateSpan | None:
+    dates = [a.since for a in chart.conditions.get(f"diagnosis.{name}", ()) if a.since is not None]
+    if not dates or "Condition" not in chart.complete:
+        return None
+    return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
+
+
+def _days_since(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        began = _earliest(name, chart)
+        if began is None:
+            return UNKNOWN
+        low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
+        return Interval(Decimal(max(low, 0)), Decimal(high))
+
+    return read
+
+
+def _age_at(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        began = _earliest(name, chart)
+        youngest = age(chart.born, began.first) if began else None
+        oldest = age(chart.born, began.last) if began else None
+        if youngest is None or oldest is None:
+            return UNKNOWN
+        return Interval(Decimal(youngest[0]), Decimal(oldest[1]))
+
+    return read
+
+
+def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str]:
+    """The resource types that may assert an entry: without all of them it may be recorded."""
+    answers = any(name in status.asserts for status in vocabulary.statuses.values())
+    also = {"Observation"} if answers and prefix == "finding" else set()
+    return frozenset({"Condition", *also})
+
+
+def _asserted(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if key in chart.conditions:
             return True
-        return False if "Condition" in chart.complete else None
+        return False if types <= chart.complete else None
 
     return read
 
@@ -212,7 +278,8 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
 
 def is_about_drafts(fact: str) -> bool:
     """Whether a fact is about the orders that somebody is about to place."""
-    return fact == ORDER_UNREAD or (fact.startswith("drug.") and fact.endswith(".ordered"))
+    of_drugs = fact.startswith(("drug.", "dose."))
+    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
 
 
 ORDER_UNREAD = "order.unread"
@@ -328,6 +395,93 @@ def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evid
         )
 
     return evidence
+
+
+# --- daily doses ---------------------------------------------------------------------------------
+
+DOSE_UNIT = "mg/d"
+
+
+def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
+    made = []
+    for name, entry in vocabulary.doses.items():
+        made.append(
+            Declaration(
+                name=f"dose.{name}.daily",
+                kind="number",
+                title=f"{entry.title}, daily dose",
+                unit=DOSE_UNIT,
+                read=_daily(name),
+                evidence=_taken(name, now=True),
+            )
+        )
+        made.append(
+            Declaration(
+                name=f"dose.{name}.ordered",
+                kind="number",
+                title=f"{entry.title}, highest daily dose in the draft orders",
+                unit=DOSE_UNIT,
+                read=_daily_ordered(name),
+                evidence=_dose_drafted(name),
+            )
+        )
+        made += [
+            Declaration(
+                name=f"dose.{name}.days_{key}",
+                kind="number",
+                title=f"{entry.title}, {level.title}, days up to now",
+                unit="d",
+                read=_days_at(name, entry, level),
+                evidence=_taken(name, now=False),
+            )
+            for key, level in entry.levels.items()
+        ]
+    return made
+
+
+def _daily(name: str) -> Callable[[Chart], Value]:
+    return lambda chart: daily(chart.doses[name], complete=_complete(chart))
+
+
+def _daily_ordered(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        drafted = chart.draft_doses.get(name)
+        complete = not chart.drafts.unread
+        return highest(drafted or DailyDose((), 0), complete=complete)
+
+    return read
+
+
+def _days_at(name: str, entry: DoseEntry, level: DoseLevel) -> Callable[[Chart], Value]:
+    gap = int(entry.gap.value)
+    return lambda chart: days_at(level, gap, chart.doses[name], complete=_complete(chart))
+
+
+def _taken(name: str, *, now: bool) -> EvidenceReader:
+    """The exposures that a dose rests on, with what each tells; ``now`` those of today only."""
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        dose = chart.doses[name]
+        today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
+        return tuple(_cite_dose(taken, said) for taken, said in today if said or not now)
+
+    return evidence
+
+
+def _dose_drafted(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        drafted = chart.draft_doses.get(name)
+        return tuple(_cite_dose(taken, "") for taken in drafted.taken) if drafted else ()
+
+    return evidence
+
+
+def _cite_dose(taken: Taken, said: str) -> Evidence:
+    """An exposure with its dose of today in place of that of a day of treatment."""
+    if not said:
+        return _cite_exposure(taken.exposure)
+    cited = _cite_exposure(replace(taken.exposure, dose=None))
+    return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
 
 
 # --- observations --------------------------------------------------------------------------------
@@ -711,6 +865,13 @@ def _of_visits() -> list[Declaration]:
             title="Age",
             unit="a",
             read=years,
+            evidence=no_evidence,
+        ),
+        Declaration(
+            name="patient.male",
+            kind="boolean",
+            title="Administrative gender male",
+            read=lambda chart: {"male": True, "female": False}.get(chart.gender or ""),
             evidence=no_evidence,
         ),
     ]

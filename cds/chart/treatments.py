@@ -50,7 +50,8 @@ class Exposure(Struct, frozen=True, gc=False):
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
     where it can be read. ``end`` is open (None) for what still goes on, or is not told. ``status``
-    is that of the resource, ``why`` what it says of the reason for that status.
+    is that of the resource, ``why`` what it says of the reason for that status. ``dosages`` are as
+    they were written.
     """
 
     drug: str
@@ -65,6 +66,7 @@ class Exposure(Struct, frozen=True, gc=False):
     remark: str
     status: str = ""
     why: str = ""
+    dosages: tuple[Dosage, ...] = ()
 
 
 class Course(Struct, frozen=True):
@@ -114,11 +116,12 @@ class Drafts(Struct, frozen=True):
 
     ``courses`` has, by drug and class of drugs, what is drafted: its ``events``, and as
     ``uncertain`` what may belong to a class. ``unread`` are the drafts whose drug cannot be known;
-    each could be any drug.
+    each could be any drug. ``exposures`` has the drafts by drug.
     """
 
     courses: dict[str, Course]
     unread: tuple[Excluded, ...] = ()
+    exposures: dict[str, list[Exposure]] = {}
 
 
 NO_DRAFTS = Drafts({})
@@ -167,7 +170,9 @@ def read_drafts(
         **terms.vocabulary.drug_classes,
     }
     courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
-    return Drafts({name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread))
+    return Drafts(
+        {name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread), found
+    )
 
 
 UNREAD_DRAFT = "MedicationRequest"
@@ -222,6 +227,7 @@ def _exposures(
             match.remark,
             use.status or "",
             _why(use),
+            dosages=_dosages(use),
         )
         for match in matches
     ]

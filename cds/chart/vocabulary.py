@@ -137,9 +137,12 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     ``names`` match where the whole text of a Condition without a known code is that name.
     ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. ``said_of``
     and ``phrases``: a Condition of that other entry asserts this one where its text says so.
+    ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
+    has for itself asserts this entry, and the evidence says that its code was not verified.
     """
 
     names: tuple[str, ...] = ()
+    families: Codes = {}
     any_of: tuple[str, ...] = ()
     implies: tuple[str, ...] = ()
     said_of: str | None = None
@@ -148,6 +151,16 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
 
 class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
     """An autoantibody, found or not found."""
+
+
+class StatusEntry(CodedEntry, frozen=True, kw_only=True):
+    """An Observation whose answer may be a finding, such as a smoking status.
+
+    The latest one counts: it asserts those of the findings in ``asserts`` whose code or name its
+    answer is, and otherwise nothing.
+    """
+
+    asserts: tuple[str, ...]
 
 
 class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,6 +202,28 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
     line: Literal["class", "each drug"] | None = None
 
 
+class DoseLevel(Entry, frozen=True, kw_only=True):
+    """A daily dose whose duration counts: at least ``dose``, or with ``exceeded`` more than it."""
+
+    dose: Number
+    exceeded: bool = False
+
+
+class DoseEntry(Entry, frozen=True, kw_only=True):
+    """The daily dose of drugs that are counted together, by these ``routes``.
+
+    ``equal`` has a dose of each drug (mg), all of which have one effect; doses are expressed in the
+    drug that ``expressed_in`` names. ``levels`` name the doses whose duration rules ask for. Orders
+    no further apart than ``gap`` (days) follow each other.
+    """
+
+    expressed_in: str
+    equal: dict[str, Number]
+    routes: tuple[str, ...]
+    gap: Number
+    levels: dict[str, DoseLevel] = {}
+
+
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which Observations make an assessment and which two are compared (days).
 
@@ -208,7 +243,7 @@ class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     resource: str
     query: str
-    codes_of: tuple[Literal["observations", "measures", "antibodies"], ...] = ()
+    codes_of: tuple[Literal["observations", "measures", "antibodies", "statuses"], ...] = ()
 
 
 class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -221,10 +256,12 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     diagnoses: dict[str, ConditionEntry] = {}
     findings: dict[str, ConditionEntry] = {}
     antibodies: dict[str, AntibodyEntry] = {}
+    statuses: dict[str, StatusEntry] = {}
     results: dict[str, ResultWords] = {}
     drugs: dict[str, DrugEntry] = {}
     routes: dict[str, RouteEntry] = {}
     drug_classes: dict[str, DrugClassEntry] = {}
+    doses: dict[str, DoseEntry] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     prefetch: dict[str, PrefetchEntry] = {}
@@ -279,6 +316,7 @@ def read_vocabulary(
     _check_references(vocabulary, places)
     _check_codes(vocabulary, places)
     _check_ranges(vocabulary, places)
+    _check_doses(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -375,9 +413,14 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
             known(section, name, entry.implies, "implies", "findings")
             if entry.said_of:
                 known(section, name, (entry.said_of,), "said_of", "findings")
+    for name, status in vocabulary.statuses.items():
+        known("statuses", name, status.asserts, "asserts", "findings")
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")
+    for name, dose in vocabulary.doses.items():
+        known("doses", name, tuple(dose.equal), "equal", "drugs")
+        known("doses", name, dose.routes, "routes", "routes")
 
 
 def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry]]:
@@ -388,6 +431,7 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         "diagnoses",
         "findings",
         "antibodies",
+        "statuses",
         "drugs",
         "routes",
     ):
@@ -400,6 +444,7 @@ CONFLICTING = {
     "observations": "Observation",
     "measures": "Observation",
     "antibodies": "Observation",
+    "statuses": "Observation",
     "diagnoses": "Condition",
     "findings": "Condition",
     "drugs": "drug",
@@ -413,7 +458,12 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
     owners: dict[tuple[str, str, str], tuple[str, str]] = {}
     for section, name, entry in coded_entries(vocabulary):
         document, steps = places[section, name]
-        for key, codes in (("codes", entry.codes), ("unverified", entry.unverified)):
+        families = entry.families if isinstance(entry, ConditionEntry) else {}
+        for key, codes in (
+            ("codes", entry.codes),
+            ("unverified", entry.unverified),
+            ("families", families),
+        ):
             _check_systems(vocabulary, document, (*steps, key), codes)
             for system, by_code in codes.items():
                 for code in by_code:
@@ -529,6 +579,33 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
                 f"`low` ({entry.range.low}) is not below `high` ({entry.range.high}), so that "
                 "every value would be excluded: exchange or correct them",
             )
+
+
+def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
+    """Doses can be converted only with a dose above 0 of each drug, of the named one among them."""
+    for name, entry in vocabulary.doses.items():
+        document, steps = places["doses", name]
+        if entry.expressed_in not in entry.equal:
+            document.report(
+                "unknown-id",
+                (*steps, "expressed_in"),
+                f"`{entry.expressed_in}` has no dose under `equal`"
+                f"{did_you_mean(entry.expressed_in, entry.equal)}",
+            )
+        for drug, number in entry.equal.items():
+            if number.value <= 0:
+                document.report(
+                    "bad-range",
+                    (*steps, "equal", drug),
+                    f"the dose ({number.value}) is not above 0, so that nothing can be converted",
+                )
+        for level in entry.levels:
+            if not _ID.fullmatch(level):
+                document.report(
+                    "bad-id",
+                    (*steps, "levels", level),
+                    f"`{level}` is not an id: use small letters, digits and _",
+                )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

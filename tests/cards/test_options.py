@@ -18,9 +18,8 @@ Tell = Callable[[str, str], Telling]
 
 
 def detail(advice: Advice) -> str:
-    """The detail of the one card of a patient."""
-    (card,) = advice.cards
-    return card.detail
+    """The detail of the first card of a patient, which is the most urgent."""
+    return advice.cards[0].detail
 
 
 def changed(bundle: bytes, change: Callable[[dict[str, object]], bool]) -> bytes:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ from cds.chart.facts import Event, groups
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
+    AS_OF,
     FACTS,
     PATIENT,
     TERMS,
@@ -528,10 +530,12 @@ def test_the_core_set_is_a_group_of_measures() -> None:
 
 
 def test_groups_of_the_vocabulary_have_facts() -> None:
-    """Every member of every group is declared, with a value that rules may compare."""
+    """Every member of every group is a fact, or has facts, or is what a rule derives."""
+    derived = {"cancer_risk.dermatomyositis", "cancer_risk.onset_after_40"}
     for name, members in groups(TERMS.vocabulary).items():
         for member in members:
-            assert any(declared.startswith(f"{member}.") for declared in FACTS), (name, member)
+            known = member in FACTS or member in derived
+            assert known or any(f.startswith(f"{member}.") for f in FACTS), (name, member)
 
 
 def test_values_are_of_the_declared_kind() -> None:
@@ -625,3 +629,51 @@ def test_measures_beside_the_core_set_are_of_no_group_that_counts() -> None:
     assert "measure.skin_activity.improvement" in FACTS
     assert "measure.skin_activity" not in groups(TERMS.vocabulary)["core_set"]
     assert "measure.skin_activity.previous.improvement" not in FACTS
+
+
+# --- onset ---------------------------------------------------------------------------------------
+
+
+def test_a_diagnosis_counts_from_its_earliest_date() -> None:
+    """When it began goes before when it was recorded, and the earliest of several counts."""
+    chart = read(
+        {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-11-16"},
+        condition(
+            "snomed|396230008", onsetDateTime="2026-10-17", recordedDate="2026-11-01", id="later"
+        ),
+        condition("snomed|31384009", recordedDate="2026-09-17", id="earlier"),
+    )
+    assert fact(chart, "diagnosis.myositis.days") == exactly(60)
+    assert fact(chart, "diagnosis.dermatomyositis.days") == exactly(30)
+    assert fact(chart, "diagnosis.myositis.age") == exactly(39)
+
+
+def test_of_a_partial_date_the_bounds_are_known() -> None:
+    """A year of onset leaves days and age open between its ends."""
+    chart = read(
+        {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-06-30"},
+        condition("snomed|396230008", onsetDateTime="2025"),
+    )
+    days = (AS_OF - date(2025, 12, 31)).days, (AS_OF - date(2025, 1, 1)).days
+    assert fact(chart, "diagnosis.myositis.days") == between(*days)
+    assert fact(chart, "diagnosis.myositis.age") == between(38, 39)
+
+
+def test_without_a_date_the_time_of_a_diagnosis_is_not_known() -> None:
+    """Nor is it where nobody made the diagnosis, or where Conditions are missing."""
+    for chart in (read(condition("snomed|396230008")), read()):
+        assert fact(chart, "diagnosis.myositis.days") == UNKNOWN
+        assert fact(chart, "diagnosis.myositis.age") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("gender", "male"), [("male", True), ("female", False), ("other", None), (None, None)]
+)
+def test_the_administrative_gender_is_male_or_not_or_not_known(
+    gender: str | None, male: bool | None
+) -> None:
+    """Only what FHIR calls male or female says it."""
+    patient = {"resourceType": "Patient", "id": PATIENT}
+    if gender:
+        patient["gender"] = gender
+    assert fact(read(patient), "patient.male") is male

@@ -299,3 +299,47 @@ def test_drafts_call_their_codes_as_the_vocabulary_does() -> None:
     assert codings
     for coding in codings:
         assert displays[coding["system"], coding["code"]] == coding["display"]
+
+
+DOSE = """drugs:
+  prednisone: {title: Prednisone, names: [prednisone]}
+routes:
+  oral: {title: oral, systemic: true}
+doses:
+  glucocorticoid:
+    title: Glucocorticoid
+    expressed_in: prednisone
+    equal:
+      prednisone: {value: 5, unit: mg}
+    routes: [oral]
+    gap: {value: 14, unit: d}
+    levels:
+      high: {title: high, dose: {value: 15, unit: mg/d}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("expressed_in: prednisone", "expressed_in: prednison", "8:5 unknown-id"),
+        ("value: 5,", "value: 0,", "10:7 bad-range"),
+        ("      prednisone: {value", "      cortisone: {value", "9:5 unknown-id"),
+        ("routes: [oral]", "routes: [by_mouth]", "11:5 unknown-id"),
+        ("      high:", "      High:", "14:7 bad-id"),
+    ],
+)
+def test_a_dose_that_cannot_be_worked_out_is_told(
+    tmp_path: Path, right: str, wrong: str, problem: str
+) -> None:
+    """Doses are converted by equal doses above 0 of declared drugs, by declared routes."""
+    assert read(tmp_path, doses=DOSE)[1] == []
+    assert right in DOSE
+    problems = said(read(tmp_path, doses=DOSE.replace(right, wrong))[1])
+    assert any(problem in each for each in problems), problems
+
+
+def test_a_status_asserts_declared_findings(tmp_path: Path) -> None:
+    """A name that no finding has is an error."""
+    text = "statuses:\n  smoking_status: {title: Smoking, asserts: [smoking]}\n"
+    (problem,) = said(read(tmp_path, statuses=text)[1])
+    assert "unknown-id" in problem
