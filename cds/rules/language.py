@@ -62,6 +62,10 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Of several cards about one ``problem`` only the most urgent is given. ``lead`` is the sentence
     that matters, and comes first in the detail. ``show`` names the tables that follow.
+
+    ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
+    again to a patient for whom it was overridden with a lasting reason, unless the facts behind it
+    change. Without it the card is given at every call.
     """
 
     problem: str
@@ -73,6 +77,7 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     show: tuple[Literal["measures", "treatments"], ...] = ()
     suggestions: tuple[str, ...] = ()
     override_reasons: tuple[str, ...] = ()
+    quiet_after_override: str | None = None
 
 
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,9 +99,14 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A reason that a clinician may give for not following a card."""
+    """A reason that a clinician may give for not following a card.
+
+    One that is ``lasting`` holds beyond the moment: after it the card stays away for the period
+    that its rule states.
+    """
 
     display: str
+    lasting: bool = False
 
 
 class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -62,7 +63,10 @@ class Suggestion(Struct, frozen=True):
 
 
 class CardTemplate(Struct, frozen=True):
-    """What a fired rule says, with its texts parsed."""
+    """What a fired rule says, with its texts parsed.
+
+    ``quiet_days``: how long the card is not given again after a lasting override (None: it is).
+    """
 
     problem: str
     indicator: Indicator
@@ -73,6 +77,7 @@ class CardTemplate(Struct, frozen=True):
     show: tuple[str, ...]
     suggestions: tuple[Suggestion, ...]
     override_reasons: tuple[str, ...]
+    quiet_days: Decimal | None = None
 
 
 class Rule(Struct, frozen=True):
@@ -112,6 +117,7 @@ class RuleSet(Struct, frozen=True):
     ``deriving`` has the rule of each derived fact; ``unverified``, by rule, the thresholds that it
     rests on and that nobody read in a source, those of the facts that it waits for included.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
+    ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
     version: str
@@ -131,6 +137,7 @@ class RuleSet(Struct, frozen=True):
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+    contents: Mapping[str, bytes] = {}
 
     def applies(self, conditions: Mapping[str, object], *, complete: bool) -> Truth:
         """Whether the rules are about this patient; unknown where Conditions lack."""
