@@ -18,6 +18,8 @@ from msgspec import Struct
 from cds.located import Severity
 
 LOW = "guidance/low-saturation.yaml"
+SCORE = "criteria/score.yaml"
+GRADE = "criteria/grade.yaml"
 TAPER = "guidance/taper.yaml"
 IMPROVED = "criteria/improved.yaml"
 MEASURES = "vocabulary/measures.yaml"
@@ -293,8 +295,10 @@ _VOCABULARY = (
     Code(
         id="query-too-long",
         title="a prefetch query is too long",
-        why="The query asks for so many codes that servers, or what stands before them, would "
-        "refuse it, and the facts would be unknown for every patient. Divide the key in two.",
+        why="Servers, or what stands before them, would refuse a query of more than 2,000 "
+        "characters, and the facts would be unknown for every patient. Codes are divided over "
+        "several keys without your doing anything: what is too long is the rest of the query, or "
+        "one code. Shorten it.",
         file=TERMS,
         mended='query: "Condition?patient={{context.patientId}}"',
         broken='query: "Condition?patient={{context.patientId}}&code=' + "1234567890," * 180 + '"',
@@ -310,7 +314,7 @@ _CONDITIONS = (
         why="A condition is a fact (`diagnosis.myositis`), a fact with an operator and a number "
         "with its unit (`observation.spo2.latest < 92 %`, `drug.x within 14 d`), or one of `all`, "
         "`any`, `not`, `unknown`, `at_least`, `at_most`, `exactly`. Operators are `<`, `<=`, `>`, "
-        "`>=`, `==`, `!=` and `within`.",
+        "`>=`, `==`, `!=`, `within` and `is`.",
         file=LOW,
         mended="    - observation.spo2.latest < parameters.low",
         broken="    - observation.spo2.latest =< parameters.low",
@@ -377,6 +381,15 @@ _CONDITIONS = (
         at="- any: [finding.myocarditis",
     ),
     Code(
+        id="unknown-category",
+        title="a category is not declared",
+        why="`is` compares with one of the categories that the rule which derives the fact lists. "
+        "A misspelt one would never be had.",
+        file=TAPER,
+        mended="    - when: response.grade is good",
+        broken="    - when: response.grade is god",
+    ),
+    Code(
         id="cycle",
         title="rules wait for each other",
         why="A fact cannot be derived from itself, nor by a detour over other rules. Take out of "
@@ -422,6 +435,35 @@ _RULES = (
         mended="derive: response.improved\n",
         broken="",
         at="id: improved",
+    ),
+    Code(
+        id="one-meaning",
+        title="a rule says in two ways, or in none, what it derives",
+        why="A derived fact is true or false (`when`), a number (`sum` or `count`) or one of "
+        "several `categories`: exactly one of these says how. A rule with a card has `when`; only "
+        "a number has a `unit`.",
+        file=SCORE,
+        mended="unit: points\n",
+        broken="unit: points\nwhen: diagnosis.myositis\n",
+        at="sum:",
+    ),
+    Code(
+        id="bad-bands",
+        title="the bands of a sum do not go upwards",
+        why="Each band begins just above its threshold and ends at the next one, that included. "
+        "Two that begin at one place, or stand in another order, would hide each other.",
+        file=SCORE,
+        mended="bands: [{above: 5, points: 10}, {above: 15, points: 20}]",
+        broken="bands: [{above: 15, points: 20}, {above: 5, points: 10}]",
+    ),
+    Code(
+        id="bad-categories",
+        title="the last category has a condition, or another has none",
+        why="Categories stand from the highest to the lowest, and each is had by whoever meets "
+        "its condition and none above it. The last is had by all others, and so has no condition.",
+        file=GRADE,
+        mended="  - category: poor\n",
+        broken="  - category: poor\n    when: response.score < parameters.good\n",
     ),
     Code(
         id="no-evidence",

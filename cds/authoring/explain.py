@@ -19,14 +19,14 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from cds.advice import Advice
-from cds.authoring.possible import bounds_of, events, numbers
+from cds.authoring.possible import bounds_of, categories, events, numbers
 from cds.cards.cards import rank_cards
 from cds.cards.detail import SIGNS
 from cds.cards.texts import Telling, say_evidence, title_of
 from cds.chart.facts import Declaration, Event, Evidence, Value
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.located import did_you_mean
-from cds.rules.conditions import Comparison, Constant, Count, Is, Operator, Within
+from cds.rules.conditions import Comparison, Constant, Count, Is, IsCategory, Operator, Within
 from cds.rules.deciding import quantity_of, subject_of
 from cds.rules.nodes import Kind, Node, Truth
 from cds.rules.ruleset import Rule, RuleSet
@@ -136,7 +136,7 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
     if advice.chart is None or advice.evaluation is None:
         raise ValueError("an explanation needs advice made with `everything`")
     trace = trace_rule(rule, ruleset, advice.chart, advice.evaluation)
-    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation)]
+    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation, advice.hook)]
     rivals = [
         each
         for each in ruleset.card_rules
@@ -354,6 +354,9 @@ class _Search:
                         for number in numbers(marks, bounds)
                     ]
                 )
+            elif kind == "category":
+                ranks = self._of.ruleset.facts[next(iter(facts))].categories
+                ways.append([dict.fromkeys(facts, each) for each in categories(ranks)])
             else:
                 yield None
                 return
@@ -503,6 +506,8 @@ def _may_turn_out(now: Value, then: Value) -> bool:
         return no_later and (
             then.surely is None or (earliest is not None and then.surely >= earliest)
         )
+    if isinstance(now, Category) and isinstance(then, Category):
+        return set(then.possible) <= set(now.possible)
     return now is None or now is then
 
 
@@ -624,6 +629,8 @@ def _said(leaf: Trace) -> tuple[str, str]:
             return leaf.node.says, f"{declared.title} {inverse} {say_constant(constant)}"
         case Within(days=days):
             return leaf.node.says, f"{declared.title} not within {say_constant(days)}"
+        case IsCategory(category=category):
+            return leaf.node.says, f"{declared.title}: not {category}"
     return leaf.node.says, f"not: {leaf.node.says}"
 
 

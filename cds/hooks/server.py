@@ -20,7 +20,8 @@ from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
-from cds.hooks.service import DISCOVERY, InService, answer, create_app, patient_view
+from cds.hooks.service import DISCOVERY, InService, answer, create_app
+from cds.hooks.services import service_id
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -129,10 +130,10 @@ def _greeting(base: str, ruleset: RuleSet, settings: Settings, example: Path) ->
         example = example.relative_to(Path.cwd())
     return f"""\
 Myositis decision support (CDS Hooks 2.0) serves on {base}
-with {len(ruleset.rules)} rules, version {ruleset.version}, of {rules}
+with {len(ruleset.every)} rules, version {ruleset.version}, of {rules}
 
 Try:  curl {url}
-      curl {url}/{patient_view(()).id} \\
+      curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
 Authentication is OFF: for a trial on this machine only, never with real patients.

@@ -1,4 +1,4 @@
-"""The CDS Hooks service over HTTP: discovery, cards when a chart is opened, the rules in service.
+"""The CDS Hooks service over HTTP: discovery, cards when a hook calls, the rules in service.
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
@@ -13,7 +13,6 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
-from typing import Literal
 
 import msgspec
 import structlog
@@ -28,48 +27,23 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
+from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
 from cds.hooks.requests import read_request
+from cds.hooks.services import TITLE, Service, make_services
 from cds.rules.engine import EngineFault
+from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 
 _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
+INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
-
-
-class Service(Struct, frozen=True):
-    """A service as discovery describes it."""
-
-    hook: Literal["patient-view"]
-    id: str
-    title: str
-    description: str
-    prefetch: dict[str, str]
-    usageRequirements: str
-
-
-def patient_view(templates: tuple[Template, ...]) -> Service:
-    """The service that is called when a chart is opened."""
-    return Service(
-        hook="patient-view",
-        id="myositis-patient-view",
-        title="Myositis decision support",
-        description=(
-            "Response to treatment by the IMACS core set measures, life-threatening involvement of "
-            "heart and lung, and options for treatment, for patients with inflammatory myopathy. "
-            "No cards for patients without it."
-        ),
-        prefetch={template.key: template.query for template in templates},
-        usageRequirements=(
-            "FHIR R4. Every prefetch key is needed: its resources, or null where there are none. "
-            "Searches with all their pages."
-        ),
-    )
 
 
 class _Discovery(Struct, frozen=True):
@@ -83,16 +57,29 @@ class _Cards(Struct, frozen=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def answer(body: bytes, ruleset: RuleSet, templates: tuple[Template, ...], as_of: date) -> bytes:
-    """Answer a patient-view request with the cards of that day, both as JSON.
+def answer(
+    body: bytes,
+    ruleset: RuleSet,
+    templates: tuple[Template, ...],
+    as_of: date,
+    hook: Hook = "patient-view",
+) -> bytes:
+    """Answer a request of a hook with the cards of that day, both as JSON.
 
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
-    request = read_request(body, "patient-view")
+    request = read_request(body, hook)
+    orders = read_orders(request.context)
     delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
     sent = _kinds(delivery)
-    advice = advise(delivery, request.patient, ruleset, as_of)
+    drafts = selected = None
+    if orders is not None:
+        check_about(orders, delivery, request.patient)
+        drafts, selected = orders.drafts, orders.selected
+    advice = advise(
+        delivery, request.patient, ruleset, as_of, hook=hook, drafts=drafts, selected=selected
+    )
     foreign = sent - _kinds(delivery)
     # Contradicting versions were left out too, and make the rules answer that much is unknown.
     if foreign and not delivery.incomplete:
@@ -126,10 +113,14 @@ def _kinds(delivery: Delivery) -> set[str]:
 
 
 class Served(Struct, frozen=True):
-    """A rule set in service, with all that is made from it: what one request is answered by."""
+    """A rule set in service, with all that is made from it: what one request is answered by.
+
+    ``services`` are by their ids.
+    """
 
     ruleset: RuleSet
     templates: tuple[Template, ...]
+    services: dict[str, Service]
     discovery: bytes
     since: datetime
 
@@ -141,7 +132,7 @@ class Served(Struct, frozen=True):
     @property
     def rules(self) -> dict[str, str]:
         """The version of each rule, as its file has it."""
-        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+        return {rule.id: rule.file.version for rule in self.ruleset.every}
 
 
 def make_served(ruleset: RuleSet) -> Served:
@@ -150,8 +141,10 @@ def make_served(ruleset: RuleSet) -> Served:
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     templates = make_templates(ruleset.terms.vocabulary)
-    discovery = msgspec.json.encode(_Discovery((patient_view(templates),)))
-    return Served(ruleset, templates, discovery, datetime.now(UTC))
+    services = make_services(ruleset, templates)
+    discovery = msgspec.json.encode(_Discovery(services))
+    by_id = {service.id: service for service in services}
+    return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
 class Attempt(Struct, frozen=True):
@@ -233,7 +226,7 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
             site=ruleset.site.file.site if ruleset.site else None,
             rules=tuple(
                 _RuleInService(rule.id, rule.file.version, rule.file.title)
-                for rule in ruleset.rules
+                for rule in ruleset.every
             ),
             last_attempt=last_attempt,
         )
@@ -272,8 +265,9 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     in_service = InService(make_served(ruleset))
-    service = patient_view(())
-    entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY, "rules": RULES})
+    entrance = msgspec.json.encode(
+        {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
+    )
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
@@ -296,15 +290,28 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     async def show_rules(request: Request) -> Response:
         return _json(_show_rules(_served(request), in_service.last_attempt))
 
+    @app.api_route(INTERFACE, methods=["GET", "HEAD"])
+    async def show_interface(request: Request) -> Response:
+        served = _served(request)
+        addresses = {getattr(route, "path", "") for route in app.routes}
+        described = describe_interface(
+            served.services.values(),
+            served.version,
+            feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
+            authenticated=False,
+        )
+        return _json(msgspec.json.encode(described))
+
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
-        if request.path_params["service_id"] != service.id:
-            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         served = _served(request)
+        service = served.services.get(request.path_params["service_id"])
+        if service is None:
+            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         body = await request.body()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today()))
+            return _json(answer(body, served.ruleset, served.templates, today(), service.hook))
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)

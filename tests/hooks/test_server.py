@@ -153,8 +153,9 @@ def test_a_site_is_served_and_named() -> None:
     site = CHECKOUT / "fhir_examples/site"
     with serve(CDS_SITE=str(site)) as running:
         assert f"as changed for Example University Hospital by {site}" in running.said
-        (service,) = httpx2.get(f"{running.url}/cds-services").json()["services"]
-    assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
+        services = httpx2.get(f"{running.url}/cds-services").json()["services"]
+    for service in services:
+        assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
 
 
 def test_a_wrong_site_is_told_and_ends_with_status_1(tmp_path: Path) -> None:
@@ -176,9 +177,9 @@ def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
     prefetch.write_text(prefetch.read_text() + more)
 
     with serve(CDS_RULES=str(rules)) as serving:
-        (service,) = httpx2.get(f"{serving.url}/cds-services").json()["services"]
+        services = httpx2.get(f"{serving.url}/cds-services").json()["services"]
 
-    assert "encounters" in service["prefetch"]
+    assert all("encounters" in service["prefetch"] for service in services)
 
 
 def last_attempt(serving: Serving, *, accepted: bool) -> Any:
