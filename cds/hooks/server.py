@@ -26,6 +26,9 @@ from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, today
+from cds.store.database import DatabaseUnusable
+from cds.store.store import Place as StorePlace
+from cds.store.store import open_store
 
 EXAMPLE = "rp-ild-mda5.request.json"
 """A request that is answered with a critical card."""
@@ -41,10 +44,12 @@ def serve(settings: Settings) -> None:
         check_servable(settings)
         keep_memory()
         ruleset = _load_settled(settings)
-        app = create_app(ruleset, partial(today, settings))
+        store = open_store(place_of(settings), settings.keep_days)
+        app = create_app(ruleset, partial(today, settings), store)
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
+        store.keep_rules(ruleset)
     except SettingsInvalid as fault:
         _stop(str(fault))
     except FilesInvalid as fault:
@@ -52,6 +57,8 @@ def serve(settings: Settings) -> None:
         _stop(f"The rules in {settings.rules}{site} cannot be used:\n{fault}")
     except (EngineFault, EnginesDisagree) as fault:
         _stop(f"The rule engine does not work here: {fault}")
+    except DatabaseUnusable as fault:
+        _stop(str(fault))
     settle_memory()
     in_service: InService = app.state.in_service
     log_json(lambda: in_service.served.version)
@@ -75,8 +82,19 @@ def serve(settings: Settings) -> None:
                 server_header=False,
             )
         )
-        with contextlib.suppress(KeyboardInterrupt), _watching(reloader, settings.reload_seconds):
-            server.run(sockets=[listening])
+        try:
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                _watching(reloader, settings.reload_seconds),
+            ):
+                server.run(sockets=[listening])
+        finally:
+            store.close()
+
+
+def place_of(settings: Settings) -> StorePlace:
+    """Where the settings say that decisions and feedback are kept."""
+    return StorePlace(settings.state, settings.database_url, settings.pseudonym_key)
 
 
 def _load_settled(settings: Settings) -> RuleSet:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.cards.card import Card
 from cds.chart.facts import Evidence, Value
+from cds.rules.language import Hook
 from cds.rules.nodes import Truth
 from cds.store.tables import cards, decisions, rulesets
 
@@ -56,7 +57,7 @@ class Decision(Struct, frozen=True, kw_only=True, tag="decision"):
     id: str
     at: datetime
     service: str
-    hook: str
+    hook: Hook
     hook_instance: str
     client: str
     patient: str
@@ -115,13 +116,18 @@ def name_cards(given: Iterable[tuple[str, Card]], decision: str) -> tuple[Card, 
     """
     named = []
     for rule, card in given:
-        uuid = uuid5(UUID(decision), rule)
+        uuid = card_uuid(decision, rule)
         suggestions = tuple(
-            replace(suggestion, uuid=str(uuid5(uuid, str(i))))
+            replace(suggestion, uuid=str(uuid5(UUID(uuid), str(i))))
             for i, suggestion in enumerate(card.suggestions)
         )
-        named.append(replace(card, uuid=str(uuid), suggestions=suggestions))
+        named.append(replace(card, uuid=uuid, suggestions=suggestions))
     return tuple(named)
+
+
+def card_uuid(decision: str, rule: str) -> str:
+    """The uuid of the card that a rule gives in a decision."""
+    return str(uuid5(UUID(decision), rule))
 
 
 def insert_entries(connection: Connection, entries: Sequence[Entry]) -> None:

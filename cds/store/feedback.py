@@ -128,7 +128,7 @@ class _Counting(Struct):
 NO_CODE = "no code"
 
 
-def report(
+def count_feedback(
     connection: Connection,
     *,
     since: datetime | None = None,

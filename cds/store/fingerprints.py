@@ -8,7 +8,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from cds.chart.facts import Event, Value
-from cds.chart.quantities import Interval
+from cds.chart.quantities import Category, Interval
+from cds.rules.derivations import Sum, nodes_of
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Evaluation, Rule, RuleSet
 
@@ -23,30 +24,47 @@ def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: dat
     and a span of time (an age, days since a start) only by the conditions that it meets, so that
     the passing of time alone changes nothing until a condition turns.
     """
-    told = {
-        f"{leaf.fact} {leaf.says} {leaf.test(evaluation.values)} "
-        f"{_say(evaluation.values[leaf.fact], ruleset.facts[leaf.fact].unit, as_of)}"
-        for leaf in leaves_behind(rule, ruleset)
-        if leaf.fact is not None
-    }
+    told = set()
+    for fact, node in behind(rule, ruleset):
+        value = _say(evaluation.values[fact], ruleset.facts[fact].unit, as_of)
+        met = "" if node is None else f"{node.says} {node.test(evaluation.values)}"
+        told.add(f"{fact} {met} {value}")
     return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:32]
 
 
-def leaves_behind(rule: Rule, ruleset: RuleSet) -> Iterator[Node]:
-    """The conditions on single facts that a rule and its card consist of.
+def behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | None]]:
+    """The facts that a rule and its card ask for, each with the condition on it.
 
-    Those of the rules that derive facts which it waits for are among them.
+    Those that other rules derive them from are among them; a term of a sum has no condition.
     """
     waiting = [rule.node, *_shown(rule)]
-    derived: set[str] = set()
-    while waiting:
-        node = waiting.pop()
+    seen: set[str] = set()
+    for node in waiting:  # which grows meanwhile
         waiting.extend(node.parts)
         if node.fact is not None:
-            yield node
-            if node.fact in ruleset.deriving and node.fact not in derived:
-                derived.add(node.fact)
-                waiting.append(ruleset.deriving[node.fact].node)
+            yield node.fact, node
+            for part, inner in _derived(node.fact, ruleset, seen):
+                if inner is None:
+                    yield part, None
+                else:
+                    waiting.append(inner)
+
+
+def _derived(fact: str, ruleset: RuleSet, seen: set[str]) -> Iterator[tuple[str, Node | None]]:
+    """What a fact is derived from, once: terms of sums as facts, all else as conditions."""
+    if fact in seen:
+        return
+    seen.add(fact)
+    if fact in ruleset.deriving:
+        yield fact, ruleset.deriving[fact].node
+    elif fact in ruleset.derivations:
+        makes = ruleset.derivations[fact].makes
+        if isinstance(makes, Sum):
+            for part in makes.parts:
+                yield part.fact, None
+                yield from _derived(part.fact, ruleset, seen)
+        for node in nodes_of(makes):
+            yield fact, node
 
 
 def _shown(rule: Rule) -> Iterator[Node]:
@@ -65,6 +83,8 @@ def _say(value: Value, unit: str, as_of: date) -> str:
             return f"{_day(surely, as_of)} {_day(possibly, as_of)} {complete}"
         case Interval(low=low, high=high):
             return "" if unit in _PASSING else f"{_plain(low)} {_plain(high)}"
+        case Category(possible=possible):
+            return ", ".join(possible)
         case _:
             return str(value)
 

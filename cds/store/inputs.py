@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from cds.advice import Question
 from cds.fhir.bundles import Delivery, keep_about
 from cds.fhir.resources import (
     Condition,
@@ -14,10 +15,11 @@ from cds.fhir.resources import (
     Observation,
     Patient,
 )
+from cds.rules.language import Hook
 
 
-class Inputs(Struct, frozen=True, omit_defaults=True):
-    """The resources that were read, of one patient who goes by a pseudonym.
+class Resources(Struct, frozen=True, omit_defaults=True):
+    """Resources that were read, of one patient who goes by a pseudonym.
 
     ``delivered``, ``incomplete`` and ``unread`` are those of ``cds.fhir.bundles.Delivery``.
     """
@@ -32,18 +34,39 @@ class Inputs(Struct, frozen=True, omit_defaults=True):
     unread: tuple[str, ...] = ()
 
 
+class Inputs(Struct, frozen=True, omit_defaults=True):
+    """What a question consists of: the record, and the draft orders where there are any.
+
+    ``selected`` names the drafts that cards were wanted for, None for all.
+    """
+
+    record: Resources
+    drafts: Resources | None = None
+    selected: tuple[str, ...] | None = None
+
+
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _DECODER = msgspec.json.Decoder(Inputs)
 _CONTAINED = msgspec.json.Decoder(Medication)
 
 
-def take_identity(delivery: Delivery, patient: str, pseudonym: str) -> None:
-    """Leave in a delivery what is about the patient, who has no other name than the pseudonym then.
+def take_identity(question: Question, pseudonym: str) -> Question:
+    """The same question about a patient who has no other name than the pseudonym.
 
-    Identifiers go, and so does who each resource is about: all that is left is about this patient.
-    Of what medications contain, only further medications stay.
+    What is not about the patient is left out. Identifiers go, and so does whom each resource is
+    about: all that is left is about this patient. Of what medications contain, only further
+    medications stay. The deliveries of the question are changed, not copied.
     """
-    keep_about(delivery, patient)
+    keep_about(question.delivery, question.patient)
+    if question.drafts is not None:
+        question.drafts.patients = question.delivery.patients
+        keep_about(question.drafts, question.patient)
+        _take(question.drafts, pseudonym)
+    _take(question.delivery, pseudonym)
+    return replace(question, patient=pseudonym)
+
+
+def _take(delivery: Delivery, pseudonym: str) -> None:
     delivery.patients = [replace(p, id=pseudonym, identifier=()) for p in delivery.patients]
     delivery.observations = [replace(o, subject=None) for o in delivery.observations]
     delivery.conditions = [replace(c, subject=None) for c in delivery.conditions]
@@ -66,40 +89,65 @@ def _medications(contained: tuple[Raw, ...]) -> tuple[Raw, ...]:
     return tuple(found)
 
 
-def write_inputs(delivery: Delivery, *, applies: bool) -> bytes:
+def write_inputs(question: Question, *, applies: bool) -> bytes:
     """The inputs of a decision as JSON; ``take_identity`` was used before.
 
     Of a patient whom the rules are not about, only what tells that.
     """
-    told = {
-        "conditions": tuple(delivery.conditions),
-        "delivered": tuple(sorted(delivery.delivered)),
-        "incomplete": tuple(sorted(delivery.incomplete)),
-        "unread": tuple(sorted(delivery.unread)),
-    }
+    record = question.delivery
     if not applies:
-        return _ENCODER.encode(Inputs(**told))  # type: ignore[arg-type]  # named just above
+        return _ENCODER.encode(
+            Inputs(
+                Resources(
+                    conditions=tuple(record.conditions),
+                    delivered=tuple(sorted(record.delivered)),
+                    incomplete=tuple(sorted(record.incomplete)),
+                    unread=tuple(sorted(record.unread)),
+                )
+            )
+        )
     return _ENCODER.encode(
         Inputs(
-            patients=tuple(delivery.patients),
-            observations=tuple(delivery.observations),
-            uses=tuple(delivery.uses),
-            medications=delivery.medications,
-            **told,  # type: ignore[arg-type]  # named just above
+            _resources(record),
+            None if question.drafts is None else _resources(question.drafts),
+            None if question.selected is None else tuple(sorted(question.selected)),
         )
     )
 
 
-def read_inputs(written: bytes) -> Delivery:
-    """The delivery that ``write_inputs`` wrote."""
+def _resources(delivery: Delivery) -> Resources:
+    return Resources(
+        patients=tuple(delivery.patients),
+        observations=tuple(delivery.observations),
+        conditions=tuple(delivery.conditions),
+        uses=tuple(delivery.uses),
+        medications=delivery.medications,
+        delivered=tuple(sorted(delivery.delivered)),
+        incomplete=tuple(sorted(delivery.incomplete)),
+        unread=tuple(sorted(delivery.unread)),
+    )
+
+
+def read_inputs(written: bytes, patient: str, hook: Hook) -> Question:
+    """The question that ``write_inputs`` wrote, about a pseudonym."""
     inputs = _DECODER.decode(written)
+    return Question(
+        delivery=_delivery(inputs.record),
+        patient=patient,
+        hook=hook,
+        drafts=None if inputs.drafts is None else _delivery(inputs.drafts),
+        selected=None if inputs.selected is None else frozenset(inputs.selected),
+    )
+
+
+def _delivery(resources: Resources) -> Delivery:
     return Delivery(
-        patients=list(inputs.patients),
-        observations=list(inputs.observations),
-        conditions=list(inputs.conditions),
-        uses=list(inputs.uses),
-        medications=inputs.medications,
-        delivered=set(inputs.delivered),
-        incomplete=set(inputs.incomplete),
-        unread=set(inputs.unread),
+        patients=list(resources.patients),
+        observations=list(resources.observations),
+        conditions=list(resources.conditions),
+        uses=list(resources.uses),
+        medications=resources.medications,
+        delivered=set(resources.delivered),
+        incomplete=set(resources.incomplete),
+        unread=set(resources.unread),
     )

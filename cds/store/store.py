@@ -6,6 +6,8 @@ import asyncio
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import structlog
@@ -50,6 +52,15 @@ class Place(Struct, frozen=True):
     folder: Path
     database_url: str | None = None
     key_file: Path | None = None
+
+
+@cache
+def software_version() -> str:
+    """The version of this software, as it is installed."""
+    try:
+        return version("myositis-cds")
+    except PackageNotFoundError:
+        return "not installed"
 
 
 class State(Struct, frozen=True):
