@@ -32,9 +32,9 @@ def first_use(engine: Engine, issuer: str, jti: str, until: datetime) -> bool:
     # A hash, because issuers may choose any `jti`, of any length and characters.
     token = hashlib.sha256(f"{issuer}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(used_tokens).values(token=token, until=until)
+    kept = insert(used_tokens).values(token=token, until=until).on_conflict_do_nothing()
     with engine.begin() as connection:
-        return connection.execute(statement.on_conflict_do_nothing()).rowcount == 1
+        return connection.execute(kept.returning(used_tokens.c.token)).first() is not None
 
 
 def forget_expired(engine: Engine, now: datetime) -> int:
