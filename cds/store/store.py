@@ -156,6 +156,20 @@ class Store:
             keep_feedback(connection, items, client=client, service=service, received_at=now)
             return unknown_cards(connection, client[:200], (item.card for item in items))
 
+    def settle(self) -> None:
+        """Write at once what waits for the database.
+
+        Raises ``SQLAlchemyError``.
+        """
+        self._writer.flush()
+
+    def take_over(self) -> None:
+        """Write at once what processes that have ended left behind, as is done now and then anyway.
+
+        Raises ``SQLAlchemyError``.
+        """
+        self._writer.adopt()
+
     def close(self) -> None:
         """Write what waits, and let go of everything."""
         self._writer.close()

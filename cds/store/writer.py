@@ -44,6 +44,7 @@ class Writer:
         self._journal = journal
         self._keep_days = keep_days
         self._turn = turn
+        self._flushing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self.failing = False
@@ -94,12 +95,13 @@ class Writer:
 
     def flush(self) -> None:
         """Write all that this process has noted."""
-        while self._journal.pending:
-            batch = self._journal.next_batch()
-            if not batch.records and batch.damaged:
-                raise OSError("the journal of this process was changed by another")
-            self._write(batch)
-            self._journal.done(batch)
+        with self._flushing:
+            while self._journal.pending:
+                batch = self._journal.next_batch()
+                if not batch.records and batch.damaged:
+                    raise OSError("the journal of this process was changed by another")
+                self._write(batch)
+                self._journal.done(batch)
 
     def adopt(self) -> None:
         """Write what processes that have ended left behind."""
