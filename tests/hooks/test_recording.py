@@ -124,7 +124,7 @@ def test_a_decision_tells_when_for_whom_by_what_and_why(
     assert facts["values"]["antibody.mda5"] is True
     assert facts["outcomes"]["pulse-for-rapidly-progressive-ild"] is True
     (evidence,) = facts["evidence"]["antibody.mda5"]
-    assert evidence["reference"] == "Observation/rp-ild-mda5-mda5"
+    assert evidence["reference"] == "Observation/rp-ild-mda5-anti-mda5-2026-10-26"
     assert decision.cards[0].uuid == card["uuid"]
 
 
