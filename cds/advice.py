@@ -80,13 +80,14 @@ def advise_on(
     )
 
 
-def load_rules(folder: Path, site: Path | None = None) -> RuleSet:
+def load_rules(folder: Path, site: Path | None = None, *, drafts: bool = False) -> RuleSet:
     """Read and check the rules of a folder, with everything that they may send.
 
+    With ``drafts`` the rules in draft and in testing count as if they were active, to try them.
     ``site`` is a hospital's own folder, which changes them; see ``cds.rules.site``.
     Raises ``FilesInvalid`` with every error of every file.
     """
-    ruleset = read_ruleset(folder, site)
+    ruleset = read_ruleset(folder, site, drafts=drafts)
     problems = check_drafts(ruleset)
     if problems:
         ruleset.close()

@@ -30,6 +30,7 @@ from cds.authoring import scaffold
 from cds.authoring.checking import check_rules
 from cds.authoring.codes import CODES
 from cds.authoring.coverage import coverage_lines, find_unmapped
+from cds.authoring.derived import DerivedExplanation, describe_derived, explain_derived
 from cds.authoring.explain import UnknownRule, explain, find_rule
 from cds.authoring.explain import describe as describe_explanation
 from cds.authoring.formatting import authored_files, format_file
@@ -60,6 +61,7 @@ from cds.authoring.problem_formats import as_sarif as problems_as_sarif
 from cds.authoring.problem_formats import as_text as problem_as_text
 from cds.authoring.problem_formats import by_weight, name_of
 from cds.authoring.schemas import FOLDER, write_schemas
+from cds.clients import app as clients
 from cds.fhir.bundles import (
     RESOURCE_TYPES,
     Delivery,
@@ -78,12 +80,13 @@ from cds.hooks.prefetch import Template, make_templates, read_prefetch
 from cds.hooks.requests import OrderSignContext, Request, hook_of, read_request
 from cds.located import FilesInvalid, Place, Problem, did_you_mean
 from cds.report import print_report, printable, record_of
+from cds.rules.derivations import Derivation
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, Rule, RuleSet
 from cds.rules.site import read_changed_vocabulary, read_site
 from cds.ruletests import describe as describe_tests
 from cds.ruletests import run as run_tests
-from cds.ruletests import to_junit
+from cds.ruletests import run_drafts, to_junit, together
 from cds.settings import Settings, SettingsInvalid, from_environment, today
 
 app = typer.Typer(
@@ -97,6 +100,7 @@ rules = typer.Typer(help="Check and test the rule files.", no_args_is_help=True)
 app.add_typer(rules, name="rules")
 vocabulary = typer.Typer(help="Look into the vocabulary.", no_args_is_help=True)
 app.add_typer(vocabulary, name="vocabulary")
+app.add_typer(clients, name="clients")
 app.add_typer(records.decisions, name="decisions")
 app.add_typer(records.feedback, name="feedback")
 
@@ -578,6 +582,8 @@ def test_rules(
 ) -> None:
     """Run the test files beside the rules, and try the boundary of every threshold.
 
+    Drafts and rules in testing are tried as if they were active; the coverage is of active rules.
+
     With a site, the test files are the site's: the shipped ones say what holds without its changes.
     """
     settings = _settings()
@@ -588,7 +594,14 @@ def test_rules(
         ruleset = load_rules(folder, _site(site))
     except FilesInvalid as fault:
         _fail("\n".join(_said(problem, folder) for problem in fault.problems))
-    report = run_tests(ruleset, folder, patients or settings.examples)
+    examples = patients or settings.examples
+    report = run_tests(ruleset, folder, examples)
+    if ruleset.unfinished:
+        try:
+            with_drafts = load_rules(folder, _site(site), drafts=True)
+        except FilesInvalid as fault:
+            _fail("\n".join(_said(problem, folder) for problem in fault.problems))
+        report = together(report, run_drafts(with_drafts, folder, examples))
 
     def placed(place: Place) -> str:
         return str(msgspec.structs.replace(place, file=str(_from_here(folder / place.file))))
@@ -746,6 +759,11 @@ def new_rule(
         typer.echo(f"written: {_from_here(file)}")
     if answers.status == "active":
         typer.echo("The rule is active: it counts wherever this folder is served.")
+    else:
+        typer.echo(
+            f"The rule is in {answers.status}: `cds rules test` and `cds rules explain` try it, "
+            "and it counts nowhere else until its status is active."
+        )
 
 
 def _ask(question: str, default: str, check: Callable[[str], str]) -> str:
@@ -795,11 +813,17 @@ def explain_rule(
     asking = _asking(folder, site, as_of)
     name = os.fsencode(file).decode("utf-8", "backslashreplace")
     try:
+        if rule in asking.ruleset.unfinished:
+            asking = _asking(folder, site, as_of, drafts=True)
         asked = find_rule(rule, asking.ruleset)
         question = _at_hook_of(asked, _read(file, name, asking))
         _check_about(question, name)
         advice = advise_on(question, asking.ruleset, asking.as_of, everything=True)
-        explanation = explain(asked, asking.ruleset, advice)
+        explanation = (
+            explain_derived(asked, asking.ruleset, advice)
+            if isinstance(asked, Derivation)
+            else explain(asked, asking.ruleset, advice)
+        )
     except UnknownRule as fault:
         listed = f"`cds rules list {shlex.quote(str(_from_here(folder)))}` names them all"
         _fail(f"{fault}; {listed}")
@@ -810,11 +834,16 @@ def explain_rule(
     if as_json:
         typer.echo(_ENCODER.encode(explanation))
         return
-    for line in describe_explanation(explanation):
+    lines = (
+        describe_derived(explanation)
+        if isinstance(explanation, DerivedExplanation)
+        else describe_explanation(explanation)
+    )
+    for line in lines:
         typer.echo(printable(line))
 
 
-def _at_hook_of(rule: Rule, question: Question) -> Question:
+def _at_hook_of(rule: Rule | Derivation, question: Question) -> Question:
     """A chart as at the first hook of a rule: with its draft orders, where one is being placed."""
     hook = rule.file.hooks[0]
     if question.drafts is not None or hook == "patient-view":
@@ -823,9 +852,11 @@ def _at_hook_of(rule: Rule, question: Question) -> Question:
     return msgspec.structs.replace(question, hook=hook, drafts=drafts)
 
 
-def _asking(folder: Path, site: Path | None, as_of: datetime | None) -> _Asking:
+def _asking(
+    folder: Path, site: Path | None, as_of: datetime | None, *, drafts: bool = False
+) -> _Asking:
     try:
-        ruleset = load_rules(folder, _site(site))
+        ruleset = load_rules(folder, _site(site), drafts=drafts)
         templates = make_templates(ruleset.terms.vocabulary)
     except FilesInvalid as fault:
         _fail("\n".join(_said(problem, folder) for problem in fault.problems))

@@ -574,3 +574,41 @@ def test_the_command_fails_and_says_why(
 
     assert result.exit_code == 1
     assert said in result.output
+
+
+# --- drafts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["draft", "testing"])
+def unfinished(tmp_path: Path, folder: Path, request: pytest.FixtureRequest) -> Path:
+    """That one rule, not active yet."""
+    made = shutil.copytree(folder, tmp_path / "rules")
+    text = RULE.replace("status: active", f"status: {request.param}")
+    assert text != RULE
+    (made / "low-saturation.yaml").write_text(text, "utf-8")
+    return made
+
+
+@pytest.mark.parametrize(("days", "exit_code"), [(15, 0), (13, 1)])
+def test_drafts_are_tried_by_the_command(unfinished: Path, days: int, exit_code: int) -> None:
+    """Their cases are run as if they were active, and one that fails makes the command fail."""
+    cases = FIRES.replace("methylprednisolone: 15", f"methylprednisolone: {days}")
+    (unfinished / "low-saturation.test.yaml").write_text(
+        f"rule: low-saturation\ncases:\n{cases}", "utf-8"
+    )
+    result = CliRunner().invoke(app, ["rules", "test", str(unfinished), "--coverage", "100"])
+
+    assert result.exit_code == exit_code, result.output
+    assert "1 cases and 2 boundaries of 1 rules" in result.stdout
+
+
+def test_tests_of_drafts_are_left_aside_where_drafts_do_not_count(unfinished: Path) -> None:
+    """What is served is not kept from being served by a draft whose test fails."""
+    cases = FIRES.replace("expect: fires", "expect: silent")
+    (unfinished / "low-saturation.test.yaml").write_text(
+        f"rule: low-saturation\ncases:\n{cases}", "utf-8"
+    )
+    report = run(load_rules(unfinished), unfinished, EXAMPLES)
+
+    assert report.passed
+    assert report.results == ()

@@ -36,7 +36,7 @@ class Code(Struct, frozen=True, kw_only=True):
     ``at_file`` is not given. Where ``mended`` is None the file stands only in the broken set; where
     ``broken`` is None it is missing there. What no edit of a file brings about has no
     ``file``. ``told_by`` is the command that reports it, or the running service, where it refuses
-    changed rules.
+    changed rules; ``clients`` are the mistakes in the list of clients (CDS_CLIENTS).
     """
 
     id: str
@@ -49,13 +49,13 @@ class Code(Struct, frozen=True, kw_only=True):
     at_file: str | None = None
     encoding: str = "utf-8"
     severity: Severity = "error"
-    told_by: Literal["check", "test", "format", "service"] = "check"
+    told_by: Literal["check", "test", "format", "service", "clients"] = "check"
 
     @property
     def page(self) -> str:
         """What is known of this code, as Markdown."""
         kind = "An error" if self.severity == "error" else "A warning"
-        by = "the service" if self.told_by == "service" else f"`cds rules {self.told_by}`"
+        by = _TOLD_BY.get(self.told_by, f"`cds rules {self.told_by}`")
         parts = [f"# {self.id}: {self.title}", f"{kind} of {by}. {self.why}"]
         where = self.file
         if not where:
@@ -98,9 +98,9 @@ def pages() -> dict[str, str]:
     head = [
         "# Problems of rule files",
         "",
-        "Every code that `cds rules check`, `test` and `format` report, and the service where it "
-        "refuses changed rules. A page is shown in the terminal by `cds rules check --explain "
-        "CODE`.",
+        "Every code that `cds rules check`, `test` and `format` report, the service where it "
+        "refuses changed rules, and `cds clients check` of the list of clients. A page is shown in "
+        "the terminal by `cds rules check --explain CODE`.",
         "",
         "| code | severity | meaning |",
         "|---|---|---|",
@@ -901,10 +901,54 @@ _SITES = (
     ),
 )
 
+_CLIENTS = (
+    Code(
+        id="bad-address",
+        title="an address in the list of clients cannot be used",
+        why="The audience of tokens, key sets and FHIR servers are absolute URLs, without name, "
+        "password or fragment. Key sets and patient data come over https only: between here and "
+        "there, anyone could change what comes over http.",
+        told_by="clients",
+    ),
+    Code(
+        id="bad-key-set",
+        title="a file of a client's keys cannot be used",
+        why="Without a public key no token of the client can be checked. A private key in the file "
+        "is no secret any more, and must be replaced by its owner.",
+        told_by="clients",
+    ),
+    Code(
+        id="duplicate-client",
+        title="two clients have the same name or issuer",
+        why="The issuer says whose a token is, and the name is what the log has of it: of two "
+        "clients with the same, it could not be told which one called.",
+        told_by="clients",
+    ),
+    Code(
+        id="no-key-set",
+        title="it is not said where the public keys of a client are",
+        why="They are in a file beside the list, `jwks_file`, or at an address, `jku`. One of the "
+        "two must be given, and not both: it would be a guess which one counts.",
+        told_by="clients",
+    ),
+)
+
+_TOLD_BY = {"service": "the service", "clients": "`cds clients check`"}
+
 CODES: dict[str, Code] = {
     code.id: code
     for code in sorted(
-        (*_FILES, *_VOCABULARY, *_CONDITIONS, *_RULES, *_DOUBTS, *_TESTS, *_SERVICE, *_SITES),
+        (
+            *_FILES,
+            *_VOCABULARY,
+            *_CONDITIONS,
+            *_RULES,
+            *_DOUBTS,
+            *_TESTS,
+            *_SERVICE,
+            *_SITES,
+            *_CLIENTS,
+        ),
         key=lambda code: code.id,
     )
 }

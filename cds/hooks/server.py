@@ -16,6 +16,9 @@ import structlog
 import uvicorn
 
 from cds.advice import load_rules
+from cds.hooks.authentication import Authenticator
+from cds.hooks.clients import Client, read_clients
+from cds.hooks.keys import KeySets
 from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
@@ -28,7 +31,7 @@ from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, today
 from cds.store.database import DatabaseUnusable
 from cds.store.store import Place as StorePlace
-from cds.store.store import open_store
+from cds.store.store import Store, open_store
 
 EXAMPLE = "rp-ild-mda5.request.json"
 """A request that is answered with a critical card."""
@@ -37,15 +40,17 @@ EXAMPLE = "rp-ild-mda5.request.json"
 def serve(settings: Settings) -> None:
     """Serve until interrupted.
 
-    What prevents that (settings, rules, a port in use) is printed to stderr, and the process ends
-    with status 1.
+    What prevents that (settings, clients, rules, a port in use) is printed to stderr, and the
+    process ends with status 1.
     """
     try:
         check_servable(settings)
+        clients = _clients(settings)
         keep_memory()
         ruleset = _load_settled(settings)
         store = open_store(place_of(settings), settings.keep_days)
-        app = create_app(ruleset, partial(today, settings), store)
+        authenticator = _authenticator(clients, store)
+        app = create_app(ruleset, partial(today, settings), authenticator, store)
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
@@ -70,7 +75,7 @@ def serve(settings: Settings) -> None:
         host, port = listening.getsockname()[:2]
         base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        print(_greeting(base, ruleset, settings, example), flush=True)
+        print(_greeting(base, ruleset, settings, example, clients), flush=True)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -95,6 +100,24 @@ def serve(settings: Settings) -> None:
 def place_of(settings: Settings) -> StorePlace:
     """Where the settings say that decisions and feedback are kept."""
     return StorePlace(settings.state, settings.database_url, settings.pseudonym_key)
+
+
+def _clients(settings: Settings) -> tuple[Client, ...] | None:
+    """The clients that may call; None where authentication is off."""
+    if settings.auth == "off":
+        return None
+    assert settings.clients is not None, "check_servable lets no other pass"
+    try:
+        return read_clients(settings.clients)
+    except FilesInvalid as fault:
+        _stop(f"The clients in {settings.clients} cannot be used:\n{fault}")
+
+
+def _authenticator(clients: tuple[Client, ...] | None, store: Store) -> Authenticator | None:
+    """What tells clients from others; the database remembers the tokens that were used."""
+    if clients is None:
+        return None
+    return Authenticator(clients, KeySets(), store.used_tokens.first_use)
 
 
 def _load_settled(settings: Settings) -> RuleSet:
@@ -139,22 +162,40 @@ def _listen(host: str, port: int) -> socket.socket:
         )
 
 
-def _greeting(base: str, ruleset: RuleSet, settings: Settings, example: Path) -> str:
+_OFF = "for a trial on this machine only, never with real patients."
+_OFF_ON_NETWORK = "whoever reaches this address is answered."
+
+
+def _greeting(
+    base: str,
+    ruleset: RuleSet,
+    settings: Settings,
+    example: Path,
+    clients: tuple[Client, ...] | None,
+) -> str:
     url = base + DISCOVERY
     rules = str(settings.rules)
     if ruleset.site is not None:
         rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
-    return f"""\
+    serves = f"""\
 Myositis decision support (CDS Hooks 2.0) serves on {base}
 with {len(ruleset.every)} rules, version {ruleset.version}, of {rules}
-
+"""
+    if clients is not None:
+        return f"""\
+{serves}
+Clients of {settings.clients}: {", ".join(client.name for client in clients)}.
+Every call needs a signed token of one of them, discovery at {url} too.
+Stop with Ctrl-C."""
+    return f"""\
+{serves}
 Try:  curl {url}
       curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
-Authentication is OFF: for a trial on this machine only, never with real patients.
+Authentication is OFF: {_OFF_ON_NETWORK if settings.off_on_network else _OFF}
 Stop with Ctrl-C."""
 
 

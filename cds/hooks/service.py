@@ -3,6 +3,7 @@
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
 response names the version of the rules that it was made with, in the header `X-Rules-Version`.
+Only a request without an accepted token is answered with neither, and a bare 401.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 
 import msgspec
 import structlog
@@ -27,6 +29,7 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import Question, advise
 from cds.cards.card import encode_cards
 from cds.fhir.bundles import Delivery
+from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.feedback import take_feedback
 from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
@@ -265,10 +268,22 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def create_app(ruleset: RuleSet, today: Callable[[], date], store: Store | None = None) -> FastAPI:
+def _is_open(path: str) -> bool:
+    """Whether a path is answered without a token: the entrance, and whether the service lives."""
+    return path == "/" or path.startswith("/health/")
+
+
+def create_app(
+    ruleset: RuleSet,
+    today: Callable[[], date],
+    authenticator: Authenticator | None = None,
+    store: Store | None = None,
+) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
-    Without a store no decision is recorded, and no feedback taken.
+    Without an authenticator everyone is answered. ``request.state.client`` is the client that
+    calls, None without an authenticator. Without a store no decision is recorded, and no
+    feedback taken.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
@@ -285,6 +300,13 @@ def create_app(ruleset: RuleSet, today: Callable[[], date], store: Store | None 
     app.state.faults = faults
     app.state.in_service = in_service
     app.add_middleware(_TakesRules, in_service=in_service)
+    # Added last, so that it stands before all else: who is not known gets no further.
+    app.add_middleware(
+        RequiresToken,
+        authenticator=authenticator,
+        is_open=_is_open,
+        fail=partial(_fail, faults=faults),
+    )
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -307,7 +329,7 @@ def create_app(ruleset: RuleSet, today: Callable[[], date], store: Store | None 
             served.services.values(),
             served.version,
             feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
-            authenticated=False,
+            authenticated=authenticator is not None,
         )
         return _json(msgspec.json.encode(described))
 

@@ -38,7 +38,7 @@ from cds.rules.derivations import (
 )
 from cds.rules.engine import Engine
 from cds.rules.formula import Formula
-from cds.rules.language import OverrideReason, Rank, RuleFile, Source, SuggestionFile, Term
+from cds.rules.language import OverrideReason, Rank, RuleFile, Source, Status, SuggestionFile, Term
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import Scope, parse_condition, parse_count
 from cds.rules.ruleset import (
@@ -70,6 +70,8 @@ from cds.rules.texts import Text, parse_text
 LONGEST_QUIET = 366
 """Days; a reason not to follow a card is to be thought over once a year at least."""
 
+_UNFINISHED: tuple[Status, ...] = ("draft", "testing")
+
 
 class _Reading(Struct):
     """The state of reading one folder."""
@@ -84,27 +86,33 @@ class _Reading(Struct):
     override_reasons: dict[str, OverrideReason]
     suggestions: dict[str, tuple[Document, SuggestionFile]]
     documents: list[tuple[Document, RuleFile | None]]
+    taken: frozenset[Status]
+    """Rules of these statuses are evaluated; of others only the file is checked."""
     selections: frozenset[str] = frozenset()
     shipped: dict[str, RuleFile] = {}
     abandoned: dict[str, str] = {}
     """What only rules that the site switched off derive or select, with the rule."""
 
 
-def read_ruleset(folder: Path, site: Path | None = None) -> RuleSet:
+def read_ruleset(folder: Path, site: Path | None = None, *, drafts: bool = False) -> RuleSet:
     """Read, check and compile the rules of a folder, as a site's folder changes them.
 
+    With ``drafts`` the rules in draft and in testing count as if they were active, to try them.
     Raises ``FilesInvalid`` with every error of every file.
     """
-    ruleset, problems = check_ruleset(folder, site)
+    ruleset, problems = check_ruleset(folder, site, drafts=drafts)
     if ruleset is None:
         raise FilesInvalid(p for p in problems if p.severity == "error")
     return ruleset
 
 
-def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | None, list[Problem]]:
+def check_ruleset(
+    folder: Path, site: Path | None = None, *, drafts: bool = False
+) -> tuple[RuleSet | None, list[Problem]]:
     """Read the rules of a folder; every problem, and the rule set where none is an error.
 
-    ``site`` is a hospital's own folder; see ``cds.rules.site``. Its files go by their paths.
+    With ``drafts`` the rules in draft and in testing count as if they were active. ``site`` is a
+    hospital's own folder; see ``cds.rules.site``. Its files go by their paths.
     """
     problems: list[Problem] = []
     if not (folder / "vocabulary").is_dir():
@@ -129,6 +137,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
         override_reasons={},
         suggestions={},
         documents=[],
+        taken=frozenset(_UNFINISHED if drafts else ()) | {"active"},
     )
     _read_shared(reading)
     _read_headers(reading)
@@ -144,7 +153,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
     problems = sorted(set(problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
-    ordered, cyclic = _in_order(rules)
+    ordered, cyclic = _in_order(rules, reading.taken)
     if cyclic:
         names = ", ".join(r.id for r in cyclic)
         circle = (
@@ -158,11 +167,11 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
         compiler, engine = _compile(ordered)
     except FilesInvalid as fault:
         return None, [*problems, *fault.problems]
-    active = [r for r in rules if isinstance(r, Rule) and r.file.status == "active"]
+    active = [r for r in rules if isinstance(r, Rule) and r.file.status in reading.taken]
     deriving = {r.file.derive: r for r in active if r.file.derive is not None}
     contents = read_contents(folder, site)
     derivations = {
-        r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status == "active"
+        r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status in reading.taken
     }
     rests = _Rests(deriving, derivations)
     return (
@@ -177,6 +186,11 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
             card_rules=tuple(r for r in active if r.card is not None),
             deriving=deriving,
             derivations=derivations,
+            unfinished={
+                rule.id: rule.status
+                for _, rule in reading.documents
+                if rule is not None and rule.status in _UNFINISHED
+            },
             unverified={r.id: _unverified(r, rests) for r in active},
             chosen={r.id: _chosen(r, rests) for r in active},
             site=changes,
@@ -301,7 +315,7 @@ def _read_headers(reading: _Reading) -> None:
             document.report(
                 "derive-or-card", (), "a rule has either `derive` or `card`, and not both"
             )
-        if rule.derive is not None and rule.status == "active":
+        if rule.derive is not None and rule.status in reading.taken:
             if rule.derive in reading.facts:
                 where = derived.get(rule.derive, "the vocabulary")
                 document.report(
@@ -310,7 +324,7 @@ def _read_headers(reading: _Reading) -> None:
             else:
                 derived[rule.derive] = document.place(("derive",))
                 _declare_derived(rule.derive, rule.title, rule, reading)
-        if rule.status == "active":
+        if rule.status in reading.taken:
             for steps, selected in _selected(rule):
                 earlier = selections.setdefault(selected, (document, steps))
                 if earlier != (document, steps):
@@ -836,9 +850,9 @@ def _asked(rule: _Any) -> Iterator[str]:
         yield from facts_of(rule.node.condition)
 
 
-def _in_order(rules: list[_Any]) -> tuple[list[_Any], list[_Any]]:
-    """Active rules, each after those it waits for; and those that wait for each other, if any."""
-    waiting = [r for r in rules if r.file.status == "active"]
+def _in_order(rules: list[_Any], taken: Container[Status]) -> tuple[list[_Any], list[_Any]]:
+    """Rules of these statuses, each after those it waits for; and those in a circle, if any."""
+    waiting = [r for r in rules if r.file.status in taken]
     derived_by = {r.file.derive: r.id for r in waiting if r.file.derive}
     ordered: list[_Any] = []
     done: set[str] = set()

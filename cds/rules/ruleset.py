@@ -20,7 +20,7 @@ from cds.rules.compiler import Compiler
 from cds.rules.conditions import Constant, Count
 from cds.rules.derivations import Derivation, Ranks, work_out
 from cds.rules.engine import Engine
-from cds.rules.language import Indicator, OverrideReason, RuleFile, Source
+from cds.rules.language import Indicator, OverrideReason, RuleFile, Source, Status
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
@@ -119,6 +119,7 @@ class RuleSet(Struct, frozen=True):
     for. ``deriving`` has the rule of each fact that is true, false or unknown; ``unverified``, by
     rule, the thresholds that it rests on and that nobody read in a source, those of the facts that
     it waits for included.
+    ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
@@ -133,6 +134,7 @@ class RuleSet(Struct, frozen=True):
     card_rules: tuple[Rule, ...]
     deriving: Mapping[str, Rule]
     derivations: Mapping[str, Derivation]
+    unfinished: Mapping[str, Status]
     unverified: Mapping[str, tuple[Constant, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None

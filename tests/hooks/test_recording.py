@@ -37,7 +37,7 @@ def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
 @pytest.fixture
 def serving(ruleset: RuleSet, store: Store) -> TestClient:
     """Serve with a store."""
-    return TestClient(create_app(ruleset, lambda: AS_OF, store))
+    return TestClient(create_app(ruleset, lambda: AS_OF, store=store))
 
 
 def kept(store: Store) -> list[Decision]:
@@ -77,7 +77,7 @@ def test_every_example_is_recorded_without_the_patient_and_comes_out_equal_again
     expected = json.loads(file.with_name(file.name.replace("request", "cards")).read_bytes())
     patient = request["context"]["patientId"].removeprefix("Patient/")
     store = open_store(Place(tmp_path))
-    given = call(TestClient(create_app(ruleset, lambda: AS_OF, store)), request)
+    given = call(TestClient(create_app(ruleset, lambda: AS_OF, store=store)), request)
     (decision,) = kept(store)
     with store.engine.connect() as connection:
         made = repeat(connection, decision.id)
@@ -168,7 +168,7 @@ def test_a_full_journal_refuses_the_call_and_says_so(
 ) -> None:
     """An answer that cannot be recorded is not given: 503, with the reason in the log."""
     store = open_store(Place(tmp_path), most_waiting=100)
-    serving = TestClient(create_app(ruleset, lambda: AS_OF, store))
+    serving = TestClient(create_app(ruleset, lambda: AS_OF, store=store))
 
     answer = serving.post(CALL, json=example("rp-ild-mda5"))
     store.close()
@@ -251,7 +251,7 @@ def test_an_override_at_one_process_counts_at_another(
     """Workers share the database and ask it at each call, so none is behind."""
     place = Place(tmp_path / "state", database_url)
     one, other = open_store(place), open_store(place)
-    first, second = (TestClient(create_app(ruleset, lambda: AS_OF, s)) for s in (one, other))
+    first, second = (TestClient(create_app(ruleset, lambda: AS_OF, store=s)) for s in (one, other))
     (before,) = call(first, example(ESCALATION))
     one.settle()
     assert without_uuids(call(second, example(ESCALATION))) == without_uuids([before])
@@ -310,7 +310,10 @@ def test_a_decision_is_made_again_by_the_rules_of_then(
     """Rules that have since changed on the disk, or are gone, do not matter."""
     rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
     store = open_store(Place(tmp_path / "state"))
-    call(TestClient(create_app(load_rules(rules), lambda: AS_OF, store)), example("rp-ild-mda5"))
+    call(
+        TestClient(create_app(load_rules(rules), lambda: AS_OF, store=store)),
+        example("rp-ild-mda5"),
+    )
     shutil.rmtree(rules)
 
     (decision,) = kept(store)
