@@ -14,13 +14,14 @@ import psycopg
 
 def _program(name: str) -> str:
     """Find a program of PostgreSQL; Debian keeps those of the server off the path."""
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")) or [shutil.which(name)]
-    if found[-1] is None:
+    installed = sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))
+    found = installed[-1] if installed else shutil.which(name)
+    if found is None:
         raise AssertionError(
             "PostgreSQL's server is not installed, which these tests start for themselves. "
             "On Debian and Ubuntu: apt-get install postgresql"
         )
-    return str(found[-1])
+    return found
 
 
 @contextlib.contextmanager

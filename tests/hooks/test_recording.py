@@ -310,10 +310,8 @@ def test_a_decision_is_made_again_by_the_rules_of_then(
     """Rules that have since changed on the disk, or are gone, do not matter."""
     rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
     store = open_store(Place(tmp_path / "state"))
-    call(
-        TestClient(create_app(load_rules(rules), lambda: AS_OF, store=store)),
-        example("rp-ild-mda5"),
-    )
+    serving = TestClient(create_app(load_rules(rules), lambda: AS_OF, store=store))
+    call(serving, example("rp-ild-mda5"))
     shutil.rmtree(rules)
 
     (decision,) = kept(store)
