@@ -165,7 +165,7 @@ def _facts(rules: list[Rule], advice: Advice, ruleset: RuleSet) -> Facts:
         return Facts({}, {}, {})
     evidence: dict[str, tuple[Evidence, ...]] = {}
     for rule in rules:
-        for fact, _ in behind(rule, ruleset):
+        for fact in behind(rule, ruleset).facts:
             if fact not in evidence:
                 evidence[fact] = ruleset.facts[fact].evidence(advice.chart)
     return Facts(

@@ -146,7 +146,7 @@ def _row(decision: Decision) -> dict[str, object]:
     for name in ("service", "client"):
         row[name] = row[name][:200]
     for name in ("inputs", "facts", "answer"):
-        row[name] = zlib.compress(row[name])
+        row[name] = zlib.compress(row[name], 1)
     return row
 
 

@@ -6,15 +6,29 @@ import hashlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from weakref import WeakKeyDictionary
 
-from cds.chart.facts import Event, Value
+from msgspec import Struct
+
+from cds.chart.facts import Declaration, Event, Value
 from cds.chart.quantities import Category, Interval
+from cds.rules.compiler import Compiler
 from cds.rules.derivations import Sum, nodes_of
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Evaluation, Rule, RuleSet
 
 _PASSING = frozenset({"min", "h", "d", "wk", "mo", "a"})
 """Units of time: what is counted in them changes by itself from day to day."""
+
+
+class Behind(Struct, frozen=True):
+    """The facts that a rule and its card ask for, those that they are derived from included.
+
+    ``passing`` are the conditions on those of them that change as time passes.
+    """
+
+    facts: tuple[str, ...]
+    passing: tuple[Node, ...]
 
 
 def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: date) -> str:
@@ -24,19 +38,39 @@ def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: dat
     and a span of time (an age, days since a start) only by the conditions that it meets, so that
     the passing of time alone changes nothing until a condition turns.
     """
-    told = set()
-    for fact, node in behind(rule, ruleset):
-        value = _say(evaluation.values[fact], ruleset.facts[fact].unit, as_of)
-        met = "" if node is None else f"{node.says} {node.test(evaluation.values)}"
-        told.add(f"{fact} {met} {value}")
-    return hashlib.sha256("\n".join(sorted(told)).encode()).hexdigest()[:32]
+    of = behind(rule, ruleset)
+    values = evaluation.values
+    told = [f"{fact} {_say(values[fact], ruleset.facts[fact].unit, as_of)}" for fact in of.facts]
+    told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
-def behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | None]]:
-    """The facts that a rule and its card ask for, each with the condition on it.
+def behind(rule: Rule, ruleset: RuleSet) -> Behind:
+    """What is behind a rule and its card; it is worked out once, and forgotten with the rules."""
+    known = _BEHIND.setdefault(ruleset.compiler, {})
+    if rule.id not in known:
+        found = list(_find_behind(rule, ruleset))
+        passing = {
+            f"{fact} {node.says}": node
+            for fact, node in found
+            if node is not None and node.fact is not None and _passes(ruleset.facts[fact])
+        }
+        known[rule.id] = Behind(
+            tuple(sorted({fact for fact, _ in found})),
+            tuple(node for _, node in sorted(passing.items())),
+        )
+    return known[rule.id]
 
-    Those that other rules derive them from are among them; a term of a sum has no condition.
-    """
+
+_BEHIND: WeakKeyDictionary[Compiler, dict[str, Behind]] = WeakKeyDictionary()
+
+
+def _passes(fact: Declaration) -> bool:
+    return fact.kind == "event" or fact.unit in _PASSING
+
+
+def _find_behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | None]]:
+    """Each fact with the condition on it; a term of a sum has none."""
     waiting = [rule.node, *_shown(rule)]
     seen: set[str] = set()
     for node in waiting:  # which grows meanwhile

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from cds.cards.cards import OVERRIDE_REASONS
 from cds.rules.language import OverrideReason
@@ -25,37 +25,46 @@ class Told(Struct, frozen=True):
     since: datetime
 
 
+# Made once: calls wait for it.
+_TOLD = (
+    select(
+        cards.c.uuid,
+        cards.c.rule,
+        cards.c.fingerprint,
+        feedback.c.id,
+        feedback.c.outcome,
+        feedback.c.reason,
+        feedback.c.reason_system,
+        feedback.c.at,
+        feedback.c.received_at,
+    )
+    .select_from(
+        cards.join(
+            feedback, and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
+        )
+    )
+    .where(
+        cards.c.patient == bindparam("patient"),
+        cards.c.rule.in_(bindparam("rules", expanding=True)),
+        cards.c.client == bindparam("client"),
+        cards.c.fingerprint.is_not(None),
+        feedback.c.received_at >= bindparam("oldest"),
+    )
+    .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
+)
+
+
 def find_told(
     connection: Connection, client: str, patient: str, rules: Iterable[str], now: datetime
 ) -> list[Told]:
     """What was last told of each of a patient's cards of some rules, as long as it may count."""
-    rows = connection.execute(
-        select(
-            cards.c.uuid,
-            cards.c.rule,
-            cards.c.fingerprint,
-            feedback.c.id,
-            feedback.c.outcome,
-            feedback.c.reason,
-            feedback.c.reason_system,
-            feedback.c.at,
-            feedback.c.received_at,
-        )
-        .select_from(
-            cards.join(
-                feedback,
-                and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client),
-            )
-        )
-        .where(
-            cards.c.patient == patient,
-            cards.c.rule.in_(sorted(rules)),
-            cards.c.client == client,
-            cards.c.fingerprint.is_not(None),
-            feedback.c.received_at >= now - timedelta(days=LONGEST_QUIET),
-        )
-        .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
-    )
+    asked = {
+        "client": client,
+        "patient": patient,
+        "rules": sorted(rules),
+        "oldest": now - timedelta(days=LONGEST_QUIET),
+    }
+    rows = connection.execute(_TOLD, asked)
     last = {row.uuid: row for row in rows}
     return [
         Told(

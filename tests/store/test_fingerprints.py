@@ -65,7 +65,7 @@ def test_a_fact_that_is_not_behind_the_card_changes_nothing(
 ) -> None:
     """A card does not come back because of what it never looked at."""
     (rule,) = [rule for rule in ruleset.rules if rule.id == RULE]
-    names = {fact for fact, _ in behind(rule, ruleset)}
+    names = behind(rule, ruleset).facts
 
     assert "antibody.mda5" not in names
     assert of(ruleset, evaluation, antibody__mda5=True) == of(ruleset, evaluation)

@@ -52,8 +52,9 @@ def rename(engine: Engine, table: str, name: str) -> None:
 def leave(folder: Path, *numbers: int) -> Path:
     """Leave the journal of a process that has ended, with some decisions."""
     journal = Journal(folder, 10**6)
-    for entry in (RULES, *map(decision, numbers)):
-        journal.append(encode_entry(entry))
+    journal.append(encode_entry(RULES))
+    for number in numbers:
+        journal.append(encode_entry(decision(number)))
     journal.close()
     return journal.file
 
