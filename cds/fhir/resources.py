@@ -2,7 +2,8 @@
 
 Field names are FHIR's own. Everything is optional and unknown fields are ignored, because what
 arrives from an EHR is read leniently here (``cds.fhir.strict`` validates in full, on demand).
-Numbers are ``Decimal``, so that 0.8 stays 0.8. What is not there is left out when written again. Specification: https://hl7.org/fhir/R4/.
+Numbers are ``Decimal``, so that 0.8 stays 0.8.
+What is not there is left out when written again. Specification: https://hl7.org/fhir/R4/.
 """
 
 from __future__ import annotations

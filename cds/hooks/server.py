@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shlex
 import socket
@@ -16,8 +17,11 @@ import structlog
 import uvicorn
 
 from cds.advice import load_rules
+from cds.fhir.client import FhirClient
+from cds.fhir.servers import read_servers
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
+from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
@@ -49,8 +53,13 @@ def serve(settings: Settings) -> None:
         keep_memory()
         ruleset = _load_settled(settings)
         store = open_store(place_of(settings), settings.keep_days)
-        authenticator = _authenticator(clients, store)
-        app = create_app(ruleset, partial(today, settings), authenticator, store)
+        app = create_app(
+            ruleset,
+            partial(today, settings),
+            _authenticator(clients, store),
+            _fetching(settings),
+            store,
+        )
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
@@ -120,6 +129,15 @@ def _authenticator(clients: tuple[Client, ...] | None, store: Store) -> Authenti
     return Authenticator(clients, KeySets(), store.used_tokens.first_use)
 
 
+def _fetching(settings: Settings) -> Fetching:
+    """How to fetch what was not sent along; raises ``SettingsInvalid``."""
+    try:
+        servers = read_servers(settings.fhir_servers)
+    except ValueError as fault:
+        raise SettingsInvalid((f"CDS_FHIR_SERVERS cannot be used: {fault}.",)) from None
+    return Fetching(FhirClient(), servers, settings.fetch_seconds)
+
+
 def _load_settled(settings: Settings) -> RuleSet:
     """Load the rules as they are at one moment, and again if they changed meanwhile."""
     while True:
@@ -147,7 +165,7 @@ def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
     """Answer one request, so that the first patient does not wait for what is loaded on demand."""
     templates = make_templates(ruleset.terms.vocabulary)
     with contextlib.suppress(Refused):  # rules of one's own may ask for other prefetch
-        answer(example.read_bytes(), ruleset, templates, today(settings))
+        asyncio.run(answer(example.read_bytes(), ruleset, templates, today(settings)))
 
 
 def _listen(host: str, port: int) -> socket.socket:

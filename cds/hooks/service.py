@@ -30,12 +30,14 @@ from cds.advice import Question, advise
 from cds.cards.card import encode_cards
 from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
+from cds.hooks.clients import Client
 from cds.hooks.feedback import take_feedback
+from cds.hooks.fetching import Fetching, gather
 from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
-from cds.hooks.prefetch import Template, make_templates, read_prefetch
+from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.recording import Recording
 from cds.hooks.requests import read_request
 from cds.hooks.services import TITLE, Service, make_services
@@ -56,22 +58,24 @@ class _Discovery(Struct, frozen=True):
     services: tuple[Service, ...]
 
 
-def answer(
+async def answer(
     body: bytes,
     ruleset: RuleSet,
     templates: tuple[Template, ...],
     as_of: date,
     hook: Hook = "patient-view",
+    fetching: Fetching | None = None,
     recording: Recording | None = None,
 ) -> bytes:
     """Answer a request of a hook with the cards of that day, both as JSON, and record the decision.
 
+    What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
     Raises ``Refused`` for a request that cannot be answered, or not be recorded, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, hook)
     orders = read_orders(request.context)
-    delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
+    delivery = await gather(request, templates, fetching)
     sent = _kinds(delivery)
     question = Question(delivery, request.patient, hook)
     if orders is not None:
@@ -108,8 +112,8 @@ _NO_TELLING = (
 
 
 _FOREIGN = (
-    "Each of the {} sent along is about another patient than `context.patientId`: nothing in this "
-    "request was used."
+    "Each of the {} sent along or fetched is about another patient than `context.patientId`: "
+    "nothing in this request was used."
 )
 
 
@@ -277,13 +281,15 @@ def create_app(
     ruleset: RuleSet,
     today: Callable[[], date],
     authenticator: Authenticator | None = None,
+    fetching: Fetching | None = None,
     store: Store | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     Without an authenticator everyone is answered. ``request.state.client`` is the client that
-    calls, None without an authenticator. Without a store no decision is recorded, and no
-    feedback taken.
+    calls, None without an authenticator.
+    Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
+    Without a store no decision is recorded, and no feedback taken.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
@@ -345,8 +351,17 @@ def create_app(
         if store is not None:
             recording = Recording(store, served.ruleset, service.id, client_of(request))
         try:
+            source = _fetching_for(request, fetching)
             return _json(
-                answer(body, served.ruleset, served.templates, today(), service.hook, recording)
+                await answer(
+                    body,
+                    served.ruleset,
+                    served.templates,
+                    today(),
+                    service.hook,
+                    source,
+                    recording,
+                )
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
@@ -396,6 +411,14 @@ def _served(request: Request) -> Served:
     """The rules that were in service when the request began."""
     served: Served = request.state.served
     return served
+
+
+def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
+    """How to fetch for who calls: a client that is known has FHIR servers of its own."""
+    client: Client | None = request.state.client
+    if fetching is None or client is None:
+        return fetching
+    return msgspec.structs.replace(fetching, servers=client.fhir_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."
