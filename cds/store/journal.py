@@ -24,6 +24,7 @@ SUFFIX = ".journal"
 DAMAGED = ".damaged"
 _HEAD = struct.Struct(">II")
 _CHUNK = 8 * 2**20
+_LONG = 4 * 2**20
 
 
 class JournalFull(RuntimeError):
@@ -48,6 +49,7 @@ class Journal:
         name = f"{os.getpid()}-{secrets.token_hex(4)}"
         draft = folder / f"{name}.new"
         self._most = most
+        self._shorten_at = min(_LONG, most // 4)
         self._handle = os.open(
             draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
@@ -91,7 +93,9 @@ class Journal:
         """Forget a batch that the database has."""
         with self._lock:
             self._read = batch.end
-            if self._read == self._size:
+            # Seldom, because it may wait for the disk, and who appends would wait with it. What is
+            # read again after the end of this process is in the database already.
+            if self._read == self._size >= self._shorten_at:
                 os.ftruncate(self._handle, 0)
                 self._size = self._read = 0
 
