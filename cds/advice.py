@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Advice(Struct, frozen=True):
     Where the rules do not apply (no myositis is recorded) there are no cards, and chart and
     evaluation are made only on demand. ``applies`` is None where Conditions are missing or could
     not be read, so that nobody can say: an answer without cards would then be wrong. ``cards`` are
-    those for ``hook``.
+    those for ``hook``; ``given`` names the rule of each.
     """
 
     patient: str
@@ -35,6 +36,11 @@ class Advice(Struct, frozen=True):
     cards: tuple[Card, ...]
     excluded: tuple[Excluded, ...]
     hook: Hook = "patient-view"
+    given: tuple[str, ...] = ()
+
+
+LeftOut = Callable[[Evaluation], Collection[str]]
+"""Tells the rules whose cards are not to be given, by what the rules made of a patient."""
 
 
 class Question(Struct, frozen=True):
@@ -57,6 +63,7 @@ def advise_on(
     *,
     baseline: date | None = None,
     everything: bool = False,
+    left_out: LeftOut | None = None,
 ) -> Advice:
     """Answer a question as ``advise`` does."""
     return advise(
@@ -69,6 +76,7 @@ def advise_on(
         hook=question.hook,
         drafts=question.drafts,
         selected=question.selected,
+        left_out=left_out,
     )
 
 
@@ -98,6 +106,7 @@ def advise(
     hook: Hook = "patient-view",
     drafts: Delivery | None = None,
     selected: frozenset[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> Advice:
     """Read the chart, evaluate the rules and make the cards.
 
@@ -105,8 +114,9 @@ def advise(
     whom the rules are not about, for a report. Cards are given of the rules that declare ``hook``.
     ``drafts`` holds the orders that are being placed, which are no treatment yet, whatever else the
     record says of them; ``selected`` names those of them (``MedicationRequest/1``) that cards are
-    wanted for, as ``make_cards`` has it. Raises ``EngineFault`` or ``EnginesDisagree`` where no
-    answer can be trusted; never answers with fewer cards instead.
+    wanted for, as ``make_cards`` has it. ``left_out`` is asked, once the rules are evaluated,
+    whose cards are not to be given. Raises ``EngineFault`` or ``EnginesDisagree`` where no answer
+    can be trusted; never answers with fewer cards instead.
     """
     keep_about(delivery, patient)
     if drafts is not None:
@@ -119,5 +129,18 @@ def advise(
         return Advice(patient, as_of, applies, None, None, (), tuple(delivery.excluded), hook)
     chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline, drafts)
     evaluation = ruleset.evaluate(chart)
-    cards = make_cards(ruleset, chart, evaluation, hook, selected) if applies else ()
-    return Advice(patient, as_of, applies, chart, evaluation, cards, chart.excluded, hook)
+    cards = {}
+    if applies:
+        without = left_out(evaluation) if left_out is not None else ()
+        cards = make_cards(ruleset, chart, evaluation, hook, selected, without)
+    return Advice(
+        patient,
+        as_of,
+        applies,
+        chart,
+        evaluation,
+        tuple(cards.values()),
+        chart.excluded,
+        hook,
+        tuple(cards),
+    )

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 
+from cds import records
 from cds.advice import Question, advise_on, load_rules
 from cds.authoring import scaffold
 from cds.authoring.checking import check_rules
@@ -100,6 +101,8 @@ app.add_typer(rules, name="rules")
 vocabulary = typer.Typer(help="Look into the vocabulary.", no_args_is_help=True)
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(clients, name="clients")
+app.add_typer(records.decisions, name="decisions")
+app.add_typer(records.feedback, name="feedback")
 
 
 def main() -> None:

@@ -12,6 +12,12 @@
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
 | ``CDS_FHIR_SERVERS`` | FHIR servers that may be asked, separated by commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
+| ``CDS_STATE`` | folder of what the service keeps: its database, journals, a key \
+| ``myositis-cds`` in ``XDG_STATE_HOME``, else in ``~/.local/state`` |
+| ``CDS_DATABASE_URL`` | database of decisions and feedback, as ``postgresql://user@host/name`` \
+| an SQLite file in ``CDS_STATE`` |
+| ``CDS_PSEUDONYM_KEY_FILE`` | file of the key of the pseudonyms | made in ``CDS_STATE`` |
+| ``CDS_KEEP_DAYS`` | days that decisions and feedback are kept, 0 for ever | ``730`` |
 | ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
 """
 
@@ -31,6 +37,7 @@ _HIGHEST_PORT = 65535
 _A_MINUTE = 60
 _A_DAY = 86400
 _ACCEPTED = "accept-the-risk"
+_LONGEST_DAYS = 6
 
 
 class SettingsInvalid(ValueError):
@@ -68,6 +75,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Base URLs that may be asked where no list of clients says it, and networks they may be in."""
     fetch_seconds: float = 5
     """How long a call may take to fetch what was not sent along."""
+    state: Path = Path.home() / ".local" / "state" / "myositis-cds"
+    """Folder of what the service keeps, absolute; made when it is first used."""
+    database_url: str | None = None
+    """None for an SQLite file in ``state``. It may hold a password, and is shown nowhere."""
+    pseudonym_key: Path | None = None
+    """None for a file in ``state``."""
+    keep_days: int = 730
+    """How long decisions and feedback are kept; 0 for ever."""
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
 
@@ -165,6 +180,16 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 f"Write a number above 0, up to {_A_MINUTE}, such as 5."
             )
 
+    keep_days = 730
+    if value := environ.get("CDS_KEEP_DAYS"):
+        if value.isascii() and value.isdecimal() and len(value) <= _LONGEST_DAYS:
+            keep_days = int(value)
+        else:
+            problems.append(
+                f"CDS_KEEP_DAYS is {value!r}, which is not a number of days. "
+                "Write a whole number such as 730, or 0 to keep decisions and feedback for ever."
+            )
+
     timezone = None
     if value := environ.get("CDS_TIMEZONE"):
         known = available_timezones()
@@ -190,6 +215,10 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         off_on_network=off_on_network,
         fhir_servers=tuple(filter(None, servers)),
         fetch_seconds=fetch_seconds,
+        state=_state(environ),
+        database_url=environ.get("CDS_DATABASE_URL") or None,
+        pseudonym_key=_file(environ.get("CDS_PSEUDONYM_KEY_FILE")),
+        keep_days=keep_days,
         timezone=timezone,
     )
 
@@ -226,6 +255,20 @@ def check_servable(settings: Settings) -> None:
 def today(settings: Settings) -> date:
     """Return the present date in the time zone of the settings."""
     return datetime.now(settings.timezone).date()
+
+
+def _state(environ: Mapping[str, str]) -> Path:
+    if value := environ.get("CDS_STATE"):
+        return Path(value).absolute()
+    # https://specifications.freedesktop.org/basedir-spec/: a relative path counts for nothing.
+    base = Path(environ.get("XDG_STATE_HOME") or "")
+    if not base.is_absolute():
+        base = Path(environ.get("HOME") or Path.home(), ".local", "state")
+    return base.absolute() / "myositis-cds"
+
+
+def _file(value: str | None) -> Path | None:
+    return Path(value).absolute() if value else None
 
 
 def _shipped(folder: str) -> Path:

@@ -245,3 +245,38 @@ def test_today_is_the_machine_s_date_without_a_time_zone(monkeypatch: pytest.Mon
             dates.append(today(settings_with(timezone=None)))
     time.tzset()
     assert dates[0] < dates[1]
+
+
+def test_what_is_kept_goes_to_the_state_folder_of_the_user() -> None:
+    """XDG_STATE_HOME if it is absolute, else ~/.local/state; CDS_STATE before both."""
+
+    def state(**environ: str) -> str:
+        return str(from_environment({"HOME": "/home/x", **environ}).state)
+
+    assert state() == "/home/x/.local/state/myositis-cds"
+    assert state(XDG_STATE_HOME="/state") == "/state/myositis-cds"
+    assert state(XDG_STATE_HOME="state") == "/home/x/.local/state/myositis-cds"
+    assert state(XDG_STATE_HOME="/state", CDS_STATE="/srv/cds") == "/srv/cds"
+
+
+def test_database_key_and_days_are_taken() -> None:
+    """0 days keeps everything for ever."""
+    settings = from_environment(
+        {
+            "CDS_DATABASE_URL": "postgresql://cds@db/cds",
+            "CDS_PSEUDONYM_KEY_FILE": "/run/secrets/key",
+            "CDS_KEEP_DAYS": "0",
+        }
+    )
+
+    assert settings.database_url == "postgresql://cds@db/cds"
+    assert settings.pseudonym_key == Path("/run/secrets/key")
+    assert settings.keep_days == 0
+
+
+@pytest.mark.parametrize("value", ["-1", "two", "1.5", "9999999"])
+def test_days_that_are_no_number_are_refused(value: str) -> None:
+    """The variable, its value, and what to write."""
+    (problem,) = problems_of({"CDS_KEEP_DAYS": value})
+    assert f"CDS_KEEP_DAYS is '{value}'" in problem
+    assert "such as 730" in problem

@@ -877,7 +877,8 @@ _SITES = (
     Code(
         id="bad-number",
         title="a number cannot be right",
-        why="A factor between units, and an upper limit of normal, are more than 0.",
+        why="A factor between units, and an upper limit of normal, are more than 0. A card stays "
+        "away after an override for more than 0 days, and at most 366.",
         file=SITE,
         mended="  percent: {percent: 1}",
         broken="  percent: {percent: 0}",

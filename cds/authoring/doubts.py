@@ -448,6 +448,8 @@ def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     for rule in ruleset.every:
         document = reader.document(rule.place.file)
         used = set(_parameters_in(_nodes_of(rule), _texts_of(rule)))
+        if rule.file.card is not None and rule.file.card.quiet_after_override is not None:
+            used.add(rule.file.card.quiet_after_override.removeprefix("parameters."))
         yield from _unused_parameters(document, ("parameters",), rule.file.parameters, used)
     for suggestion in _suggestions(ruleset):
         document = reader.document(suggestion.place.file)

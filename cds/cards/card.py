@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 Indicator = Literal["critical", "warning", "info"]
@@ -66,3 +67,15 @@ class Card(Struct, frozen=True, omit_defaults=True):
     selectionBehavior: Literal["at-most-one", "any"] | None = None
     overrideReasons: tuple[Coding, ...] = ()
     links: tuple[Link, ...] = ()
+
+
+class _Cards(Struct, frozen=True):
+    cards: tuple[Card, ...]
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def encode_cards(cards: tuple[Card, ...]) -> bytes:
+    """The answer of a service that gives these cards, as JSON."""
+    return _ENCODER.encode(_Cards(cards))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
@@ -34,20 +35,26 @@ def make_cards(
     evaluation: Evaluation,
     hook: Hook = "patient-view",
     selected: frozenset[str] | None = None,
-) -> tuple[Card, ...]:
+    left_out: Collection[str] = (),
+) -> dict[str, Card]:
     """The cards of the rules that declare a hook and fired, ranked; equal input, equal cards.
+
+    Each by its rule. Those of the rules ``left_out`` are not given, nor do they stand in the way of
+    others about the same problem.
 
     With ``selected``, the references of some of the draft orders, a rule that asks for drafts gives
     its card only where one of these is among the drafts that it found: of the others the reader
     was told when they were selected.
     """
     among = ruleset.card_rules
+    if left_out:
+        among = tuple(rule for rule in among if rule.id not in left_out)
     if selected is not None:
         among = tuple(
             rule for rule in among if _concerns(rule, selected, ruleset, chart, evaluation)
         )
     ranked = rank_cards(ruleset, evaluation, hook, among)
-    return tuple(make_card(rule, card, ruleset, chart, evaluation) for rule, card in ranked)
+    return {rule.id: make_card(rule, card, ruleset, chart, evaluation) for rule, card in ranked}
 
 
 def _concerns(

@@ -2,7 +2,8 @@
 
 Field names are FHIR's own. Everything is optional and unknown fields are ignored, because what
 arrives from an EHR is read leniently here (``cds.fhir.strict`` validates in full, on demand).
-Numbers are ``Decimal``, so that 0.8 stays 0.8. Specification: https://hl7.org/fhir/R4/.
+Numbers are ``Decimal``, so that 0.8 stays 0.8.
+What is not there is left out when written again. Specification: https://hl7.org/fhir/R4/.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from decimal import Decimal
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class Coding(Struct, frozen=True, gc=False):
+class Coding(Struct, frozen=True, gc=False, omit_defaults=True):
     """One code of one code system."""
 
     system: str | None = None
@@ -20,7 +21,7 @@ class Coding(Struct, frozen=True, gc=False):
     display: str | None = None
 
 
-class CodeableConcept(Struct, frozen=True, gc=False):
+class CodeableConcept(Struct, frozen=True, gc=False, omit_defaults=True):
     """A concept: any number of codings, all of which count, and a text."""
 
     coding: tuple[Coding, ...] = ()
@@ -39,7 +40,7 @@ def _check(number: Decimal | None) -> None:
         raise ValueError("the number is not finite, or beyond anything that can be measured")
 
 
-class Quantity(Struct, frozen=True, gc=False):
+class Quantity(Struct, frozen=True, gc=False, omit_defaults=True):
     """A measured amount; ``comparator`` says that ``value`` is only a bound.
 
     ``value`` is exact, finite, and within a thousand powers of ten; other numbers are not decoded.
@@ -56,14 +57,14 @@ class Quantity(Struct, frozen=True, gc=False):
         _check(self.value)
 
 
-class Range(Struct, frozen=True, gc=False):
+class Range(Struct, frozen=True, gc=False, omit_defaults=True):
     """A low and a high quantity."""
 
     low: Quantity | None = None
     high: Quantity | None = None
 
 
-class ReferenceRange(Struct, frozen=True, gc=False):
+class ReferenceRange(Struct, frozen=True, gc=False, omit_defaults=True):
     """What is usual for an Observation."""
 
     low: Quantity | None = None
@@ -73,14 +74,14 @@ class ReferenceRange(Struct, frozen=True, gc=False):
     text: str | None = None
 
 
-class Identifier(Struct, frozen=True, gc=False):
+class Identifier(Struct, frozen=True, gc=False, omit_defaults=True):
     """A number by which a person or thing is known, and who gave it."""
 
     system: str | None = None
     value: str | None = None
 
 
-class Reference(Struct, frozen=True, gc=False):
+class Reference(Struct, frozen=True, gc=False, omit_defaults=True):
     """A pointer to another resource, by its address or by an identifier."""
 
     reference: str | None = None
@@ -88,27 +89,29 @@ class Reference(Struct, frozen=True, gc=False):
     display: str | None = None
 
 
-class Period(Struct, frozen=True, gc=False):
+class Period(Struct, frozen=True, gc=False, omit_defaults=True):
     """A span of time; either end may be open."""
 
     start: str | None = None
     end: str | None = None
 
 
-class Meta(Struct, frozen=True, gc=False):
+class Meta(Struct, frozen=True, gc=False, omit_defaults=True):
     """When this version of a resource was written."""
 
     lastUpdated: str | None = None
 
 
-class Resource(Struct, frozen=True, gc=False, tag_field="resourceType", tag=True):
+class Resource(
+    Struct, frozen=True, gc=False, omit_defaults=True, tag_field="resourceType", tag=True
+):
     """What every resource has."""
 
     id: str | None = None
     meta: Meta | None = None
 
 
-class Patient(Resource, frozen=True, gc=False, tag=True):
+class Patient(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """The person; ``birthDate`` may be a year or a month."""
 
     identifier: tuple[Identifier, ...] = ()
@@ -116,7 +119,7 @@ class Patient(Resource, frozen=True, gc=False, tag=True):
     gender: str | None = None
 
 
-class ObservationComponent(Struct, frozen=True, gc=False):
+class ObservationComponent(Struct, frozen=True, gc=False, omit_defaults=True):
     """A part of an Observation with a code and a value of its own."""
 
     code: CodeableConcept | None = None
@@ -130,7 +133,7 @@ class ObservationComponent(Struct, frozen=True, gc=False):
     referenceRange: tuple[ReferenceRange, ...] = ()
 
 
-class Observation(Resource, frozen=True, gc=False, tag=True):
+class Observation(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A measurement or a finding."""
 
     status: str | None = None
@@ -151,7 +154,7 @@ class Observation(Resource, frozen=True, gc=False, tag=True):
     component: tuple[ObservationComponent, ...] = ()
 
 
-class Condition(Resource, frozen=True, gc=False, tag=True):
+class Condition(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A diagnosis or problem."""
 
     clinicalStatus: CodeableConcept | None = None
@@ -165,7 +168,7 @@ class Condition(Resource, frozen=True, gc=False, tag=True):
     abatementPeriod: Period | None = None
 
 
-class TimingRepeat(Struct, frozen=True, gc=False):
+class TimingRepeat(Struct, frozen=True, gc=False, omit_defaults=True):
     """How often, and between which dates."""
 
     boundsPeriod: Period | None = None
@@ -184,28 +187,28 @@ class TimingRepeat(Struct, frozen=True, gc=False):
         _check(self.periodMax)
 
 
-class Timing(Struct, frozen=True, gc=False):
+class Timing(Struct, frozen=True, gc=False, omit_defaults=True):
     """When a drug is to be taken; ``code`` is an abbreviation such as BID."""
 
     repeat: TimingRepeat | None = None
     code: CodeableConcept | None = None
 
 
-class DoseAndRate(Struct, frozen=True, gc=False):
+class DoseAndRate(Struct, frozen=True, gc=False, omit_defaults=True):
     """How much of a drug."""
 
     doseQuantity: Quantity | None = None
     doseRange: Range | None = None
 
 
-class Ratio(Struct, frozen=True, gc=False):
+class Ratio(Struct, frozen=True, gc=False, omit_defaults=True):
     """One quantity for each of another."""
 
     numerator: Quantity | None = None
     denominator: Quantity | None = None
 
 
-class Dosage(Struct, frozen=True, gc=False):
+class Dosage(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a drug is to be taken; steps of different ``sequence`` follow each other."""
 
     sequence: int | None = None
@@ -218,14 +221,14 @@ class Dosage(Struct, frozen=True, gc=False):
     maxDosePerPeriod: Ratio | None = None
 
 
-class Medication(Resource, frozen=True, gc=False, tag=True):
+class Medication(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A product, to which orders may refer in place of naming it."""
 
     code: CodeableConcept | None = None
     form: CodeableConcept | None = None
 
 
-class MedicationRequest(Resource, frozen=True, gc=False, tag=True):
+class MedicationRequest(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """An order."""
 
     status: str | None = None
@@ -240,7 +243,7 @@ class MedicationRequest(Resource, frozen=True, gc=False, tag=True):
     dosageInstruction: tuple[Dosage, ...] = ()
 
 
-class AdministrationDosage(Struct, frozen=True, gc=False):
+class AdministrationDosage(Struct, frozen=True, gc=False, omit_defaults=True):
     """What was given."""
 
     text: str | None = None
@@ -248,7 +251,7 @@ class AdministrationDosage(Struct, frozen=True, gc=False):
     dose: Quantity | None = None
 
 
-class MedicationAdministration(Resource, frozen=True, gc=False, tag=True):
+class MedicationAdministration(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A drug that was given."""
 
     status: str | None = None
@@ -262,7 +265,7 @@ class MedicationAdministration(Resource, frozen=True, gc=False, tag=True):
     dosage: AdministrationDosage | None = None
 
 
-class MedicationStatement(Resource, frozen=True, gc=False, tag=True):
+class MedicationStatement(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A drug that somebody says the patient takes or took."""
 
     status: str | None = None
@@ -277,7 +280,7 @@ class MedicationStatement(Resource, frozen=True, gc=False, tag=True):
     dosage: tuple[Dosage, ...] = ()
 
 
-class OutcomeIssue(Struct, frozen=True, gc=False):
+class OutcomeIssue(Struct, frozen=True, gc=False, omit_defaults=True):
     """One thing that an OperationOutcome tells."""
 
     severity: str | None = None
@@ -285,33 +288,33 @@ class OutcomeIssue(Struct, frozen=True, gc=False):
     diagnostics: str | None = None
 
 
-class OperationOutcome(Resource, frozen=True, gc=False, tag=True):
+class OperationOutcome(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """What a FHIR server says in place of, or beside, data."""
 
     issue: tuple[OutcomeIssue, ...] = ()
 
 
-class BundleLink(Struct, frozen=True, gc=False):
+class BundleLink(Struct, frozen=True, gc=False, omit_defaults=True):
     """A link of a Bundle: ``self``, ``next`` and others."""
 
     relation: str | None = None
     url: str | None = None
 
 
-class EntryRequest(Struct, frozen=True, gc=False):
+class EntryRequest(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a transaction asks for, or what a history tells was done."""
 
     method: str | None = None
     url: str | None = None
 
 
-class EntryResponse(Struct, frozen=True, gc=False):
+class EntryResponse(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a server answered one entry of a batch or transaction: an HTTP status."""
 
     status: str | None = None
 
 
-class BundleEntry(Struct, frozen=True, gc=False):
+class BundleEntry(Struct, frozen=True, gc=False, omit_defaults=True):
     """One entry; its resource is decoded by itself, so that it cannot spoil its neighbours."""
 
     fullUrl: str | None = None
@@ -320,7 +323,7 @@ class BundleEntry(Struct, frozen=True, gc=False):
     response: EntryResponse | None = None
 
 
-class Bundle(Resource, frozen=True, gc=False, tag=True):
+class Bundle(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """A collection of resources, or one page of a search."""
 
     type: str | None = None

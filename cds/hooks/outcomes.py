@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 IssueType = Literal[
-    "invalid", "not-found", "not-supported", "incomplete", "exception", "processing"
+    "invalid", "not-found", "not-supported", "incomplete", "exception", "processing", "transient"
 ]
 """Codes of https://hl7.org/fhir/R4/valueset-issue-type.html."""
 

@@ -27,13 +27,15 @@ from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
-from cds.hooks.replays import InMemory
 from cds.hooks.service import DISCOVERY, InService, answer, create_app
 from cds.hooks.services import service_id
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, today
+from cds.store.database import DatabaseUnusable
+from cds.store.store import Place as StorePlace
+from cds.store.store import Store, open_store
 
 EXAMPLE = "rp-ild-mda5.request.json"
 """A request that is answered with a critical card."""
@@ -50,12 +52,18 @@ def serve(settings: Settings) -> None:
         clients = _clients(settings)
         keep_memory()
         ruleset = _load_settled(settings)
+        store = open_store(place_of(settings), settings.keep_days)
         app = create_app(
-            ruleset, partial(today, settings), _authenticator(clients), _fetching(settings)
+            ruleset,
+            partial(today, settings),
+            _authenticator(clients, store),
+            _fetching(settings),
+            store,
         )
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
+        store.keep_rules(ruleset)
     except SettingsInvalid as fault:
         _stop(str(fault))
     except FilesInvalid as fault:
@@ -63,6 +71,8 @@ def serve(settings: Settings) -> None:
         _stop(f"The rules in {settings.rules}{site} cannot be used:\n{fault}")
     except (EngineFault, EnginesDisagree) as fault:
         _stop(f"The rule engine does not work here: {fault}")
+    except DatabaseUnusable as fault:
+        _stop(str(fault))
     settle_memory()
     in_service: InService = app.state.in_service
     log_json(lambda: in_service.served.version)
@@ -86,8 +96,19 @@ def serve(settings: Settings) -> None:
                 server_header=False,
             )
         )
-        with contextlib.suppress(KeyboardInterrupt), _watching(reloader, settings.reload_seconds):
-            server.run(sockets=[listening])
+        try:
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                _watching(reloader, settings.reload_seconds),
+            ):
+                server.run(sockets=[listening])
+        finally:
+            store.close()
+
+
+def place_of(settings: Settings) -> StorePlace:
+    """Where the settings say that decisions and feedback are kept."""
+    return StorePlace(settings.state, settings.database_url, settings.pseudonym_key)
 
 
 def _clients(settings: Settings) -> tuple[Client, ...] | None:
@@ -101,9 +122,11 @@ def _clients(settings: Settings) -> tuple[Client, ...] | None:
         _stop(f"The clients in {settings.clients} cannot be used:\n{fault}")
 
 
-def _authenticator(clients: tuple[Client, ...] | None) -> Authenticator | None:
-    """What tells clients from others; one process remembers the tokens that were used."""
-    return None if clients is None else Authenticator(clients, KeySets(), InMemory().first_use)
+def _authenticator(clients: tuple[Client, ...] | None, store: Store) -> Authenticator | None:
+    """What tells clients from others; the database remembers the tokens that were used."""
+    if clients is None:
+        return None
+    return Authenticator(clients, KeySets(), store.used_tokens.first_use)
 
 
 def _fetching(settings: Settings) -> Fetching:

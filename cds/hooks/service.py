@@ -26,22 +26,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from cds.advice import advise
-from cds.cards.card import Card
+from cds.advice import Question, advise
+from cds.cards.card import encode_cards
 from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Client
+from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
 from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
+from cds.hooks.recording import Recording
 from cds.hooks.requests import read_request
 from cds.hooks.services import TITLE, Service, make_services
 from cds.rules.engine import EngineFault
 from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
+from cds.store.store import Store
 
 _log = structlog.get_logger()
 
@@ -55,13 +58,6 @@ class _Discovery(Struct, frozen=True):
     services: tuple[Service, ...]
 
 
-class _Cards(Struct, frozen=True):
-    cards: tuple[Card, ...]
-
-
-_ENCODER = msgspec.json.Encoder(decimal_format="number")
-
-
 async def answer(
     body: bytes,
     ruleset: RuleSet,
@@ -69,23 +65,33 @@ async def answer(
     as_of: date,
     hook: Hook = "patient-view",
     fetching: Fetching | None = None,
+    recording: Recording | None = None,
 ) -> bytes:
-    """Answer a request of a hook with the cards of that day, both as JSON.
+    """Answer a request of a hook with the cards of that day, both as JSON, and record the decision.
 
     What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
-    Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
+    Raises ``Refused`` for a request that cannot be answered, or not be recorded, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, hook)
     orders = read_orders(request.context)
     delivery = await gather(request, templates, fetching)
     sent = _kinds(delivery)
-    drafts = selected = None
+    question = Question(delivery, request.patient, hook)
     if orders is not None:
         check_about(orders, delivery, request.patient)
-        drafts, selected = orders.drafts, orders.selected
+        question = Question(delivery, request.patient, hook, orders.drafts, orders.selected)
+    if recording is not None:
+        question = recording.begin(request, question, as_of)
     advice = advise(
-        delivery, request.patient, ruleset, as_of, hook=hook, drafts=drafts, selected=selected
+        question.delivery,
+        question.patient,
+        ruleset,
+        as_of,
+        hook=hook,
+        drafts=question.drafts,
+        selected=question.selected,
+        left_out=None if recording is None else recording.left_out,
     )
     foreign = sent - _kinds(delivery)
     # Contradicting versions were left out too, and make the rules answer that much is unknown.
@@ -94,7 +100,9 @@ async def answer(
     if advice.applies is None:
         unread = [e.reason for e in advice.excluded if e.reference.startswith("Condition")]
         raise Refused(412, "incomplete", [_NO_TELLING, *unread])
-    return _ENCODER.encode(_Cards(advice.cards))
+    if recording is None:
+        return encode_cards(advice.cards)
+    return recording.end(question, advice)
 
 
 _NO_TELLING = (
@@ -274,12 +282,14 @@ def create_app(
     today: Callable[[], date],
     authenticator: Authenticator | None = None,
     fetching: Fetching | None = None,
+    store: Store | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     Without an authenticator everyone is answered. ``request.state.client`` is the client that
     calls, None without an authenticator.
     Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
+    Without a store no decision is recorded, and no feedback taken.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
@@ -337,16 +347,44 @@ def create_app(
         if service is None:
             return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         body = await request.body()
+        recording = None
+        if store is not None:
+            recording = Recording(store, served.ruleset, service.id, client_of(request))
         try:
             source = _fetching_for(request, fetching)
             return _json(
-                await answer(body, served.ruleset, served.templates, today(), service.hook, source)
+                await answer(
+                    body,
+                    served.ruleset,
+                    served.templates,
+                    today(),
+                    service.hook,
+                    source,
+                    recording,
+                )
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
         except Exception as fault:
             return _fail(fault, faults)
+
+    if store is not None:
+
+        @app.post(DISCOVERY + "/{service_id}/feedback")
+        @app.post(DISCOVERY + "/{service_id}/feedback/")
+        async def feedback(request: Request) -> Response:
+            service_id = request.path_params["service_id"]
+            if service_id not in _served(request).services:
+                return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
+            try:
+                await take_feedback(await request.body(), store, client_of(request), service_id)
+            except Refused as refusal:
+                _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
+                return _outcome(refusal.status, refusal.issue_type, refusal.problems)
+            except Exception as fault:
+                return _fail(fault, faults, _FEEDBACK_FAILED)
+            return Response(status_code=200)
 
     @app.exception_handler(HTTPException)
     async def explain(request: Request, fault: HTTPException) -> Response:
@@ -404,7 +442,19 @@ def _outcome(status: int, issue_type: IssueType, problems: Iterable[str]) -> Res
     return _json(operation_outcome(issue_type, problems), status)
 
 
-def _fail(fault: Exception, faults: Counter[str]) -> Response:
+_ADVICE_FAILED = (
+    "The service failed, and gives no advice on this patient rather than advice that may be wrong."
+)
+_FEEDBACK_FAILED = "The service failed, and kept nothing of this feedback: send it again later."
+
+
+def client_of(request: Request) -> str:
+    """The name of the client that calls; empty where authentication is off."""
+    client = getattr(request.state, "client", None)
+    return "" if client is None else str(client.name)
+
+
+def _fail(fault: Exception, faults: Counter[str], told_first: str = _ADVICE_FAILED) -> Response:
     """Count and log a fault, and tell the client no more than how to find it in the log."""
     name = type(fault).__name__
     faults[name] += 1
@@ -415,8 +465,5 @@ def _fail(fault: Exception, faults: Counter[str]) -> Response:
     return _outcome(
         500,
         "exception",
-        [
-            "The service failed, and gives no advice on this patient rather than advice that may "
-            f"be wrong. The log of the service tells more, under incident {incident}."
-        ],
+        [f"{told_first} The log of the service tells more, under incident {incident}."],
     )

@@ -83,6 +83,10 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     detail. ``show`` names the tables that follow: ``measures``, ``treatments``, a derived number
     whose terms are shown with their points, or a selection of measures, shown with when each was
     last taken and what it would settle.
+
+    ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
+    again to a patient for whom it was overridden with a lasting reason, unless the facts behind it
+    change. Without it the card is given at every call.
     """
 
     problem: str
@@ -95,6 +99,7 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     show: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     override_reasons: tuple[str, ...] = ()
+    quiet_after_override: str | None = None
 
 
 class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -167,9 +172,14 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A reason that a clinician may give for not following a card."""
+    """A reason that a clinician may give for not following a card.
+
+    One that is ``lasting`` holds beyond the moment: after it the card stays away for the period
+    that its rule states.
+    """
 
     display: str
+    lasting: bool = False
 
 
 class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -77,6 +77,9 @@ from cds.rules.site import (
 )
 from cds.rules.texts import Text, parameter_of, parse_text
 
+LONGEST_QUIET = 366
+"""Days; a reason not to follow a card is to be thought over once a year at least."""
+
 _UNFINISHED: tuple[Status, ...] = ("draft", "testing")
 
 
@@ -179,13 +182,14 @@ def check_ruleset(
         return None, [*problems, *fault.problems]
     active = [r for r in rules if isinstance(r, Rule) and r.file.status in reading.taken]
     deriving = {r.file.derive: r for r in active if r.file.derive is not None}
+    contents = read_contents(folder, site)
     derivations = {
         r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status in reading.taken
     }
     rests = _Rests(deriving, derivations)
     return (
         RuleSet(
-            version=content_version(folder, site),
+            version=version_of(contents),
             terms=compile_terms(vocabulary),
             facts=reading.facts,
             groups=reading.groups,
@@ -209,6 +213,7 @@ def check_ruleset(
             engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
+            contents=contents,
         ),
         problems,
     )
@@ -733,6 +738,7 @@ def _read_card(
                 f"`{reason}` is not in override-reasons.yaml"
                 f"{did_you_mean(reason, reading.override_reasons)}",
             )
+    quiet_days = _read_quiet(document, card.quiet_after_override, scope)
     sums = {rule.derive for _, rule in reading.documents if rule is not None and rule.sum}
     tables = {"measures", "treatments", *filter(None, sums), *reading.selections}
     for i, shown_table in enumerate(card.show):
@@ -754,8 +760,43 @@ def _read_card(
         show=card.show,
         suggestions=tuple(suggestions),
         override_reasons=card.override_reasons,
+        quiet_days=quiet_days,
     )
     return template if len(document.problems) == before else None
+
+
+def _read_quiet(document: Document, named: str | None, scope: Scope) -> Decimal | None:
+    """The days that a card stays away after a lasting override, by the parameter that has them."""
+    if named is None:
+        return None
+    steps = ("card", "quiet_after_override")
+    name = named.removeprefix("parameters.")
+    number = scope.parameters.get(name)
+    if number is None or name == named:
+        hint = did_you_mean(name, scope.parameters)
+        document.report(
+            "unknown-parameter",
+            steps,
+            f"`{named}` is not a parameter of this rule{hint}: declare the days under "
+            "`parameters`, and write `parameters.<name>` here",
+        )
+    elif number.unit != "d":
+        document.report(
+            "wrong-unit",
+            ("parameters", name),
+            f"has {f'the unit `{number.unit}`' if number.unit else 'no unit'}, but how long a card "
+            "stays away is in days: write a number of days, with the unit `d`",
+        )
+    elif not 0 < number.value <= LONGEST_QUIET:
+        document.report(
+            "bad-number",
+            ("parameters", name),
+            f"is {number.value} d, but a card stays away for at most {LONGEST_QUIET} days, and "
+            "more than none: leave `quiet_after_override` out for a card that never does",
+        )
+    else:
+        return number.value
+    return None
 
 
 def _read_shown(document: Document, steps: Steps, when: Any, scope: Scope) -> Node | None:
@@ -1047,13 +1088,28 @@ def content_version(folder: Path, site: Path | None) -> str:
 
     Raises OSError where a file cannot be read, or has just gone.
     """
-    digest = hashlib.sha256()
-    for root, prefix in ((folder, ""), *([(site, "site/")] if site else ())):
+    return version_of(read_contents(folder, site))
+
+
+def read_contents(folder: Path, site: Path | None) -> dict[str, bytes]:
+    """Every file of the folder as ``rules/<path>``, and of a site's as ``site/<path>``.
+
+    Raises OSError where a file cannot be read, or has just gone.
+    """
+    contents = {}
+    for root, name in ((folder, "rules"), *([(site, "site")] if site else ())):
         for path in sorted(root.rglob("*.yaml")):
-            name = path.relative_to(root)
-            if any(part.startswith(".") for part in name.parts):
+            inner = path.relative_to(root)
+            if any(part.startswith(".") for part in inner.parts):
                 continue  # of the tools that keep the folder
-            digest.update(f"{prefix}{name.as_posix()}".encode())
-            digest.update(b"\0")
-            digest.update(path.read_bytes())
+            contents[f"{name}/{inner.as_posix()}"] = path.read_bytes()
+    return contents
+
+
+def version_of(contents: Mapping[str, bytes]) -> str:
+    """The version of a rule set that consists of these files, in their order."""
+    digest = hashlib.sha256()
+    for name, content in contents.items():
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
     return digest.hexdigest()[:12]

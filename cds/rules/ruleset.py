@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from msgspec import Struct
@@ -65,7 +66,10 @@ class Suggestion(Struct, frozen=True):
 
 
 class CardTemplate(Struct, frozen=True):
-    """What a fired rule says, with its texts parsed."""
+    """What a fired rule says, with its texts parsed.
+
+    ``quiet_days``: how long the card is not given again after a lasting override (None: it is).
+    """
 
     problem: str
     indicator: Indicator
@@ -77,6 +81,7 @@ class CardTemplate(Struct, frozen=True):
     show: tuple[str, ...]
     suggestions: tuple[Suggestion, ...]
     override_reasons: tuple[str, ...]
+    quiet_days: Decimal | None = None
 
 
 class Rule(Struct, frozen=True):
@@ -124,6 +129,7 @@ class RuleSet(Struct, frozen=True):
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     ``contraindications`` are the rules that speak against drugs.
+    ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
     version: str
@@ -146,6 +152,7 @@ class RuleSet(Struct, frozen=True):
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+    contents: Mapping[str, bytes] = {}
 
     @property
     def every(self) -> tuple[Rule | Derivation, ...]:

@@ -249,7 +249,7 @@ def test_a_rule_that_is_unknown_makes_no_card(ruleset: RuleSet, example: Example
     unknown = dict.fromkeys(advice.evaluation.outcomes)
     evaluation = msgspec.structs.replace(advice.evaluation, outcomes=unknown)
 
-    assert make_cards(ruleset, advice.chart, evaluation) == ()
+    assert make_cards(ruleset, advice.chart, evaluation) == {}
 
 
 # --- the parts of a card -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ COMMAND = [sys.executable, "-m", "cds", "serve"]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return the environment of this process with these settings of the service, and no others."""
+    """Return the environment of this process with these settings, and a state folder of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
-    return kept | settings
+    state = tempfile.mkdtemp(dir=os.environ["XDG_STATE_HOME"])
+    return kept | {"CDS_STATE": state} | settings
 
 
 def start(**settings: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,196 @@
+"""The database: SQLite in one file, or PostgreSQL; its tables made and changed by migrations."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+WAIT_SECONDS = 10
+"""How long a writer waits for the others, and a connection to PostgreSQL for the server."""
+
+READ_MILLISECONDS = 250
+"""How long PostgreSQL may take over what a call waits for."""
+
+_READING = "reading"
+_POSTGRESQL = ("postgresql", "postgres")
+_UPGRADE_LOCK = 0x6D796F73
+"""Any fixed number serves: PostgreSQL's advisory lock of those that upgrade."""
+
+
+class DatabaseUnusable(RuntimeError):
+    """The database cannot be used; the text says why and what to do, without a password."""
+
+
+def sqlite_url(file: Path) -> str:
+    """The address of an SQLite database in a file."""
+    return f"sqlite:///{file}"
+
+
+def connect(url: str) -> Engine:
+    """Make the engine of a database, which connects when it is first used.
+
+    An address that begins with ``postgresql://`` is used through psycopg. A transaction of an
+    SQLite database takes the lock of writers at its beginning, so that it never fails half way for
+    want of it; see ``reading`` for those that only read. Commits wait until the disk has them.
+
+    Raises ``DatabaseUnusable`` for an address that names no database this service can use.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.drivername in _POSTGRESQL:
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        kind = parsed.get_backend_name()
+        if kind == "sqlite" and parsed.database in (None, "", ":memory:"):
+            raise DatabaseUnusable(
+                "An SQLite database without a file keeps nothing: name one, as in "
+                "sqlite:////var/lib/myositis-cds/cds.sqlite"
+            )
+        if kind not in ("sqlite", "postgresql"):
+            raise DatabaseUnusable(
+                f"The database should be sqlite or postgresql, and {kind} is neither: write "
+                "sqlite:////path/to/file or postgresql://user@host/database"
+            )
+        engine = create_engine(parsed, **_options(kind))
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        # Their texts may repeat the address, and a password with it.
+        raise DatabaseUnusable(
+            "The address of the database cannot be read: write sqlite:////path/to/file or "
+            "postgresql://user@host/database"
+        ) from None
+    except ImportError:
+        raise DatabaseUnusable(
+            "PostgreSQL is asked for, and the library for it is not installed: "
+            "pip install 'myositis-cds[postgresql]'"
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _options(kind: str) -> dict[str, Any]:
+    if kind == "sqlite":
+        return {"connect_args": {"timeout": WAIT_SECONDS}}
+    return {
+        # A connection that the server has ended is noticed before it is used.
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": WAIT_SECONDS,
+            # A server that is gone without a word is noticed as soon.
+            "tcp_user_timeout": WAIT_SECONDS * 1000,
+            "application_name": "myositis-cds",
+        },
+    }
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # Transactions are begun by `_begin_sqlite`; the driver would begin them too late.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # Readers and the writer do not wait for each other; what is committed is on the disk.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reads = connection.get_execution_options().get(_READING)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def reading(engine: Engine) -> Engine:
+    """The same database for transactions that only read, and so wait for no writer."""
+    return engine.execution_options(**{_READING: True})
+
+
+def reading_at_once(engine: Engine) -> Engine:
+    """The same database for what a call waits for: one connection, and given up soon."""
+    if engine.dialect.name == "sqlite":
+        return reading(engine)
+    return create_engine(
+        engine.url,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={
+            "connect_timeout": 2,
+            "tcp_user_timeout": 1000,
+            "application_name": "myositis-cds calls",
+            "options": f"-c statement_timeout={READ_MILLISECONDS}",
+        },
+    )
+
+
+def called(engine: Engine) -> str:
+    """The address of a database as it may be shown: without the password."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Bring the tables to a revision; several processes may do so at once, and one does it.
+
+    Raises ``DatabaseUnusable`` where the database cannot be reached or changed, or was made by a
+    later version of this service.
+    """
+    _migrate(engine, command.upgrade, revision)
+
+
+def downgrade(engine: Engine, revision: str) -> None:
+    """Take the tables back to an earlier revision, ``base`` for none; what they held is lost.
+
+    Raises ``DatabaseUnusable`` as ``upgrade`` does.
+    """
+    _migrate(engine, command.downgrade, revision)
+
+
+def _migrate(engine: Engine, go: Any, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        # On SQLite the transaction itself keeps the other processes out.
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
+            config.attributes["connection"] = connection
+            go(config, revision)
+    except CommandError:
+        raise DatabaseUnusable(
+            f"The database {called(engine)} was made by a later version of this service: "
+            "install that version, or name another database"
+        ) from None
+    except SQLAlchemyError as fault:
+        reason = type(getattr(fault, "orig", None) or fault).__name__
+        raise DatabaseUnusable(
+            f"The database {called(engine)} cannot be used ({reason}): is it there, may this "
+            "user create tables in it, and is there room on its disk?"
+        ) from None
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder that nobody else may read, if it is not there; its path.
+
+    Raises ``DatabaseUnusable``.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as fault:
+        raise DatabaseUnusable(
+            f"{folder} cannot be used for what the service keeps: {fault.strerror}. "
+            "Name another folder with CDS_STATE."
+        ) from None
+    return folder
+
+
+def private_file(file: Path) -> None:
+    """Make an empty file that nobody else may read, if it is not there."""
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

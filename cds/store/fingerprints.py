@@ -1,0 +1,132 @@
+"""What is behind a card, as one short text: equal texts, equal facts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from weakref import WeakKeyDictionary
+
+from msgspec import Struct
+
+from cds.chart.facts import Declaration, Event, Value
+from cds.chart.quantities import Category, Interval
+from cds.rules.compiler import Compiler
+from cds.rules.derivations import Sum, nodes_of
+from cds.rules.nodes import Node
+from cds.rules.ruleset import Evaluation, Rule, RuleSet
+
+_PASSING = frozenset({"min", "h", "d", "wk", "mo", "a"})
+"""Units of time: what is counted in them changes by itself from day to day."""
+
+
+class Behind(Struct, frozen=True):
+    """The facts that a rule and its card ask for, those that they are derived from included.
+
+    ``passing`` are the conditions on those of them that change as time passes.
+    """
+
+    facts: tuple[str, ...]
+    passing: tuple[Node, ...]
+
+
+def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: date) -> str:
+    """The facts that a rule's card rests on or tells of, with what each was, as a hash.
+
+    Facts that other rules derive count with all that is behind them. An event counts by its date,
+    and a span of time (an age, days since a start) only by the conditions that it meets, so that
+    the passing of time alone changes nothing until a condition turns.
+    """
+    of = behind(rule, ruleset)
+    values = evaluation.values
+    told = [f"{fact} {_say(values[fact], ruleset.facts[fact].unit, as_of)}" for fact in of.facts]
+    told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+
+
+def behind(rule: Rule, ruleset: RuleSet) -> Behind:
+    """What is behind a rule and its card; it is worked out once, and forgotten with the rules."""
+    known = _BEHIND.setdefault(ruleset.compiler, {})
+    if rule.id not in known:
+        found = list(_find_behind(rule, ruleset))
+        passing = {
+            f"{fact} {node.says}": node
+            for fact, node in found
+            if node is not None and node.fact is not None and _passes(ruleset.facts[fact])
+        }
+        known[rule.id] = Behind(
+            tuple(sorted({fact for fact, _ in found})),
+            tuple(node for _, node in sorted(passing.items())),
+        )
+    return known[rule.id]
+
+
+_BEHIND: WeakKeyDictionary[Compiler, dict[str, Behind]] = WeakKeyDictionary()
+
+
+def _passes(fact: Declaration) -> bool:
+    return fact.kind == "event" or fact.unit in _PASSING
+
+
+def _find_behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | None]]:
+    """Each fact with the condition on it; a term of a sum has none."""
+    waiting = [rule.node, *_shown(rule)]
+    seen: set[str] = set()
+    for node in waiting:  # which grows meanwhile
+        waiting.extend(node.parts)
+        if node.fact is not None:
+            yield node.fact, node
+            for part, inner in _derived(node.fact, ruleset, seen):
+                if inner is None:
+                    yield part, None
+                else:
+                    waiting.append(inner)
+
+
+def _derived(fact: str, ruleset: RuleSet, seen: set[str]) -> Iterator[tuple[str, Node | None]]:
+    """What a fact is derived from, once: terms of sums as facts, all else as conditions."""
+    if fact in seen:
+        return
+    seen.add(fact)
+    if fact in ruleset.deriving:
+        yield fact, ruleset.deriving[fact].node
+    elif fact in ruleset.derivations:
+        makes = ruleset.derivations[fact].makes
+        if isinstance(makes, Sum):
+            for part in makes.parts:
+                yield part.fact, None
+                yield from _derived(part.fact, ruleset, seen)
+        for node in nodes_of(makes):
+            yield fact, node
+
+
+def _shown(rule: Rule) -> Iterator[Node]:
+    """The conditions under which parts of a rule's card are shown."""
+    card = rule.card
+    if card is None:
+        return
+    yield from (part.when for part in card.passages if part.when is not None)
+    yield from (part.when for part in card.options if part.when is not None)
+    yield from (part.when for part in card.suggestions if part.when is not None)
+
+
+def _say(value: Value, unit: str, as_of: date) -> str:
+    match value:
+        case Event(surely=surely, possibly=possibly, complete=complete):
+            return f"{_day(surely, as_of)} {_day(possibly, as_of)} {complete}"
+        case Interval(low=low, high=high):
+            return "" if unit in _PASSING else f"{_plain(low)} {_plain(high)}"
+        case Category(possible=possible):
+            return ", ".join(possible)
+        case _:
+            return str(value)
+
+
+def _day(ago: Decimal | None, as_of: date) -> str:
+    return "" if ago is None else str(as_of - timedelta(days=int(ago)))
+
+
+def _plain(number: Decimal) -> str:
+    """A number as text: 8 and 8.0 are the same."""
+    return str(number.normalize()) if number.is_finite() else str(number)

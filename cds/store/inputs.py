@@ -1,0 +1,153 @@
+"""What a decision was made from, without the identity of the patient: enough to make it again."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from cds.advice import Question
+from cds.fhir.bundles import Delivery, keep_about
+from cds.fhir.resources import (
+    Condition,
+    Medication,
+    MedicationUse,
+    Observation,
+    Patient,
+)
+from cds.rules.language import Hook
+
+
+class Resources(Struct, frozen=True, omit_defaults=True):
+    """Resources that were read, of one patient who goes by a pseudonym.
+
+    ``delivered``, ``incomplete`` and ``unread`` are those of ``cds.fhir.bundles.Delivery``.
+    """
+
+    patients: tuple[Patient, ...] = ()
+    observations: tuple[Observation, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    uses: tuple[MedicationUse, ...] = ()
+    medications: dict[str, Medication] = {}
+    delivered: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+class Inputs(Struct, frozen=True, omit_defaults=True):
+    """What a question consists of: the record, and the draft orders where there are any.
+
+    ``selected`` names the drafts that cards were wanted for, None for all.
+    """
+
+    record: Resources
+    drafts: Resources | None = None
+    selected: tuple[str, ...] | None = None
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DECODER = msgspec.json.Decoder(Inputs)
+_CONTAINED = msgspec.json.Decoder(Medication)
+
+
+def take_identity(question: Question, pseudonym: str) -> Question:
+    """The same question about a patient who has no other name than the pseudonym.
+
+    What is not about the patient is left out. Identifiers go, and so does whom each resource is
+    about: all that is left is about this patient. Of what medications contain, only further
+    medications stay. The deliveries of the question are changed, not copied.
+    """
+    keep_about(question.delivery, question.patient)
+    if question.drafts is not None:
+        question.drafts.patients = question.delivery.patients
+        keep_about(question.drafts, question.patient)
+        _take(question.drafts, pseudonym)
+    _take(question.delivery, pseudonym)
+    return replace(question, patient=pseudonym)
+
+
+def _take(delivery: Delivery, pseudonym: str) -> None:
+    delivery.patients = [replace(p, id=pseudonym, identifier=()) for p in delivery.patients]
+    delivery.observations = [replace(o, subject=None) for o in delivery.observations]
+    delivery.conditions = [replace(c, subject=None) for c in delivery.conditions]
+    delivery.uses = [
+        replace(use, subject=None, contained=_medications(use.contained))
+        if use.contained
+        else replace(use, subject=None)
+        for use in delivery.uses
+    ]
+    delivery.patient_urls = {}
+
+
+def _medications(contained: tuple[Raw, ...]) -> tuple[Raw, ...]:
+    found = []
+    for raw in contained:
+        try:
+            found.append(Raw(_ENCODER.encode(_CONTAINED.decode(raw))))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue  # none that this service would read
+    return tuple(found)
+
+
+def write_inputs(question: Question, *, applies: bool) -> bytes:
+    """The inputs of a decision as JSON; ``take_identity`` was used before.
+
+    Of a patient whom the rules are not about, only what tells that.
+    """
+    record = question.delivery
+    if not applies:
+        return _ENCODER.encode(
+            Inputs(
+                Resources(
+                    conditions=tuple(record.conditions),
+                    delivered=tuple(sorted(record.delivered)),
+                    incomplete=tuple(sorted(record.incomplete)),
+                    unread=tuple(sorted(record.unread)),
+                )
+            )
+        )
+    return _ENCODER.encode(
+        Inputs(
+            _resources(record),
+            None if question.drafts is None else _resources(question.drafts),
+            None if question.selected is None else tuple(sorted(question.selected)),
+        )
+    )
+
+
+def _resources(delivery: Delivery) -> Resources:
+    return Resources(
+        patients=tuple(delivery.patients),
+        observations=tuple(delivery.observations),
+        conditions=tuple(delivery.conditions),
+        uses=tuple(delivery.uses),
+        medications=delivery.medications,
+        delivered=tuple(sorted(delivery.delivered)),
+        incomplete=tuple(sorted(delivery.incomplete)),
+        unread=tuple(sorted(delivery.unread)),
+    )
+
+
+def read_inputs(written: bytes, patient: str, hook: Hook) -> Question:
+    """The question that ``write_inputs`` wrote, about a pseudonym."""
+    inputs = _DECODER.decode(written)
+    return Question(
+        delivery=_delivery(inputs.record),
+        patient=patient,
+        hook=hook,
+        drafts=None if inputs.drafts is None else _delivery(inputs.drafts),
+        selected=None if inputs.selected is None else frozenset(inputs.selected),
+    )
+
+
+def _delivery(resources: Resources) -> Delivery:
+    return Delivery(
+        patients=list(resources.patients),
+        observations=list(resources.observations),
+        conditions=list(resources.conditions),
+        uses=list(resources.uses),
+        medications=resources.medications,
+        delivered=set(resources.delivered),
+        incomplete=set(resources.incomplete),
+        unread=set(resources.unread),
+    )

@@ -1,0 +1,106 @@
+"""Lasting overrides: which cards a patient is not to be shown again for now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from sqlalchemy import Connection, and_, bindparam, select
+
+from cds.cards.cards import OVERRIDE_REASONS
+from cds.rules.language import OverrideReason
+from cds.rules.reading import LONGEST_QUIET
+from cds.store.tables import cards, feedback
+
+
+class Told(Struct, frozen=True):
+    """The last that was told of a card: what was behind it then, what became of it, and when."""
+
+    rule: str
+    fingerprint: str
+    feedback: str
+    overridden: bool
+    reason: str | None
+    since: datetime
+
+
+# Made once: calls wait for it.
+_TOLD = (
+    select(
+        cards.c.uuid,
+        cards.c.rule,
+        cards.c.fingerprint,
+        feedback.c.id,
+        feedback.c.outcome,
+        feedback.c.reason,
+        feedback.c.reason_system,
+        feedback.c.at,
+        feedback.c.received_at,
+    )
+    .select_from(
+        cards.join(
+            feedback, and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
+        )
+    )
+    .where(
+        cards.c.patient == bindparam("patient"),
+        cards.c.rule.in_(bindparam("rules", expanding=True)),
+        cards.c.client == bindparam("client"),
+        cards.c.fingerprint.is_not(None),
+        feedback.c.received_at >= bindparam("oldest"),
+    )
+    .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
+)
+
+
+def find_told(
+    connection: Connection, client: str, patient: str, rules: Iterable[str], now: datetime
+) -> list[Told]:
+    """What was last told of each of a patient's cards of some rules, as long as it may count."""
+    asked = {
+        "client": client,
+        "patient": patient,
+        "rules": sorted(rules),
+        "oldest": now - timedelta(days=LONGEST_QUIET),
+    }
+    rows = connection.execute(_TOLD, asked)
+    last = {row.uuid: row for row in rows}
+    return [
+        Told(
+            rule=row.rule,
+            fingerprint=row.fingerprint,
+            feedback=row.id,
+            overridden=row.outcome == "overridden",
+            reason=row.reason if row.reason_system == OVERRIDE_REASONS else None,
+            # A clock that is ahead must not keep a card away for longer.
+            since=min(row.at, row.received_at),
+        )
+        for row in last.values()
+    ]
+
+
+def standing(
+    told: Iterable[Told],
+    quiet: Mapping[str, tuple[timedelta, str]],
+    reasons: Mapping[str, OverrideReason],
+    now: datetime,
+) -> dict[str, str]:
+    """The rules whose cards are not to be given, each with the feedback because of which.
+
+    ``quiet`` gives, by rule, how long a lasting override holds and the fingerprint of the facts as
+    they are now.
+    """
+    found = {}
+    for each in told:
+        period, fingerprint = quiet[each.rule]
+        reason = reasons.get(each.reason or "")
+        if (
+            each.overridden
+            and reason is not None
+            and reason.lasting
+            and each.fingerprint == fingerprint
+            and now < each.since + period
+        ):
+            found[each.rule] = each.feedback
+    return found

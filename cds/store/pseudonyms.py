@@ -1,0 +1,74 @@
+"""Pseudonyms of patients: keyed hashes, which nobody without the key can tell or try out."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cds.store.database import DatabaseUnusable
+
+KEY_BYTES = 32
+LENGTH = 32
+"""Hexadecimal digits of a pseudonym: 128 bits, so that two patients never share one."""
+
+
+def read_key(file: Path) -> bytes:
+    """Read the key, which is made at the first use, readable by nobody else.
+
+    Whoever loses it can tell of no kept decision which patient it was about, and lasting overrides
+    end. Raises ``DatabaseUnusable`` for a file that cannot be read or made, is open to others, or
+    holds something else than ``KEY_BYTES`` as hexadecimal digits.
+    """
+    try:
+        _make(file)
+        if file.stat().st_mode & 0o077:
+            raise DatabaseUnusable(
+                f"{file} holds the key of the pseudonyms, and others may read or change it: "
+                f"chmod 600 {file}"
+            )
+        key = bytes.fromhex(file.read_text("ascii"))
+    except OSError as fault:
+        raise DatabaseUnusable(
+            f"{file}, which holds the key of the pseudonyms, cannot be read or made: "
+            f"{fault.strerror}"
+        ) from None
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise DatabaseUnusable(
+            f"{file} should hold the key of the pseudonyms, {2 * KEY_BYTES} hexadecimal digits: "
+            "bring the file back from a backup. A new key (openssl rand -hex 32) would make every "
+            "patient a new one."
+        )
+    return key
+
+
+def _make(file: Path) -> None:
+    """Make the key, complete at once: of processes that start together, one does it."""
+    if file.exists():
+        return
+    draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def pseudonym(key: bytes, client: str, server: str, patient: str) -> str:
+    """The pseudonym of a patient: HMAC-SHA256 over who called, the FHIR server, and the id.
+
+    The same id at another hospital is another patient, and so has another pseudonym.
+    """
+    told = "\0".join((client, server.rstrip("/"), patient))
+    return hmac.new(key, told.encode(), hashlib.sha256).hexdigest()[:LENGTH]

@@ -1,0 +1,37 @@
+"""How long things are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, delete, select
+
+from cds.store.replays import forget_expired
+from cds.store.tables import decisions, feedback
+
+AT_ONCE = 500
+"""Rows deleted in one transaction, so that nobody waits long for its end."""
+
+
+def delete_old(engine: Engine, days: int, now: datetime) -> int:
+    """Delete decisions and feedback older than so many days (0: none), and expired tokens.
+
+    The files of rule sets stay: they hold nothing of patients. Returns how many decisions went.
+    """
+    forget_expired(engine, now)
+    if not days:
+        return 0
+    before = now - timedelta(days=days)
+    gone = 0
+    while True:
+        with engine.begin() as connection:
+            old = select(decisions.c.id).where(decisions.c.at < before).limit(AT_ONCE)
+            ids = connection.execute(old).scalars().all()
+            # Their cards go with them.
+            connection.execute(delete(decisions).where(decisions.c.id.in_(ids)))
+        gone += len(ids)
+        if len(ids) < AT_ONCE:
+            break
+    with engine.begin() as connection:
+        connection.execute(delete(feedback).where(feedback.c.received_at < before))
+    return gone

@@ -1,0 +1,189 @@
+"""The store of one process: all that the service keeps, behind one door."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from cds.rules.ruleset import RuleSet
+from cds.store.archive import pack
+from cds.store.database import (
+    connect,
+    private_file,
+    private_folder,
+    reading_at_once,
+    sqlite_url,
+    upgrade,
+)
+from cds.store.decisions import Decision, KeptRules, encode_entry
+from cds.store.feedback import Feedback, keep_feedback, unknown_cards
+from cds.store.journal import Journal
+from cds.store.overrides import Told, find_told
+from cds.store.pseudonyms import pseudonym, read_key
+from cds.store.replays import UsedTokens
+from cds.store.writer import Writer
+
+_log = structlog.get_logger()
+
+DATABASE = "cds.sqlite"
+KEY = "pseudonym.key"
+JOURNALS = "journal"
+
+MOST_WAITING = 256 * 2**20
+"""Bytes that may wait for the database before calls are refused: some thousand answers."""
+
+
+class Place(Struct, frozen=True):
+    """Where things are kept: a folder, the address of the database (None: SQLite in the folder).
+
+    ``key_file`` holds the key of the pseudonyms (None: in the folder).
+    """
+
+    folder: Path
+    database_url: str | None = None
+    key_file: Path | None = None
+
+
+@cache
+def software_version() -> str:
+    """The version of this software, as it is installed."""
+    try:
+        return version("myositis-cds")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class State(Struct, frozen=True):
+    """How the store is: the bytes that wait for the database, and whether that fails now."""
+
+    waiting: int
+    failing: bool
+
+
+def open_database(place: Place) -> Engine:
+    """Open the database, with its tables as this version of the service has them.
+
+    Raises ``DatabaseUnusable``.
+    """
+    if place.database_url is None:
+        private_file(private_folder(place.folder) / DATABASE)
+    engine = connect(place.database_url or sqlite_url(place.folder / DATABASE))
+    upgrade(engine)
+    return engine
+
+
+class Store:
+    """What one process keeps and asks; made by ``open_store``. ``engine`` is the database."""
+
+    def __init__(
+        self, engine: Engine, key: bytes, folder: Path, keep_days: int, most_waiting: int
+    ) -> None:
+        self.engine = engine
+        self.used_tokens = UsedTokens(engine)
+        self._key = key
+        # SQLite lets one write at a time; within a process it is cheaper to wait here.
+        self._turn = threading.Lock()
+        self._asked = reading_at_once(engine)
+        self._kept_rules: set[str] = set()
+        self._journal = Journal(folder, most_waiting)
+        self._writer = Writer(engine, folder, self._journal, keep_days, self._turn)
+        self._writer.start()
+
+    @property
+    def state(self) -> State:
+        """How the store is."""
+        return State(self._journal.pending, self._writer.failing)
+
+    def pseudonym(self, client: str, server: str, patient: str) -> str:
+        """The pseudonym of a patient of a client and its FHIR server."""
+        return pseudonym(self._key, client, server, patient)
+
+    def keep_rules(self, ruleset: RuleSet) -> None:
+        """Note the files of a rule set, which its decisions are made again with.
+
+        Raises ``JournalFull``.
+        """
+        if ruleset.version not in self._kept_rules:
+            files = pack(ruleset.contents)
+            kept = KeptRules(version=ruleset.version, kept_at=datetime.now(UTC), files=files)
+            self._journal.append(encode_entry(kept))
+            self._kept_rules.add(ruleset.version)
+
+    def note(self, decision: Decision) -> None:
+        """Note a decision; when this returns, the end of this process cannot lose it.
+
+        Raises ``JournalFull``.
+        """
+        self._journal.append(encode_entry(decision))
+
+    def told(
+        self, client: str, patient: str, rules: Iterable[str], now: datetime
+    ) -> list[Told] | None:
+        """What was last told of a patient's cards; None where that cannot be found out in time."""
+        if self._writer.failing:
+            return None
+        try:
+            with self._asked.connect() as connection:
+                return find_told(connection, client[:200], patient, rules, now)
+        except SQLAlchemyError as fault:
+            cause = getattr(fault, "orig", None) or fault
+            _log.error("overrides_not_known", fault=type(cause).__name__)
+            return None
+
+    async def keep_feedback(
+        self, items: tuple[Feedback, ...], client: str, service: str
+    ) -> list[str]:
+        """Keep feedback; when this returns, the database has it. The cards that are not known.
+
+        A card may also be unknown because the database does not have its answer yet. Raises
+        ``SQLAlchemyError``.
+        """
+        return await asyncio.to_thread(self._keep_feedback, items, client, service)
+
+    def _keep_feedback(self, items: tuple[Feedback, ...], client: str, service: str) -> list[str]:
+        now = datetime.now(UTC)
+        with self._turn, self.engine.begin() as connection:
+            keep_feedback(connection, items, client=client, service=service, received_at=now)
+            return unknown_cards(connection, client[:200], (item.card for item in items))
+
+    def settle(self) -> None:
+        """Write at once what waits for the database.
+
+        Raises ``SQLAlchemyError``.
+        """
+        self._writer.flush()
+
+    def take_over(self) -> None:
+        """Write at once what processes that have ended left behind, as is done now and then anyway.
+
+        Raises ``SQLAlchemyError``.
+        """
+        self._writer.adopt()
+
+    def close(self) -> None:
+        """Write what waits, and let go of everything."""
+        self._writer.close()
+        self._journal.close()
+        self._asked.dispose()
+        self.engine.dispose()
+
+
+def open_store(place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITING) -> Store:
+    """Open the store; decisions and feedback are deleted after so many days (0: never).
+
+    Raises ``DatabaseUnusable``.
+    """
+    folder = private_folder(place.folder)
+    key = read_key(place.key_file or folder / KEY)
+    engine = open_database(place)
+    return Store(engine, key, private_folder(folder / JOURNALS), keep_days, most_waiting)

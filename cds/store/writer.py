@@ -1,0 +1,159 @@
+"""Takes what journals hold into the database, beside the answering of calls."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from cds.store.decisions import Entry, decode_entry, insert_entries
+from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
+from cds.store.retention import delete_old
+
+_log = structlog.get_logger()
+
+PAUSE_SECONDS = 0.25
+LOOK_SECONDS = 2
+DELETE_SECONDS = 3600
+
+
+class Writer:
+    """Writes into the database what the journal of this process holds, and what others left behind.
+
+    While the database fails, journals wait; ``failing`` says so. ``turn`` is held while writing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        folder: Path,
+        journal: Journal,
+        keep_days: int,
+        turn: contextlib.AbstractContextManager[object],
+    ) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._journal = journal
+        self._keep_days = keep_days
+        self._turn = turn
+        self._flushing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="store", daemon=True)
+        self.failing = False
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what there is, once more, and end."""
+        self._stop.set()
+        self._thread.join()
+        self._try(self.flush)
+
+    def _run(self) -> None:
+        next_look = next_deletion = 0.0
+        while not self._stop.wait(PAUSE_SECONDS):
+            now = time.monotonic()
+            written = self._try(self.flush)
+            if written and now >= next_look:
+                next_look = now + LOOK_SECONDS
+                written = self._try(self.adopt)
+            if written and now >= next_deletion:
+                next_deletion = now + DELETE_SECONDS
+                self._try(self._delete_old)
+            if not written:
+                self._stop.wait(LOOK_SECONDS)
+
+    def _try(self, work: Callable[[], None]) -> bool:
+        """Do something, and log where it fails and where that ends; the thread outlives both."""
+        try:
+            work()
+        except (SQLAlchemyError, OSError) as fault:
+            if not self.failing:
+                # The texts of these faults hold what was to be written.
+                cause = getattr(fault, "orig", None) or fault
+                _log.error("store_fails", fault=type(cause).__name__, waiting=self._journal.pending)
+            self.failing = True
+            return False
+        except Exception as fault:
+            _log.error("store_fails", fault=type(fault).__name__, waiting=self._journal.pending)
+            self.failing = True
+            return False
+        if self.failing:
+            _log.info("store_works_again")
+        self.failing = False
+        return True
+
+    def flush(self) -> None:
+        """Write all that this process has noted."""
+        with self._flushing:
+            while self._journal.pending:
+                batch = self._journal.next_batch()
+                if not batch.records and batch.damaged:
+                    raise OSError("the journal of this process was changed by another")
+                self._write(batch)
+                self._journal.done(batch)
+
+    def adopt(self) -> None:
+        """Write what processes that have ended left behind."""
+        for left in leftovers(self._folder):
+            try:
+                self._adopt(left)
+            finally:
+                left.close()
+
+    def _adopt(self, left: Leftover) -> None:
+        count = 0
+        while True:
+            batch = left.next_batch()
+            self._write(batch)
+            count += len(batch.records)
+            left.done(batch)
+            if batch.damaged:
+                kept = left.set_aside()
+                _log.error("journal_damaged", file=kept.name, read=count)
+                return
+            if not batch.records:
+                left.remove()
+                if count:
+                    _log.info("journal_taken_over", records=count)
+                return
+
+    def _write(self, batch: Batch) -> None:
+        if not batch.records:
+            return
+        try:
+            entries = [decode_entry(record) for record in batch.records]
+            self._insert(entries)
+        except (DataError, IntegrityError, msgspec.DecodeError):
+            for record in batch.records:
+                self._write_alone(record)
+
+    def _write_alone(self, record: bytes) -> None:
+        """Write one record; what the database can never take is kept beside it, and reported."""
+        try:
+            self._insert([decode_entry(record)])
+        except (DataError, IntegrityError, msgspec.DecodeError) as fault:
+            file = self._folder / f"record-{time.time_ns()}{DAMAGED}"
+            file.touch(0o600)
+            file.write_bytes(record)
+            _log.error("record_refused", file=file.name, fault=type(fault).__name__)
+
+    def _insert(self, entries: list[Entry]) -> None:
+        with self._turn, self._engine.begin() as connection:
+            insert_entries(connection, entries)
+
+    def _delete_old(self) -> None:
+        with self._turn:
+            gone = delete_old(self._engine, self._keep_days, datetime.now(UTC))
+        if gone:
+            _log.info("decisions_deleted", count=gone, older_than_days=self._keep_days)

@@ -1,0 +1,65 @@
+"""A real PostgreSQL for the tests, which they start themselves."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+
+def _program(name: str) -> str:
+    """Find a program of PostgreSQL; Debian keeps those of the server off the path."""
+    installed = sorted(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")))
+    found = installed[-1] if installed else shutil.which(name)
+    if found is None:
+        raise AssertionError(
+            "PostgreSQL's server is not installed, which these tests start for themselves. "
+            "On Debian and Ubuntu: apt-get install postgresql"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """Start a server in a folder of its own, reached by a socket there only; its address."""
+    # A socket's path may have 107 characters, which the folders of pytest would use up.
+    folder = Path(tempfile.mkdtemp(prefix="cds-pg-", dir="/tmp"))
+    # The server refuses to run as root.
+    identity = {"user": "nobody", "group": "nogroup", "extra_groups": []} if not os.getuid() else {}
+    if identity:
+        shutil.chown(folder, "nobody", "nogroup")
+
+    def run(program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [_program(program), "-D", str(folder / "data"), *arguments],
+            cwd=folder,
+            check=False,
+            stdout=(folder / f"{program}.log").open("wb"),
+            stderr=subprocess.STDOUT,
+            **identity,  # type: ignore[call-overload]  # names of options, each with its type
+        )
+        assert done.returncode == 0, (folder / f"{program}.log").read_text()
+
+    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+    try:
+        run("initdb", "-U", "cds", "-A", "trust", "-E", "UTF8", "--no-sync")
+        run("pg_ctl", "-w", "-o", options, "-l", str(folder / "server.log"), "start")
+        try:
+            yield f"postgresql://cds@/postgres?host={folder}"
+        finally:
+            run("pg_ctl", "-w", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(server: str) -> str:
+    """Make a new database on a server; its address."""
+    name = f"t{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.replace("/postgres?", f"/{name}?")

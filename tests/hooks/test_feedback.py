@@ -1,0 +1,177 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+from structlog.testing import LogCapture
+
+from cds.hooks.service import create_app
+from cds.rules.ruleset import RuleSet
+from cds.store.store import Place, Store, open_store
+from cds.store.tables import feedback
+from tests.hooks.conftest import AS_OF
+
+FEEDBACK = "/cds-services/myositis-patient-view/feedback"
+ACCEPTED = {
+    "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
+    "outcome": "accepted",
+    "acceptedSuggestions": [{"id": "e56e1945-20b3-4393-8503-a1a20fd73152"}],
+    "outcomeTimestamp": "2026-11-16T09:30:00Z",
+}
+OVERRIDDEN = {
+    "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
+    "outcome": "overridden",
+    "overrideReason": {
+        "reason": {"code": "another-plan", "system": "https://x.example", "display": "Another"},
+        "userComment": "Next week",
+    },
+    "outcomeTimestamp": "2026-11-16T10:31:00.5+01:00",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    """Open a store in a database of each kind."""
+    opened = open_store(Place(tmp_path / "state", database_url))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serving(ruleset: RuleSet, store: Store) -> TestClient:
+    """Serve with a store."""
+    return TestClient(create_app(ruleset, lambda: AS_OF, store=store))
+
+
+def kept(store: Store) -> list[dict[str, Any]]:
+    """Give the feedback that is kept, in order of time."""
+    with store.engine.connect() as connection:
+        rows = connection.execute(select(feedback).order_by(feedback.c.at)).mappings()
+        return [dict(row) for row in rows]
+
+
+def test_a_batch_is_kept_before_it_is_answered(serving: TestClient, store: Store) -> None:
+    """An acceptance and an override of one card, with all that was told; no body comes back."""
+    answer = serving.post(FEEDBACK, json={"feedback": [ACCEPTED, OVERRIDDEN]})
+
+    first, second = kept(store)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert first["suggestions"] == '["e56e1945-20b3-4393-8503-a1a20fd73152"]'
+    assert second["outcome"] == "overridden"
+    assert second["at"].isoformat() == "2026-11-16T09:31:00.500000+00:00"
+    assert [second[name] for name in ("reason", "reason_system", "reason_display", "comment")] == [
+        "another-plan",
+        "https://x.example",
+        "Another",
+        "Next week",
+    ]
+
+
+def test_what_is_sent_again_is_kept_once(serving: TestClient, store: Store) -> None:
+    """A client that saw no answer repeats itself, within a batch or in another."""
+    for _ in range(2):
+        assert serving.post(FEEDBACK, json={"feedback": [ACCEPTED, ACCEPTED]}).status_code == 200
+
+    assert len(kept(store)) == 1
+
+
+def test_an_unknown_card_is_kept_and_logged_without_its_comment(
+    serving: TestClient, store: Store, log: LogCapture
+) -> None:
+    """The decision may come later, or be of another database; a comment may tell of the patient."""
+    assert serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]}).status_code == 200
+
+    (entry,) = [e for e in log.entries if e["event"] == "feedback_on_unknown_cards"]
+    assert entry["cards"] == 1
+    assert "Next week" not in str(log.entries)
+    assert len(kept(store)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"card": None}, "Expected `str`, got `null` - at `$.feedback[1].card`"),
+        ({"card": ""}, "`$.feedback[1].card`"),
+        ({"card": "x" * 201}, "`$.feedback[1].card`"),
+        ({"outcome": "ignored"}, "`$.feedback[1].outcome`"),
+        ({"acceptedSuggestions": None}, "`$.feedback[1].acceptedSuggestions` is missing"),
+        ({"acceptedSuggestions": [{}]}, "`$.feedback[1].acceptedSuggestions[0]`"),
+        ({"outcomeTimestamp": "2026-11-16"}, "`$.feedback[1].outcomeTimestamp`"),
+        ({"outcomeTimestamp": "2026-11-16T09:30:00"}, "`$.feedback[1].outcomeTimestamp`"),
+        ({"outcomeTimestamp": "0001-01-01T00:00:00+14:00"}, "outside of all calendars"),
+        ({"overrideReason": {"reason": "declined"}}, "`$.feedback[1].overrideReason.reason`"),
+    ],
+)
+def test_a_wrong_item_is_located_and_nothing_of_the_batch_is_kept(
+    serving: TestClient, store: Store, changed: dict[str, Any], told: str
+) -> None:
+    """400, with the place in the JSON; what is right in the batch can be sent again with it."""
+    answer = serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN, ACCEPTED | changed]})
+
+    (issue,) = answer.json()["issue"]
+    assert answer.status_code == 400
+    assert told in issue["diagnostics"]
+    assert "Nothing of this feedback was kept" in issue["diagnostics"]
+    assert kept(store) == []
+
+
+def test_every_wrong_item_is_told_at_once(serving: TestClient) -> None:
+    """An integrator sees all that is wrong, not only the first."""
+    wrong = ACCEPTED | {"outcome": "?"}
+
+    answer = serving.post(FEEDBACK, json={"feedback": [wrong, ACCEPTED, wrong]})
+
+    said = [issue["diagnostics"] for issue in answer.json()["issue"]]
+    assert ["$.feedback[0].outcome" in said[0], "$.feedback[2].outcome" in said[1]] == [True, True]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"feedback": {}}', b'{"card": "x"}', b"\xff"])
+def test_what_is_no_feedback_is_refused(serving: TestClient, body: bytes) -> None:
+    """A single object in place of a list is told how it should be."""
+    answer = serving.post(FEEDBACK, content=body)
+
+    assert answer.status_code == 400
+    assert "Nothing of this feedback was kept" in answer.json()["issue"][0]["diagnostics"]
+
+
+def test_unknown_fields_and_characters_that_databases_refuse_are_taken(
+    serving: TestClient, store: Store
+) -> None:
+    """More fields are no fault of the client; the character 0 is kept as a replacement."""
+    more = OVERRIDDEN | {"new": 1, "overrideReason": {"userComment": "a\0b", "more": []}}
+
+    assert serving.post(FEEDBACK, json={"feedback": [more], "extension": {}}).status_code == 200
+    assert kept(store)[0]["comment"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_an_empty_batch_is_taken(serving: TestClient) -> None:
+    """There is nothing wrong with having nothing to tell."""
+    assert serving.post(FEEDBACK, json={"feedback": []}).status_code == 200
+
+
+def test_feedback_on_a_service_that_is_none_is_not_found(serving: TestClient) -> None:
+    """The address names the service that gave the card."""
+    answer = serving.post("/cds-services/other/feedback", json={"feedback": []})
+
+    assert answer.status_code == 404
+    assert "no such service" in answer.json()["issue"][0]["diagnostics"]
+
+
+def test_feedback_that_cannot_be_kept_is_not_acknowledged(
+    serving: TestClient, store: Store, log: LogCapture
+) -> None:
+    """500, and the client is asked to send it again; the log has no part of it."""
+    feedback.drop(store.engine)
+
+    answer = serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]})
+
+    assert answer.status_code == 500
+    assert "kept nothing of this feedback" in answer.json()["issue"][0]["diagnostics"]
+    assert "Next week" not in str(log.entries)
+
+
+def test_without_a_store_no_feedback_is_taken(client: TestClient) -> None:
+    """There is nowhere to keep it, and so it is not acknowledged."""
+    assert client.post(FEEDBACK, json={"feedback": [ACCEPTED]}).status_code == 404

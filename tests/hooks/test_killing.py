@@ -1,0 +1,102 @@
+import json
+import threading
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx2
+import pytest
+from sqlalchemy import select
+
+from cds.store.database import connect
+from cds.store.store import Place, open_store
+from cds.store.tables import cards, feedback
+from tests.hooks.test_server import CHECKOUT, serve, start
+
+CALL = "/cds-services/myositis-patient-view"
+BODY = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
+
+
+class Clients:
+    """Clients that call and give feedback until the service is gone, and note what it answered."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.given: list[str] = []
+        self.told: list[tuple[str, str]] = []
+        self.enough = threading.Event()
+        self.threads = [threading.Thread(target=self._work) for _ in range(6)]
+
+    def _work(self) -> None:
+        with httpx2.Client(base_url=self.url, timeout=10) as client:
+            while True:
+                try:
+                    answer = client.post(CALL, json=BODY | {"hookInstance": str(uuid.uuid4())})
+                    (card,) = answer.json()["cards"]
+                    self.given.append(card["uuid"])
+                    at = datetime.now(UTC).isoformat()
+                    item = {"card": card["uuid"], "outcome": "overridden", "outcomeTimestamp": at}
+                    told = client.post(f"{CALL}/feedback", json={"feedback": [item]})
+                    assert told.status_code == 200, told.text
+                    self.told.append((card["uuid"], at))
+                except httpx2.TransportError:
+                    return
+                if len(self.told) >= 60:
+                    self.enough.set()
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
+    tmp_path: Path, database_url: str
+) -> None:
+    """Killed under load: every card that was given and all feedback taken is in the database."""
+    state = tmp_path / "state"
+    with serve(CDS_STATE=str(state), CDS_DATABASE_URL=database_url) as serving:
+        clients = Clients(serving.url)
+        for thread in clients.threads:
+            thread.start()
+        assert clients.enough.wait(60)
+        serving.process.kill()
+        for thread in clients.threads:
+            thread.join()
+
+    # What the process had not written yet is taken over by the next one.
+    store = open_store(Place(state, database_url))
+    store.take_over()
+    store.close()
+
+    engine = connect(database_url)
+    with engine.connect() as connection:
+        kept_cards = set(connection.execute(select(cards.c.uuid)).scalars())
+        kept_feedback = set(connection.execute(select(feedback.c.card)).scalars())
+    engine.dispose()
+    assert len(clients.told) >= 60
+    assert set(clients.given) <= kept_cards
+    assert {card for card, _ in clients.told} <= kept_feedback
+    assert list((state / "journal").iterdir()) == []
+
+
+def test_an_interrupted_service_has_written_everything(tmp_path: Path) -> None:
+    """After Ctrl-C the database has every decision, and no journal is left."""
+    with serve(CDS_STATE=str(tmp_path)) as serving:
+        answer = httpx2.post(f"{serving.url}{CALL}", json=BODY)
+        status, _ = serving.stop()
+
+    engine = connect(f"sqlite:///{tmp_path}/cds.sqlite")
+    with engine.connect() as connection:
+        kept = connection.execute(select(cards.c.uuid)).scalars().all()
+    engine.dispose()
+    assert status == 0
+    assert kept == [answer.json()["cards"][0]["uuid"]]
+    assert list((tmp_path / "journal").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://cds:secret@db/cds", "postgresql://cds:secret@127.0.0.1:1/"]
+)
+def test_a_database_that_cannot_be_used_is_told_and_ends_with_status_1(url: str) -> None:
+    """The service does not start without the place where decisions go; no password is shown."""
+    ended = start(CDS_AUTH="off", CDS_PORT="0", CDS_DATABASE_URL=url)
+
+    assert ended.returncode == 1
+    assert "database" in ended.stderr
+    assert "secret" not in ended.stderr + ended.stdout

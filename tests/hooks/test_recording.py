@@ -1,0 +1,330 @@
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+from structlog.testing import LogCapture
+
+from cds.advice import load_rules
+from cds.cards.cards import OVERRIDE_REASONS
+from cds.hooks.service import create_app
+from cds.rules.ruleset import RuleSet
+from cds.store.decisions import Decision, find_decision, list_decisions
+from cds.store.repetition import repeat
+from cds.store.store import Place, Store, open_store
+from cds.store.tables import decisions
+from tests.hooks.conftest import AS_OF, CHECKOUT
+
+CALL = "/cds-services/myositis-patient-view"
+REQUESTS = sorted((CHECKOUT / "fhir_examples").glob("*.request.json"))
+ESCALATION = "refractory-dermatomyositis"
+
+
+@pytest.fixture
+def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
+    """Open a store in a database of each kind."""
+    opened = open_store(Place(tmp_path / "state", database_url))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def serving(ruleset: RuleSet, store: Store) -> TestClient:
+    """Serve with a store."""
+    return TestClient(create_app(ruleset, lambda: AS_OF, store=store))
+
+
+def kept(store: Store) -> list[Decision]:
+    """Wait for what was noted, and give the decisions that are kept, the latest first."""
+    store.settle()
+    with store.engine.connect() as connection:
+        return [find_decision(connection, each.id) for each in list_decisions(connection)]
+
+
+def call(serving: TestClient, request: Any) -> list[Any]:
+    """Call the service; the cards."""
+    hook = request["hook"]
+    answer = serving.post(f"/cds-services/myositis-{hook}", json=request)
+    assert answer.status_code == 200, answer.text
+    cards: list[Any] = answer.json()["cards"]
+    return cards
+
+
+def override(serving: TestClient, card: Any, code: str, **changed: Any) -> None:
+    """Tell that a card was overridden, just now."""
+    item = {
+        "card": card["uuid"],
+        "outcome": "overridden",
+        "overrideReason": {"reason": {"code": code, "system": OVERRIDE_REASONS}},
+        "outcomeTimestamp": datetime.now(UTC).isoformat(),
+    }
+    told = serving.post(f"{CALL}/feedback", json={"feedback": [item | changed]})
+    assert told.status_code == 200, told.text
+
+
+@pytest.mark.parametrize("file", REQUESTS, ids=lambda file: file.name.split(".")[0])
+def test_every_example_is_recorded_without_the_patient_and_comes_out_equal_again(
+    ruleset: RuleSet, tmp_path: Path, file: Path
+) -> None:
+    """The client gets the cards of the example; what is kept never names the patient, anywhere."""
+    request = json.loads(file.read_bytes())
+    expected = json.loads(file.with_name(file.name.replace("request", "cards")).read_bytes())
+    patient = request["context"]["patientId"].removeprefix("Patient/")
+    store = open_store(Place(tmp_path))
+    given = call(TestClient(create_app(ruleset, lambda: AS_OF, store=store)), request)
+    (decision,) = kept(store)
+    with store.engine.connect() as connection:
+        made = repeat(connection, decision.id)
+    store.close()
+
+    assert without_uuids(given) == without_uuids(expected["cards"])
+    assert made.equal, made.difference
+    for part in (decision.inputs, decision.facts, decision.answer):
+        assert f'Patient/{patient}"'.encode() not in part
+        assert b"identifier" not in part.replace(b'"identifier":[]', b"")
+    assert decision.patient != patient
+    assert [card.uuid for card in decision.cards] == [card["uuid"] for card in given]
+
+
+def without_uuids(cards: Any) -> Any:
+    """Cards without what differs from call to call."""
+    return [
+        {
+            **{name: value for name, value in card.items() if name != "uuid"},
+            "suggestions": [
+                {name: value for name, value in suggestion.items() if name != "uuid"}
+                for suggestion in card.get("suggestions", ())
+            ],
+        }
+        for card in cards
+    ]
+
+
+def test_a_decision_tells_when_for_whom_by_what_and_why(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Service, hook instance, rule set, facts with the resources behind the cards, duration."""
+    request = example("rp-ild-mda5")
+    (card,) = call(serving, request)
+
+    (decision,) = kept(store)
+
+    facts = json.loads(decision.facts)
+    assert decision.service == "myositis-patient-view"
+    assert decision.hook_instance == request["hookInstance"]
+    assert decision.as_of == AS_OF
+    assert 0 < decision.microseconds < 60_000_000
+    assert decision.cards[0].rule == "pulse-for-rapidly-progressive-ild"
+    assert facts["values"]["antibody.mda5"] is True
+    assert facts["outcomes"]["pulse-for-rapidly-progressive-ild"] is True
+    (evidence,) = facts["evidence"]["antibody.mda5"]
+    assert evidence["reference"] == "Observation/rp-ild-mda5-anti-mda5-2026-10-26"
+    assert decision.cards[0].uuid == card["uuid"]
+
+
+def test_of_a_patient_without_myositis_only_what_tells_that_is_kept(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """The rules are not about them, and so nothing but Conditions is."""
+    request = example("rp-ild-mda5")
+    request["prefetch"]["conditions"] = None
+
+    assert call(serving, request) == []
+
+    (decision,) = kept(store)
+    assert not decision.applies
+    assert set(json.loads(decision.inputs)["record"]) == {"delivered"}
+
+
+def test_a_refused_call_is_no_decision(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Nothing was advised, so nothing is kept."""
+    request = example("rp-ild-mda5")
+    del request["prefetch"]["conditions"]
+
+    assert serving.post(CALL, json=request).status_code == 412
+    assert kept(store) == []
+
+
+def test_the_same_card_has_another_uuid_in_each_answer(
+    serving: TestClient, example: Callable[[str], Any]
+) -> None:
+    """Feedback is then about one answer, and not about all that were alike."""
+    first, second = (call(serving, example("rp-ild-mda5"))[0] for _ in range(2))
+
+    assert first["uuid"] != second["uuid"]
+    assert without_uuids([first]) == without_uuids([second])
+
+
+def test_a_full_journal_refuses_the_call_and_says_so(
+    ruleset: RuleSet, tmp_path: Path, example: Callable[[str], Any], log: LogCapture
+) -> None:
+    """An answer that cannot be recorded is not given: 503, with the reason in the log."""
+    store = open_store(Place(tmp_path), most_waiting=100)
+    serving = TestClient(create_app(ruleset, lambda: AS_OF, store=store))
+
+    answer = serving.post(CALL, json=example("rp-ild-mda5"))
+    store.close()
+
+    assert answer.status_code == 503
+    (issue,) = answer.json()["issue"]
+    assert issue["code"] == "transient"
+    assert "cannot record its decisions" in issue["diagnostics"]
+    assert "decision_not_noted" in [entry["event"] for entry in log.entries]
+
+
+def test_a_lasting_override_keeps_the_card_away_and_the_decision_says_so(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """The card of the rule goes; the next one about the same problem is given in its place."""
+    (before,) = call(serving, example(ESCALATION))
+    kept(store)
+    override(serving, before, "another-plan")
+
+    after = call(serving, example(ESCALATION))
+
+    latest = kept(store)[0]
+    silent = [card for card in latest.cards if card.uuid is None]
+    assert before["summary"].startswith("Inadequate response")
+    assert before["summary"] not in [card["summary"] for card in after]
+    assert [card.rule for card in silent] == ["escalate-inadequate-response"]
+    assert silent[0].silenced_by
+    with store.engine.connect() as connection:
+        assert repeat(connection, latest.id).equal
+
+
+def test_an_override_ends_when_a_fact_behind_the_card_changes(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """A value that was not there when the clinician decided brings the card back."""
+    (before,) = call(serving, example(ESCALATION))
+    kept(store)
+    override(serving, before, "another-plan")
+    request = example(ESCALATION)
+    conditions = request["prefetch"]["conditions"]["entry"]
+    more = json.loads(json.dumps(conditions[0]))
+    more["resource"]["id"] = "ild"
+    more["resource"]["code"] = {
+        "coding": [{"system": "http://snomed.info/sct", "code": "233703007"}]
+    }
+    more.pop("fullUrl", None)
+    conditions.append(more)
+
+    summaries = [card["summary"] for card in call(serving, request)]
+
+    assert before["summary"] in summaries
+
+
+@pytest.mark.parametrize("code", ["data-wrong", "unheard-of"])
+def test_a_reason_that_does_not_last_keeps_nothing_away(
+    serving: TestClient, store: Store, example: Callable[[str], Any], code: str
+) -> None:
+    """Nor does one that this service never offered."""
+    (before,) = call(serving, example(ESCALATION))
+    kept(store)
+    override(serving, before, code)
+
+    assert without_uuids(call(serving, example(ESCALATION))) == without_uuids([before])
+
+
+def test_a_critical_card_is_given_whatever_was_overridden(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Its rule states no time, so that danger is told at every call."""
+    (before,) = call(serving, example("rp-ild-mda5"))
+    kept(store)
+    override(serving, before, "not-appropriate")
+
+    assert call(serving, example("rp-ild-mda5"))[0]["indicator"] == "critical"
+
+
+def test_an_override_at_one_process_counts_at_another(
+    ruleset: RuleSet, tmp_path: Path, database_url: str, example: Callable[[str], Any]
+) -> None:
+    """Workers share the database and ask it at each call, so none is behind."""
+    place = Place(tmp_path / "state", database_url)
+    one, other = open_store(place), open_store(place)
+    first, second = (TestClient(create_app(ruleset, lambda: AS_OF, store=s)) for s in (one, other))
+    (before,) = call(first, example(ESCALATION))
+    one.settle()
+    assert without_uuids(call(second, example(ESCALATION))) == without_uuids([before])
+
+    override(first, before, "patient-declined")
+    after = call(second, example(ESCALATION))
+    for store in (one, other):
+        store.close()
+
+    assert before["summary"] not in [card["summary"] for card in after]
+
+
+def test_where_overrides_cannot_be_found_out_cards_are_given(
+    serving: TestClient, store: Store, example: Callable[[str], Any], monkeypatch: Any
+) -> None:
+    """A card too many is the lesser harm; the decision says that it was not known."""
+    (before,) = call(serving, example(ESCALATION))
+    kept(store)
+    override(serving, before, "another-plan")
+    monkeypatch.setattr(store, "told", lambda *_: None)
+
+    after = call(serving, example(ESCALATION))
+
+    assert without_uuids(after) == without_uuids([before])
+    assert not kept(store)[0].overrides_known
+
+
+def test_a_tampered_decision_is_found_out(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Changed cards, and changed inputs, come out different when the decision is made again."""
+    call(serving, example("rp-ild-mda5"))
+    (decision,) = kept(store)
+
+    def with_part(name: str, content: bytes) -> list[str]:
+        with store.engine.begin() as connection:
+            packed = zlib.compress(content)
+            connection.execute(decisions.update().values({name: packed}))
+            made = repeat(connection, decision.id)
+            connection.execute(
+                decisions.update().values({name: zlib.compress(getattr(decision, name))})
+            )
+        assert not made.equal
+        return made.difference
+
+    warning = decision.answer.replace(b'"critical"', b'"warning"')
+    changed = with_part("answer", warning)
+    assert '-   "indicator": "warning",' in changed
+    assert '+   "indicator": "critical",' in changed
+    assert with_part("inputs", decision.inputs.replace(b"2026-11-06", b"2026-11-05"))
+
+
+def test_a_decision_is_made_again_by_the_rules_of_then(
+    tmp_path: Path, example: Callable[[str], Any]
+) -> None:
+    """Rules that have since changed on the disk, or are gone, do not matter."""
+    rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    store = open_store(Place(tmp_path / "state"))
+    serving = TestClient(create_app(load_rules(rules), lambda: AS_OF, store=store))
+    call(serving, example("rp-ild-mda5"))
+    shutil.rmtree(rules)
+
+    (decision,) = kept(store)
+    with store.engine.connect() as connection:
+        assert repeat(connection, decision.id).equal
+        files = connection.execute(select(decisions.c.rules_version)).scalars().all()
+    store.close()
+    assert files == [decision.rules_version]
+
+
+def test_times_of_decisions_are_of_now(serving: TestClient, store: Store, example: Any) -> None:
+    """The moment is the call's, in UTC, whatever day the advice is for."""
+    call(serving, example("rp-ild-mda5"))
+
+    (decision,) = kept(store)
+    assert abs(datetime.now(UTC) - decision.at) < timedelta(minutes=1)

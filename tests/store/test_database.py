@@ -1,0 +1,111 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from cds.store.database import (
+    DatabaseUnusable,
+    called,
+    connect,
+    downgrade,
+    private_folder,
+    sqlite_url,
+    upgrade,
+)
+from cds.store.tables import metadata
+
+
+def test_migrations_make_the_tables_as_they_are_declared(engine: Engine) -> None:
+    """What the migrations make is, column by column, what the code believes."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrations_go_down_and_up_again(engine: Engine) -> None:
+    """Down to nothing but alembic's own table, and up to all of them."""
+    downgrade(engine, "base")
+    bare = inspect(engine).get_table_names()
+    upgrade(engine)
+
+    assert bare == ["alembic_version"]
+    assert set(metadata.tables) < set(inspect(engine).get_table_names())
+
+
+def test_several_processes_may_upgrade_at_once(database_url: str) -> None:
+    """Of processes that start together each finds the tables made, and none fails."""
+    code = (
+        "import sys; from cds.store.database import connect, upgrade; upgrade(connect(sys.argv[1]))"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, database_url], stderr=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+
+    assert [status for _, status in ended] == [0] * 4, ended
+
+
+def test_a_database_of_a_later_version_is_refused(engine: Engine) -> None:
+    """Tables that this version does not know are not written to, and the reader is told why."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(DatabaseUnusable, match="made by a later version"):
+        upgrade(engine)
+
+
+def test_sqlite_waits_for_the_disk_and_lets_readers_read(tmp_path: Path) -> None:
+    """Each connection has write-ahead logging, full synchronisation and foreign keys."""
+    with connect(sqlite_url(tmp_path / "a.sqlite")).connect() as connection:
+        told = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+
+    assert told == ["wal", 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://cds:secret@db/cds", "mysql is neither"),
+        ("sqlite://", "without a file"),
+        ("cds:secret@db", "cannot be read"),
+        ("postgresql://cds:secret@db:port/cds", "cannot be read"),
+    ],
+)
+def test_addresses_of_no_usable_database_are_refused(url: str, told: str) -> None:
+    """What is wrong is said, and the password is not."""
+    with pytest.raises(DatabaseUnusable, match=told) as refused:
+        connect(url)
+
+    assert "secret" not in str(refused.value)
+
+
+def test_a_database_that_cannot_be_reached_is_told_without_its_password() -> None:
+    """The address is named with the password struck out."""
+    engine = connect("postgresql://cds:secret@127.0.0.1:1/cds")
+
+    with pytest.raises(DatabaseUnusable) as refused:
+        upgrade(engine)
+
+    assert "postgresql+psycopg://cds:***@127.0.0.1:1/cds cannot be used" in str(refused.value)
+    assert "secret" not in str(refused.value) + called(engine)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """The reader learns which folder, and which setting names another."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DatabaseUnusable, match=r"file/state cannot be used.*CDS_STATE"):
+        private_folder(tmp_path / "file" / "state")
+
+
+def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Nobody else may list what is kept."""
+    assert private_folder(tmp_path / "state").stat().st_mode & 0o777 == 0o700

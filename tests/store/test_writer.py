@@ -1,0 +1,143 @@
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select
+from structlog.testing import capture_logs
+
+from cds.store import writer
+from cds.store.decisions import encode_entry
+from cds.store.journal import Journal
+from cds.store.tables import decisions
+from cds.store.writer import Writer
+from tests.store.conftest import RULES, decision
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the writer look every few milliseconds."""
+    monkeypatch.setattr(writer, "PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(writer, "LOOK_SECONDS", 0.005)
+
+
+def kept(engine: Engine) -> int:
+    """Count the decisions that the database has."""
+    with engine.connect() as connection:
+        return len(connection.execute(select(decisions.c.id)).all())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, 20 seconds at most."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold within 20 s"
+        threading.Event().wait(0.005)
+
+
+def make_writer(engine: Engine, folder: Path) -> tuple[Writer, Journal]:
+    """Make a writer and the journal that it reads."""
+    journal = Journal(folder, 10**6)
+    return Writer(engine, folder, journal, 0, contextlib.nullcontext()), journal
+
+
+def rename(engine: Engine, table: str, name: str) -> None:
+    """Rename a table, so that nobody finds it by the old name."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
+
+
+def leave(folder: Path, *numbers: int) -> Path:
+    """Leave the journal of a process that has ended, with some decisions."""
+    journal = Journal(folder, 10**6)
+    journal.append(encode_entry(RULES))
+    for number in numbers:
+        journal.append(encode_entry(decision(number)))
+    journal.close()
+    return journal.file
+
+
+def test_what_is_noted_is_written_beside_the_answering(engine: Engine, tmp_path: Path) -> None:
+    """Without anybody asking for it; the journal is empty then."""
+    made, journal = make_writer(engine, tmp_path)
+    made.start()
+    journal.append(encode_entry(RULES))
+    journal.append(encode_entry(decision(1)))
+
+    until(lambda: kept(engine) == 1)
+    made.close()
+
+    assert journal.pending == 0
+
+
+def test_a_database_that_fails_loses_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is noted meanwhile waits, the log says so once, and then it is written."""
+    made, journal = make_writer(engine, tmp_path)
+    rename(engine, "decisions", "away")
+    with capture_logs() as log:
+        made.start()
+        journal.append(encode_entry(RULES))
+        journal.append(encode_entry(decision(1)))
+        until(lambda: made.failing)
+        journal.append(encode_entry(decision(2)))
+        rename(engine, "away", "decisions")
+        until(lambda: kept(engine) == 2)
+        until(lambda: not made.failing)
+        made.close()
+
+    assert [entry["event"] for entry in log] == ["store_fails", "store_works_again"]
+    assert "myositis-patient-view" not in str(log)
+
+
+def test_what_an_ended_process_left_is_taken_over(engine: Engine, tmp_path: Path) -> None:
+    """By a process that lives already, or the next to start; once."""
+    file = leave(tmp_path, 1, 2)
+    made, _ = make_writer(engine, tmp_path)
+    made.start()
+
+    until(lambda: not file.exists())
+    made.close()
+
+    assert kept(engine) == 2
+
+
+def test_a_damaged_leftover_is_read_as_far_as_it_goes_and_set_aside(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """People can look at it, and the log names it."""
+    file = leave(tmp_path, 1, 2)
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    made, _ = make_writer(engine, tmp_path)
+
+    with capture_logs() as log:
+        made.adopt()
+
+    assert kept(engine) == 1
+    assert file.with_suffix(".damaged").read_bytes() == content
+    assert [(entry["event"], entry["read"]) for entry in log] == [("journal_damaged", 2)]
+
+
+def test_a_record_that_no_database_takes_does_not_stop_the_others(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """It is kept in a file, and the log names that."""
+    made, journal = make_writer(engine, tmp_path)
+    orphan = decision(1, rules_version="never kept")
+    for record in (RULES, orphan, decision(2)):
+        journal.append(encode_entry(record))
+    journal.append(b"no entry at all")
+
+    with capture_logs() as log:
+        made.flush()
+
+    refused = sorted(file.read_bytes() for file in tmp_path.glob("*.damaged"))
+    assert kept(engine) == 1
+    assert refused == sorted([encode_entry(orphan), b"no entry at all"])
+    assert [entry["event"] for entry in log] == ["record_refused"] * 2
+    assert journal.pending == 0
