@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,18 +25,19 @@ def describe(fault: BaseException) -> dict[str, object]:
 def log_json(rules_version: Callable[[], str] | None = None) -> None:
     """Send this process's logs to stderr, one JSON object a line, those of libraries included.
 
-    Each line names the version of the rules: the one that a request is answered by, where
-    ``bind_contextvars`` has noted that, and else what ``rules_version`` says is in service.
+    Each line names the process and the version of the rules: the one that a request is answered by,
+    where ``bind_contextvars`` has noted that, and else what ``rules_version`` says is in service.
     """
 
-    def with_version(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    def with_origin(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         if rules_version is not None and "rules_version" not in event:
             event["rules_version"] = rules_version()
+        event["process"] = os.getpid()
         return event
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        with_version,
+        with_origin,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso"),

@@ -12,7 +12,16 @@ import msgspec
 from msgspec import Struct
 
 IssueType = Literal[
-    "invalid", "not-found", "not-supported", "incomplete", "exception", "processing"
+    "invalid",
+    "not-found",
+    "not-supported",
+    "incomplete",
+    "exception",
+    "processing",
+    "too-long",
+    "too-costly",
+    "timeout",
+    "throttled",
 ]
 """Codes of https://hl7.org/fhir/R4/valueset-issue-type.html."""
 

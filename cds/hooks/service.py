@@ -2,18 +2,20 @@
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
-response names the version of the rules that it was made with, in the header `X-Rules-Version`.
+response that rules were asked for names their version, in the header `X-Rules-Version`; every
+answer to a call names itself in `X-Decision-Id`, as the log does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import structlog
@@ -21,25 +23,35 @@ from fastapi import FastAPI, Request, Response
 from msgspec import Struct
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from cds.advice import advise
+from cds.advice import Advice, advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.hooks.headers import Secures, cors
+from cds.hooks.health import Check, add_health, rules_work
+from cds.hooks.limits import KeepsLimits, Limits
 from cds.hooks.logs import describe
+from cds.hooks.metrics import UNKNOWN, Metrics
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
 from cds.hooks.requests import read_request
+from cds.hooks.tracing import Traces
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
 VERSION_HEADER = "X-Rules-Version"
+DECISION_HEADER = "X-Decision-Id"
 
 
 class Service(Struct, frozen=True):
@@ -83,9 +95,16 @@ class _Cards(Struct, frozen=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def answer(body: bytes, ruleset: RuleSet, templates: tuple[Template, ...], as_of: date) -> bytes:
+def answer(
+    body: bytes,
+    ruleset: RuleSet,
+    templates: tuple[Template, ...],
+    as_of: date,
+    advised: Callable[[Advice, RuleSet], None] = lambda *_: None,
+) -> bytes:
     """Answer a patient-view request with the cards of that day, both as JSON.
 
+    ``advised`` is told what is answered with and by which rules.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
@@ -100,6 +119,7 @@ def answer(body: bytes, ruleset: RuleSet, templates: tuple[Template, ...], as_of
     if advice.applies is None:
         unread = [e.reason for e in advice.excluded if e.reference.startswith("Condition")]
         raise Refused(412, "incomplete", [_NO_TELLING, *unread])
+    advised(advice, ruleset)
     return _ENCODER.encode(_Cards(advice.cards))
 
 
@@ -264,14 +284,26 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
+def create_app(
+    ruleset: RuleSet | InService,
+    today: Callable[[], date],
+    *,
+    limits: Limits | None = None,
+    origins: Sequence[str] = (),
+    checks: Mapping[str, Check] | None = None,
+    tracer: Tracer | None = None,
+) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
-    ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
+    Pages of ``origins`` may call it from a browser; ``checks`` are what must be well besides the
+    rules for ``/health/ready``. ``app.state.faults`` counts the calls that ended in a fault, by the
+    name of the fault, and ``app.state.metrics`` has the ``Metrics``.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
-    in_service = InService(make_served(ruleset))
+    in_service = ruleset if isinstance(ruleset, InService) else InService(make_served(ruleset))
+    metrics = Metrics()
+    metrics.serves(in_service.served.version)
     service = patient_view(())
     entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY, "rules": RULES})
     faults: Counter[str] = Counter()
@@ -281,7 +313,25 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.faults = faults
     app.state.in_service = in_service
+    app.state.metrics = metrics
+
+    def fail(scope: Scope, fault: Exception) -> Response:
+        """Answer a fault that nothing else answers, which is outside of what names the rules."""
+        metrics.failed(fault)
+        response = _fail(fault, faults)
+        if (served := scope.get("state", {}).get("served")) is not None:
+            response.headers[VERSION_HEADER] = served.version
+        return response
+
+    # From the innermost to the outermost.
     app.add_middleware(_TakesRules, in_service=in_service)
+    app.add_middleware(KeepsLimits, limits=limits or Limits(), refused=metrics.refused)
+    app.add_middleware(Traces, tracer=tracer)
+    app.add_middleware(Secures, fail=fail)
+    if origins:
+        app.add_middleware(CORSMiddleware, **cors(origins))
+    rules = rules_work(lambda: in_service.served.ruleset, today)
+    add_health(app, {"rules": rules, **(checks or {})})
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -299,17 +349,38 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
-        if request.path_params["service_id"] != service.id:
-            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
-        served = _served(request)
-        body = await request.body()
+        started = time.perf_counter()
+        known = request.path_params["service_id"] == service.id
+        decision = str(uuid.uuid4())
+        request.state.decision = decision
+        # Not undone at the end, as with the version of the rules.
+        bind_contextvars(decision=decision)
+        if known:
+            request.state.service = service.id
+            response = decide(_served(request), await request.body())
+        else:
+            problem = "There is no such service. " + _SEE_DISCOVERY
+            response = _outcome(404, "not-found", [problem])
+        response.headers[DECISION_HEADER] = decision
+        metrics.answered(
+            service.id if known else UNKNOWN, response.status_code, time.perf_counter() - started
+        )
+        return response
+
+    def decide(served: Served, body: bytes) -> Response:
+        """Answer a call of the service, and write its one line in the log."""
+        started = time.perf_counter()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today()))
+            content = answer(body, served.ruleset, served.templates, today(), metrics.advised)
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
         except Exception as fault:
+            metrics.failed(fault)
             return _fail(fault, faults)
+        milliseconds = round((time.perf_counter() - started) * 1000, 2)
+        _log.info("call_answered", service=service.id, milliseconds=milliseconds)
+        return _json(content)
 
     @app.exception_handler(HTTPException)
     async def explain(request: Request, fault: HTTPException) -> Response:
@@ -321,13 +392,6 @@ def create_app(ruleset: RuleSet, today: Callable[[], date]) -> FastAPI:
     @app.exception_handler(ClientDisconnect)
     async def let_go(request: Request, fault: ClientDisconnect) -> Response:
         return _outcome(400, "incomplete", ["The connection ended before the request did."])
-
-    @app.exception_handler(Exception)
-    async def fail(request: Request, fault: Exception) -> Response:
-        response = _fail(fault, faults)
-        # This answer is given outside of what names the rules in the others.
-        response.headers[VERSION_HEADER] = _served(request).version
-        return response
 
     return app
 
