@@ -244,7 +244,16 @@ async def measure(options: argparse.Namespace, headers: Headers, environ: dict[s
             warm = Load(server.port, body, 200, headers)
             await warm.run(4)
             print(f"{options.calls} calls of {EXAMPLE} each, {options.workers} worker(s)")
-            columns = ("connections", "calls/s", "p50 ms", "p95 ms", "p99 ms", "wrong", "lost", "MB")
+            columns = (
+                "connections",
+                "calls/s",
+                "p50 ms",
+                "p95 ms",
+                "p99 ms",
+                "wrong",
+                "lost",
+                "MB",
+            )
             print(" ".join(f"{column:>11}" for column in columns))
             alone = None
             made: Counter[str] = Counter()

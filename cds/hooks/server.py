@@ -86,7 +86,9 @@ def serve(settings: Settings) -> None:
         listening = open_until_the_end.enter_context(_listen(settings.host, settings.port))
         metrics = None
         if operation.metrics_port is not None:
-            metrics = _listen(operation.metrics_host, operation.metrics_port, "CDS_METRICS_PORT")
+            metrics = _listen(
+                operation.metrics_host, operation.metrics_port, "CDS_METRICS_PORT", 9101
+            )
             open_until_the_end.enter_context(metrics)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
         print(_greeting(_base(listening), ruleset, settings, example, metrics), flush=True)
@@ -244,7 +246,7 @@ def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
         answer(example.read_bytes(), ruleset, templates, today(settings))
 
 
-def _listen(host: str, port: int, variable: str = "CDS_PORT") -> socket.socket:
+def _listen(host: str, port: int, variable: str = "CDS_PORT", other: int = 8001) -> socket.socket:
     """Listen already, so that who reads where the service is can call it at once."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -252,8 +254,8 @@ def _listen(host: str, port: int, variable: str = "CDS_PORT") -> socket.socket:
     except OSError as fault:
         _stop(
             f"Cannot serve on {host}, port {port}: {(fault.strerror or '').split(' (')[0]}.\n"
-            f"Choose another port with {variable}, for example {variable}="
-            f"{min(port + 1, 65535)}, or 0 for any free one."
+            f"Choose another port with {variable}, for example {variable}={other}, "
+            "or 0 for any free one."
         )
 
 

@@ -2,8 +2,8 @@
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
-response that rules were asked for names their version, in the header `X-Rules-Version`; every
-answer to a call names itself in `X-Decision-Id`, as the log does.
+response names the version of the rules that it was made with, in the header `X-Rules-Version`, and
+the answer to a call also itself, in `X-Decision-Id`, as its line in the log does.
 """
 
 from __future__ import annotations
@@ -324,8 +324,8 @@ def create_app(
         return response
 
     # From the innermost to the outermost.
-    app.add_middleware(_TakesRules, in_service=in_service)
     app.add_middleware(KeepsLimits, limits=limits or Limits(), refused=metrics.refused)
+    app.add_middleware(_TakesRules, in_service=in_service)
     app.add_middleware(Traces, tracer=tracer)
     app.add_middleware(Secures, fail=fail)
     if origins:
