@@ -115,6 +115,7 @@ def serve(settings: Settings) -> None:
             died = forget
         Supervisor(
             jobs,
+            [listening] if metrics is None else [listening, metrics],
             tend=watching.reloader().check,
             seconds=settings.reload_seconds,
             shutdown_seconds=operation.shutdown_seconds,

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
+from socket import socket
 
 import structlog
 from msgspec import Struct
@@ -42,13 +43,14 @@ class Supervisor:
     """Runs each job in a process of its own, for as long as nobody stops this process.
 
     Every ``seconds`` it does ``tend`` (0 for never). Of a process that died, and will be replaced,
-    ``died`` gets the id. Stopped by SIGTERM or SIGINT, it lets each process end by itself within
-    ``shutdown_seconds``.
+    ``died`` gets the id. Stopped by SIGTERM or SIGINT, it closes ``sockets``, at which the jobs
+    listen, and lets each process end by itself within ``shutdown_seconds``.
     """
 
     def __init__(
         self,
         jobs: Sequence[Job],
+        sockets: Sequence[socket],
         *,
         tend: Callable[[], None],
         seconds: float,
@@ -56,6 +58,7 @@ class Supervisor:
         died: Callable[[int], None] | None = None,
     ) -> None:
         self._jobs = jobs
+        self._sockets = sockets
         self._tend = tend
         self._seconds = seconds
         self._shutdown_seconds = shutdown_seconds
@@ -136,6 +139,8 @@ class Supervisor:
         # At once, since this process may be busy with new rules for seconds.
         for process in list(self._running.values()):
             process.terminate()
+        for listening in self._sockets:  # or who calls now would wait to be accepted by nobody
+            listening.close()
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake, b"!")
 
