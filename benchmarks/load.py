@@ -169,7 +169,6 @@ class Server:
 @contextlib.contextmanager
 def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Server]:
     """Serve on a free port; settings of this process's environment go before these."""
-    log = tempfile.TemporaryFile("w+")
     process = subprocess.Popen(
         [sys.executable, "-m", "cds", "serve", "--workers", str(workers)],
         cwd=CHECKOUT,
@@ -182,7 +181,7 @@ def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Serv
             **environ,
         },
         stdout=subprocess.PIPE,
-        stderr=log,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
@@ -190,7 +189,6 @@ def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Serv
     finally:
         process.terminate()
         process.wait(60)
-        log.close()
 
 
 async def reload(rules: Path, made: Counter[str]) -> None:

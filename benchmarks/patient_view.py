@@ -195,7 +195,7 @@ def add_floor(app: FastAPI) -> FastAPI:
 
 def make_app() -> FastAPI:
     """The service as it is served, with the floor beside it; its log is written and not kept."""
-    with contextlib.redirect_stderr(open(os.devnull, "w")):  # noqa: SIM115, the log's until the end
+    with contextlib.redirect_stderr(open(os.devnull, "w")):
         log_json()
     keep_memory()
     app = add_floor(create_app(load_rules(from_environment(os.environ).rules), lambda: TODAY))

@@ -36,7 +36,7 @@ from cds.hooks.service import (
     patient_view,
 )
 from cds.hooks.tracing import TracingUnavailable, start_tracing
-from cds.hooks.workers import Job, Supervisor, leave_on_signals
+from cds.hooks.workers import Job, Supervisor, leave_on_signals, stop_by
 from cds.located import FilesInvalid, Problem
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -172,14 +172,15 @@ def _work(
 
     try:
         with _watching(watching.reloader(tell), settings.reload_seconds):
-            _server(
+            _run(
+                listening,
                 app,
                 http=BoundedHead,
                 proxy_headers=bool(operation.forwarded_allow_ips),
                 forwarded_allow_ips=list(operation.forwarded_allow_ips),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=operation.shutdown_seconds,
-            ).run(sockets=[listening])
+            )
     finally:
         if provider is not None:
             provider.shutdown()
@@ -189,11 +190,11 @@ def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None 
     """Serve the metrics of this process, or without ``registry`` those of all workers."""
     from prometheus_client import make_asgi_app
 
-    _server(make_asgi_app(registry or registry_of_all())).run(sockets=[listening])
+    _run(listening, make_asgi_app(registry or registry_of_all()))
 
 
-def _server(app: Any, **more: Any) -> uvicorn.Server:
-    return uvicorn.Server(
+def _run(listening: socket.socket, app: Any, **more: Any) -> None:
+    server = uvicorn.Server(
         uvicorn.Config(
             app,
             **{"http": "httptools", **more},
@@ -207,6 +208,10 @@ def _server(app: Any, **more: Any) -> uvicorn.Server:
             reset_contextvars=True,
         )
     )
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn does so itself, but only when its loop is running.
+        stop_by(server.handle_exit)
+    server.run(sockets=[listening])
 
 
 def _check_tracing() -> None:

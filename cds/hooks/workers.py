@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from socket import socket
+from types import FrameType
 
 import structlog
 from msgspec import Struct
@@ -74,8 +75,7 @@ class Supervisor:
         self._alive, self._life = os.pipe()
         woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
-        for number in _STOP:
-            signal.signal(number, self._stop)
+        stop_by(self._stop)
         tended = time.monotonic()
         try:
             while not self._stopping:
@@ -103,8 +103,7 @@ class Supervisor:
     def _begin(self, job: Job) -> None:
         """Do a job, in the new process."""
         os.close(self._life)
-        for number in _STOP:
-            signal.signal(number, _leave)
+        leave_on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         threading.Thread(target=_leave_with, args=(self._alive,), daemon=True).start()
         job.work()
@@ -159,8 +158,13 @@ class Supervisor:
 
 def leave_on_signals() -> None:
     """Let SIGTERM and SIGINT end this process in order, with status 0, from here on."""
+    stop_by(_leave)
+
+
+def stop_by(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Let SIGTERM and SIGINT be handled so from here on."""
     for number in _STOP:
-        signal.signal(number, _leave)
+        signal.signal(number, handler)
 
 
 def _leave(*_: object) -> None:

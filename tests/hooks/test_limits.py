@@ -152,7 +152,7 @@ async def ask(limited: Limited, body: Callable[[], AsyncIterator[bytes]]) -> lis
     transport = limited.client._transport
     assert isinstance(transport, httpx2.ASGITransport)
     scope = {"type": "http", "method": "POST", "path": "/read", "headers": [], "query_string": b""}
-    await transport.app(scope, receive, send)  # type: ignore[arg-type]  # its own narrower types
+    await transport.app(scope, receive, send)
     return sent
 
 

@@ -42,7 +42,7 @@ def samples(client: TestClient) -> dict[str, float]:
 def test_calls_are_counted_by_service_and_status_and_timed(
     counted: TestClient, example: Callable[[str], Any]
 ) -> None:
-    """Each answer counts once; services that do not exist count as one, whatever they are called."""
+    """Each answer counts once; services that do not exist count as one, whatever their names."""
     counted.post(CALL, json=example("rp-ild-mda5"))
     counted.post(CALL, content=b"{")
     counted.post("/cds-services/Doe-Jane", json={})

@@ -40,6 +40,7 @@ class Serving:
                 break
         self.url = re.findall(r"serves on (http://\S+)\n", self.said)[0]
         self.lines: list[dict[str, Any]] = []
+        self.not_json = ""
         self._logged = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -47,7 +48,10 @@ class Serving:
         assert self.process.stderr
         for line in self.process.stderr:
             with self._logged:
-                self.lines.append(json.loads(line))
+                try:
+                    self.lines.append(json.loads(line))
+                except ValueError:
+                    self.not_json += line
                 self._logged.notify_all()
 
     def wait_for(self, event: str) -> dict[str, Any]:
@@ -86,6 +90,7 @@ def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
     yield running
     running.process.terminate()
     running.process.wait(30)
+    assert running.not_json == ""
 
 
 def test_a_worker_that_is_killed_is_replaced(serving: Serving) -> None:
@@ -150,7 +155,7 @@ def test_what_has_begun_is_finished_when_the_service_is_stopped(serving: Serving
         while True:
             try:
                 _, closing = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
+            except OSError:
                 break
             closing.close()
         writer.write(BODY)
@@ -196,7 +201,7 @@ def test_workers_end_with_the_process_that_began_them(serving: Serving) -> None:
 def test_the_counts_of_all_workers_are_served_together(serving: Serving) -> None:
     """Calls that different workers answered are added up, and outlive the worker."""
     url = re.findall(r"Metrics for Prometheus on (http://\S+)\n", serving.said)[0]
-    answering = set()
+    answering: set[int] = set()
     calls = 0
     while len(answering) < 2:
         answering.add(serving.call()[1])
