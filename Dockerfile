@@ -1,4 +1,4 @@
-# The service in an image that runs as nobody in particular and writes nothing but its log.
+# The service in an image that runs as a user of its own and writes only to its state folder.
 #     docker build --tag myositis-cds .
 
 FROM python:3.11.14-slim-bookworm AS build
@@ -16,14 +16,17 @@ RUN python -m venv /opt/myositis-cds \
        /opt/myositis-cds/bin/pip install --no-cache-dir '.[postgresql,tracing]'
 
 FROM python:3.11.14-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cds
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cds \
+    && install --directory --owner=10001 --mode=0700 /var/lib/myositis-cds
 COPY --from=build /opt/myositis-cds /opt/myositis-cds
 ENV PATH=/opt/myositis-cds/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     CDS_HOST=0.0.0.0 \
-    CDS_PORT=8000
+    CDS_PORT=8000 \
+    CDS_STATE=/var/lib/myositis-cds
 USER 10001
 WORKDIR /tmp
+VOLUME /var/lib/myositis-cds
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
