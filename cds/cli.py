@@ -24,11 +24,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 
-from cds.advice import advise, load_rules
+from cds.advice import Question, advise_on, load_rules
 from cds.authoring import scaffold
 from cds.authoring.checking import check_rules
 from cds.authoring.codes import CODES
 from cds.authoring.coverage import coverage_lines, find_unmapped
+from cds.authoring.derived import DerivedExplanation, describe_derived, explain_derived
 from cds.authoring.explain import UnknownRule, explain, find_rule
 from cds.authoring.explain import describe as describe_explanation
 from cds.authoring.formatting import authored_files, format_file
@@ -59,6 +60,7 @@ from cds.authoring.problem_formats import as_sarif as problems_as_sarif
 from cds.authoring.problem_formats import as_text as problem_as_text
 from cds.authoring.problem_formats import by_weight, name_of
 from cds.authoring.schemas import FOLDER, write_schemas
+from cds.clients import app as clients
 from cds.fhir.bundles import (
     RESOURCE_TYPES,
     Delivery,
@@ -67,20 +69,23 @@ from cds.fhir.bundles import (
     keep_about,
     read_resource,
     reference_id,
+    take_drafts,
 )
 from cds.fhir.resources import Bundle, Condition, MedicationUse, Observation
 from cds.fhir.strict import Fault, NotValid, validate
+from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
-from cds.hooks.requests import Request, read_request
+from cds.hooks.requests import OrderSignContext, Request, hook_of, read_request
 from cds.located import FilesInvalid, Place, Problem, did_you_mean
 from cds.report import print_report, printable, record_of
+from cds.rules.derivations import Derivation
 from cds.rules.engine import EngineFault
-from cds.rules.ruleset import EnginesDisagree, RuleSet
+from cds.rules.ruleset import EnginesDisagree, Rule, RuleSet
 from cds.rules.site import read_changed_vocabulary, read_site
 from cds.ruletests import describe as describe_tests
 from cds.ruletests import run as run_tests
-from cds.ruletests import to_junit
+from cds.ruletests import run_drafts, to_junit, together
 from cds.settings import Settings, SettingsInvalid, from_environment, today
 
 app = typer.Typer(
@@ -94,6 +99,7 @@ rules = typer.Typer(help="Check and test the rule files.", no_args_is_help=True)
 app.add_typer(rules, name="rules")
 vocabulary = typer.Typer(help="Look into the vocabulary.", no_args_is_help=True)
 app.add_typer(vocabulary, name="vocabulary")
+app.add_typer(clients, name="clients")
 
 
 def main() -> None:
@@ -289,11 +295,10 @@ def _evaluate_one(file: str, asking: _Asking, console: Console, *, as_json: bool
     # A file name may be bytes that are no text.
     name = os.fsencode(file).decode("utf-8", "backslashreplace")
     try:
-        delivery, patient = _read(file, name, asking)
-        _check_about(delivery, patient, name)
-        advice = advise(
-            delivery,
-            patient,
+        question = _read(file, name, asking)
+        _check_about(question, name)
+        advice = advise_on(
+            question,
             asking.ruleset,
             asking.as_of,
             baseline=asking.baseline,
@@ -361,8 +366,8 @@ _NOT_AN_OBJECT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def _read(file: str, name: str, asking: _Asking) -> tuple[Delivery, str]:
-    """Read what a file holds, and whose it is; raises ``Unreadable`` or ``_NotStrict``."""
+def _read(file: str, name: str, asking: _Asking) -> Question:
+    """Read what a file holds, and whom it is about; raises ``Unreadable`` or ``_NotStrict``."""
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as fault:
@@ -370,7 +375,7 @@ def _read(file: str, name: str, asking: _Asking) -> tuple[Delivery, str]:
     return _read_content(raw, name, asking)
 
 
-def _read_content(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str]:
+def _read_content(raw: bytes, name: str, asking: _Asking) -> Question:
     """Read a Bundle, a resource or a request as ``_read`` does."""
     raw = raw.removeprefix(_BYTE_ORDER_MARK)
     if not raw.strip():
@@ -389,24 +394,32 @@ def _read_content(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str
     read_resource(resource, delivery, type(resource).__name__)
     if isinstance(resource, Bundle):
         delivery.delivered |= RESOURCE_TYPES
-    return delivery, _whose(delivery, name)
+    return Question(delivery, _whose(delivery, name))
 
 
-def _read_request(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str]:
+def _read_request(raw: bytes, name: str, asking: _Asking) -> Question:
+    hook = hook_of(raw) or "patient-view"
+    drafts = selected = None
     try:
-        request = read_request(raw, "patient-view")
+        request = read_request(raw, hook)
+        orders = read_orders(request.context)
         if asking.strict and (faults := list(_faults_of(request))):
             raise _NotStrict(faults)
         delivery = read_prefetch(request.prefetch or {}, asking.templates, request.patient)
+        if orders is not None:
+            check_about(orders, delivery, request.patient)
+            drafts, selected = orders.drafts, orders.selected
     except Refused as refusal:
         raise Unreadable(name, " ".join(refusal.problems)) from None
-    return delivery, request.patient
+    return Question(delivery, request.patient, hook, drafts, selected)
 
 
 def _faults_of(request: Request) -> Iterator[Fault]:
     for key, value in (request.prefetch or {}).items():
         if bytes(value) != b"null":
             yield from validate(bytes(value), f"prefetch.{key}")
+    if isinstance(request.context, OrderSignContext):
+        yield from validate(bytes(request.context.draftOrders), "context.draftOrders")
 
 
 def _whose(delivery: Delivery, name: str) -> str:
@@ -426,11 +439,12 @@ def _whose(delivery: Delivery, name: str) -> str:
     return found[0]
 
 
-def _check_about(delivery: Delivery, patient: str, name: str) -> None:
+def _check_about(question: Question, name: str) -> None:
     """Refuse a file in which all of a kind is about others: none would then be missed by anybody.
 
     Raises ``Unreadable``.
     """
+    delivery, patient = question.delivery, question.patient
     kinds: tuple[tuple[str, Sequence[Observation | Condition | MedicationUse]], ...] = (
         ("Observation", delivery.observations),
         ("Condition", delivery.conditions),
@@ -513,7 +527,7 @@ def check(
         hint = "; `cds rules check --explain CODE` says more of each" if form == "text" else ""
         _fail(f"{_counted(errors, 'error')}{more} in {_folders(folder, own)}{hint}")
     if form == "text":
-        read = f"{_counted(len(ruleset.rules), 'rule')} read from {_folders(folder, own)}"
+        read = f"{_counted(len(ruleset.every), 'rule')} read from {_folders(folder, own)}"
         more = f", {_counted(warnings, 'warning')}" if warnings else ""
         typer.echo(f"{read}: no errors{more}")
     if strict and warnings:
@@ -571,6 +585,8 @@ def test_rules(
 ) -> None:
     """Run the test files beside the rules, and try the boundary of every threshold.
 
+    Drafts and rules in testing are tried as if they were active; the coverage is of active rules.
+
     With a site, the test files are the site's: the shipped ones say what holds without its changes.
     """
     settings = _settings()
@@ -581,7 +597,14 @@ def test_rules(
         ruleset = load_rules(folder, _site(site))
     except FilesInvalid as fault:
         _fail("\n".join(_said(problem, folder) for problem in fault.problems))
-    report = run_tests(ruleset, folder, patients or settings.examples)
+    examples = patients or settings.examples
+    report = run_tests(ruleset, folder, examples)
+    if ruleset.unfinished:
+        try:
+            with_drafts = load_rules(folder, _site(site), drafts=True)
+        except FilesInvalid as fault:
+            _fail("\n".join(_said(problem, folder) for problem in fault.problems))
+        report = together(report, run_drafts(with_drafts, folder, examples))
 
     def placed(place: Place) -> str:
         return str(msgspec.structs.replace(place, file=str(_from_here(folder / place.file))))
@@ -739,6 +762,11 @@ def new_rule(
         typer.echo(f"written: {_from_here(file)}")
     if answers.status == "active":
         typer.echo("The rule is active: it counts wherever this folder is served.")
+    else:
+        typer.echo(
+            f"The rule is in {answers.status}: `cds rules test` and `cds rules explain` try it, "
+            "and it counts nowhere else until its status is active."
+        )
 
 
 def _ask(question: str, default: str, check: Callable[[str], str]) -> str:
@@ -788,11 +816,17 @@ def explain_rule(
     asking = _asking(folder, site, as_of)
     name = os.fsencode(file).decode("utf-8", "backslashreplace")
     try:
+        if rule in asking.ruleset.unfinished:
+            asking = _asking(folder, site, as_of, drafts=True)
         asked = find_rule(rule, asking.ruleset)
-        delivery, patient = _read(file, name, asking)
-        _check_about(delivery, patient, name)
-        advice = advise(delivery, patient, asking.ruleset, asking.as_of, everything=True)
-        explanation = explain(asked, asking.ruleset, advice)
+        question = _at_hook_of(asked, _read(file, name, asking))
+        _check_about(question, name)
+        advice = advise_on(question, asking.ruleset, asking.as_of, everything=True)
+        explanation = (
+            explain_derived(asked, asking.ruleset, advice)
+            if isinstance(asked, Derivation)
+            else explain(asked, asking.ruleset, advice)
+        )
     except UnknownRule as fault:
         listed = f"`cds rules list {shlex.quote(str(_from_here(folder)))}` names them all"
         _fail(f"{fault}; {listed}")
@@ -803,13 +837,29 @@ def explain_rule(
     if as_json:
         typer.echo(_ENCODER.encode(explanation))
         return
-    for line in describe_explanation(explanation):
+    lines = (
+        describe_derived(explanation)
+        if isinstance(explanation, DerivedExplanation)
+        else describe_explanation(explanation)
+    )
+    for line in lines:
         typer.echo(printable(line))
 
 
-def _asking(folder: Path, site: Path | None, as_of: datetime | None) -> _Asking:
+def _at_hook_of(rule: Rule | Derivation, question: Question) -> Question:
+    """A chart as at the first hook of a rule: with its draft orders, where one is being placed."""
+    hook = rule.file.hooks[0]
+    if question.drafts is not None or hook == "patient-view":
+        return question
+    drafts = take_drafts(question.delivery)
+    return msgspec.structs.replace(question, hook=hook, drafts=drafts)
+
+
+def _asking(
+    folder: Path, site: Path | None, as_of: datetime | None, *, drafts: bool = False
+) -> _Asking:
     try:
-        ruleset = load_rules(folder, _site(site))
+        ruleset = load_rules(folder, _site(site), drafts=drafts)
         templates = make_templates(ruleset.terms.vocabulary)
     except FilesInvalid as fault:
         _fail("\n".join(_said(problem, folder) for problem in fault.problems))
@@ -908,10 +958,10 @@ def _compare(
 
 
 def _reader(asking: _Asking) -> Reader:
-    def read(content: bytes, name: str) -> tuple[Delivery, str]:
-        delivery, patient = _read_content(content, name, asking)
-        _check_about(delivery, patient, name)
-        return delivery, patient
+    def read(content: bytes, name: str) -> Question:
+        question = _read_content(content, name, asking)
+        _check_about(question, name)
+        return question
 
     return read
 
@@ -986,12 +1036,12 @@ def coverage_of_files(
     for file in files:
         name = os.fsencode(file).decode("utf-8", "backslashreplace")
         try:
-            delivery, patient = _read(file, name, asking)
+            question = _read(file, name, asking)
         except Unreadable as fault:
             _complain(str(fault))
         else:
-            keep_about(delivery, patient)
-            deliveries.append(delivery)
+            keep_about(question.delivery, question.patient)
+            deliveries.append(question.delivery)
     found = find_unmapped(deliveries, ruleset.terms)
     if as_json:
         typer.echo(msgspec.json.encode(found))

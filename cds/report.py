@@ -27,20 +27,24 @@ from rich.text import Text
 
 from cds.advice import Advice
 from cds.cards.card import Card, Suggestion
-from cds.cards.detail import criteria_table, say_change
+from cds.cards.detail import criteria_table, say_change, terms_table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange
 from cds.chart.facts import show
 from cds.chart.measurements import Measurement, plain
+from cds.chart.quantities import Category, Interval
 from cds.fhir.bundles import Excluded
 from cds.rules.ruleset import RuleSet, Selection
-from cds.rules.trace import trace_rule
-from cds.rules.words import say_number
+from cds.rules.trace import Seen, terms_of, trace_rule
+from cds.rules.words import say_number, say_value
 
 IMPROVED = "response.imacs.improved"
 IMPROVED_MEASURES = "response.imacs.improved_measures"
 WORSENED_MEASURES = "response.imacs.worsened_measures"
-"""What the rules call the IMACS definition of improvement, and the measures that count in it."""
+SCORE = "response.tis.score"
+CATEGORY = "response.tis.category"
+"""What the rules call the IMACS definition of improvement and the measures that count in it, and
+the ACR/EULAR Total Improvement Score and its category."""
 
 
 # --- the record ----------------------------------------------------------------------------------
@@ -76,11 +80,35 @@ class ImacsRecord(Struct, frozen=True):
     undetermined_by: tuple[str, ...]
 
 
+class ContributionRecord(Struct, frozen=True):
+    """What one measure adds to the Total Improvement Score: from ``low`` to ``high`` points."""
+
+    id: str
+    low: Raw
+    high: Raw
+    most: Raw
+
+
+class TisRecord(Struct, frozen=True):
+    """The ACR/EULAR Total Improvement Score, an interval where measures are missing.
+
+    ``category`` is the one that both bounds have, or the best that can be said (``at least
+    minimal``), ``None`` where nothing can be; ``possible`` are all that it may be.
+    """
+
+    low: Raw
+    high: Raw
+    category: str | None
+    possible: tuple[str, ...]
+    undetermined_by: tuple[str, ...]
+    contributions: tuple[ContributionRecord, ...]
+
+
 class ResponseRecord(Struct, frozen=True):
-    """The response criteria; ``tis`` has no rules yet."""
+    """The response criteria; ``tis`` is ``None`` where the rules in use do not define it."""
 
     imacs: ImacsRecord
-    tis: None = None
+    tis: TisRecord | None
 
 
 class Record(Struct, frozen=True):
@@ -117,7 +145,7 @@ def record_of(file: str, advice: Advice, ruleset: RuleSet) -> Record:
         current_date=visits.current,
         visits_reason=visits.reason,
         measures=tuple(_measure(change, ruleset) for change in _core_set(telling)),
-        response=ResponseRecord(_imacs(telling)),
+        response=ResponseRecord(_imacs(telling), _tis(telling)),
         excluded=advice.excluded,
         cards=advice.cards,
         rules_version=ruleset.version,
@@ -182,6 +210,38 @@ def _imacs(telling: Telling) -> ImacsRecord:
     )
 
 
+def _tis(telling: Telling) -> TisRecord | None:
+    score, category = (telling.evaluation.values.get(name) for name in (SCORE, CATEGORY))
+    if not isinstance(score, Interval):
+        return None
+    ranks = category.possible if isinstance(category, Category) else ()
+    known = isinstance(category, Category) and ranks != category.of
+    return TisRecord(
+        low=_number(score.low),
+        high=_number(score.high),
+        category=say_value(category, "") if known else None,
+        possible=ranks,
+        undetermined_by=_ids(_missing(SCORE, telling)),
+        contributions=tuple(
+            ContributionRecord(
+                each.part.fact.removeprefix("measure.").partition(".")[0],
+                _number(each.points.low),
+                _number(each.points.high),
+                _number(each.part.most),
+            )
+            for each in terms_of(SCORE, _seen(telling))
+        ),
+    )
+
+
+def _number(number: Decimal) -> Raw:
+    return Raw(plain(number).encode())
+
+
+def _seen(telling: Telling) -> Seen:
+    return Seen(telling.ruleset, telling.chart, telling.evaluation)
+
+
 def _selected(name: str, telling: Telling) -> tuple[str, ...]:
     return telling.evaluation.selections.get(name, Selection((), ())).members
 
@@ -231,6 +291,7 @@ def _report(file: str, advice: Advice, telling: Telling) -> Iterator[RenderableT
     if advice.applies:
         yield ""
         yield from _definition(telling)
+        yield from _score(telling)
         yield from _criteria(telling)
     if advice.cards:
         for card in advice.cards:
@@ -307,6 +368,20 @@ def _definition(telling: Telling) -> Iterator[RenderableType]:
             yield _hanging(f"  {label}: ", _titles(facts, telling))
     trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
     yield _Markdown(printable(criteria_table(trace)))
+
+
+def _score(telling: Telling) -> Iterator[RenderableType]:
+    """The Total Improvement Score: its category, the points of each measure, what is missing."""
+    score, category = (telling.evaluation.values.get(name) for name in (SCORE, CATEGORY))
+    if score is None:
+        return
+    facts = telling.ruleset.facts
+    said = f"{say_value(score, facts[SCORE].unit)}, {say_value(category, '')}"
+    yield ""
+    yield Text.assemble((printable(facts[SCORE].title), "bold"), ": ", (printable(said), "bold"))
+    if missing := _missing(SCORE, telling):
+        yield _hanging("  What would settle it: ", _titles(missing, telling))
+    yield _Markdown(printable(terms_table(SCORE, telling)))
 
 
 def _criteria(telling: Telling) -> Iterator[RenderableType]:

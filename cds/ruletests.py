@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 from xml.etree import ElementTree
 
 import msgspec
@@ -27,8 +27,15 @@ from cds.chart.assessments import Visits, measure_changes
 from cds.chart.chart import Chart, read_chart
 from cds.chart.facts import Declaration, Event, Value
 from cds.chart.measurements import Measurement
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
-from cds.fhir.bundles import RESOURCE_TYPES, Delivery, Unreadable, decode, read_resource
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
+from cds.fhir.bundles import (
+    RESOURCE_TYPES,
+    Delivery,
+    Unreadable,
+    decode,
+    read_resource,
+    take_drafts,
+)
 from cds.fhir.resources import Observation
 from cds.located import (
     Document,
@@ -40,13 +47,25 @@ from cds.located import (
     read_struct,
 )
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import All, Any_, Comparison, Condition, Count, Is, IsUnknown, Not, Within
+from cds.rules.conditions import (
+    All,
+    Any_,
+    Comparison,
+    Condition,
+    Count,
+    Is,
+    IsCategory,
+    IsUnknown,
+    Not,
+    Within,
+)
+from cds.rules.derivations import Derivation, Part, Sum, nodes_of, points
 from cds.rules.engine import Engine, EngineFault
-from cds.rules.language import CardParts, Case, CaseFile
+from cds.rules.language import CardParts, Case, CaseFile, Hook
 from cds.rules.nodes import Node, Truth
 from cds.rules.ruleset import EnginesDisagree, Evaluation, Rule, RuleSet
 from cds.rules.trace import Trace, trace_rule
-from cds.rules.words import say_truth
+from cds.rules.words import say_truth, say_value
 
 ENDING = ".test.yaml"
 
@@ -112,17 +131,45 @@ _EXPECTED: Mapping[bool, Mapping[Truth, str]] = {
 """The words for the outcome of a rule, by whether it makes a card."""
 
 
+Tested: TypeAlias = Rule | Derivation
+"""What has tests: rules that are true, false or unknown, and those that derive a value."""
+
+
 class _Seen(Struct):
     """The truths that each condition was seen to have."""
 
     truths: dict[tuple[str, Condition], set[Truth]] = field(default_factory=dict)
 
-    def see(self, rule: Rule, node: Node, truth: Truth) -> None:
+    def see(self, rule: Tested, node: Node, truth: Truth) -> None:
         self.truths.setdefault((rule.id, node.condition), set()).add(truth)
+
+
+def run_drafts(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
+    """Run the tests of the rules in draft and in testing, and of no others.
+
+    ``ruleset`` was read with ``drafts``, so that these rules count. Nothing is asked of them but
+    that the cases that they have pass: what is being written need not be covered yet.
+    """
+    report = run(ruleset, folder, examples)
+    own = [result for result in report.results if result.rule in ruleset.unfinished]
+    files = {_test_file(rule) for rule in ruleset.every if rule.id in ruleset.unfinished}
+    problems = tuple(problem for problem in report.problems if problem.place.file in files)
+    return Report(problems=problems, results=tuple(own), uncovered=(), seen=0, to_see=0)
+
+
+def together(active: Report, drafts: Report) -> Report:
+    """One report of two; the coverage is that of the active rules."""
+    return msgspec.structs.replace(
+        active,
+        problems=(*active.problems, *drafts.problems),
+        results=(*active.results, *drafts.results),
+    )
 
 
 def run(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
     """Run every test of a folder of rules, from which ``ruleset`` was read.
+
+    Tests of rules that do not count in it (drafts, those in testing) are left aside.
 
     ``examples`` is the folder that holds the Bundles which cases name. Of rules that a site has
     changed the written cases are the site's, which may be about shipped rules too: the shipped
@@ -131,13 +178,15 @@ def run(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
     problems: list[Problem] = []
     results: list[Result] = []
     seen = _Seen()
-    rules = {rule.id: rule for rule in ruleset.rules}
+    rules = {rule.id: rule for rule in ruleset.every}
     tested: set[str] = set()
     site = ruleset.site
-    own = tuple(r for r in ruleset.rules if site is None or site.holds(r.place.file))
+    own = tuple(r for r in ruleset.every if site is None or site.holds(r.place.file))
     for path in sorted((site.folder if site else folder).rglob(f"*{ENDING}")):
         name = str(path) if site else path.relative_to(folder).as_posix()
         document = read_document(path, name)
+        if _about(document) in ruleset.unfinished.keys() - rules.keys():
+            continue
         rule = _rule_of(document, rules, own)
         if rule is not None:
             tested.add(rule.id)
@@ -156,7 +205,7 @@ def run(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
         for rule in own
         if rule.id not in tested
     ]
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         results += _boundaries(rule, seen)
     uncovered, met, of = _coverage(own, seen)
     return Report(
@@ -168,18 +217,26 @@ def run(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
     )
 
 
-def _test_file(rule: Rule) -> str:
+def _test_file(rule: Tested) -> str:
     return rule.place.file.removesuffix(".yaml") + ENDING
 
 
-def _rule_of(document: Document, rules: Mapping[str, Rule], own: tuple[Rule, ...]) -> Rule | None:
+def _about(document: Document) -> str | None:
+    """The rule that a test file names, or None where it names none."""
+    name = document.data.get("rule") if isinstance(document.data, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def _rule_of(
+    document: Document, rules: Mapping[str, Tested], own: tuple[Tested, ...]
+) -> Tested | None:
     """The rule that a test file is about; what is wrong with its header is filed.
 
     The tests of the folder's ``own`` rules stand beside them; a site's tests of shipped rules may
     stand anywhere in its folder, under the name of the rule.
     """
-    name = document.data.get("rule") if isinstance(document.data, dict) else None
-    if not isinstance(name, str):
+    name = _about(document)
+    if name is None:
         read_struct(document, (), CaseFile)  # files what is wrong
         return None
     rule = rules.get(name)
@@ -206,7 +263,7 @@ def _run_case(
     document: Document,
     index: int,
     case: Case,
-    rule: Rule,
+    rule: Tested,
     ruleset: RuleSet,
     examples: Path,
     seen: _Seen,
@@ -224,7 +281,7 @@ def _run_case(
         return None
     try:
         if isinstance(made, Delivery):
-            chart, evaluation = _evaluate_example(made, case, ruleset)
+            chart, evaluation = _evaluate_example(made, case, rule, ruleset)
         else:
             chart, values = made
             evaluation = ruleset.evaluate_values(values)
@@ -232,8 +289,10 @@ def _run_case(
     except (EngineFault, EnginesDisagree) as fault:
         return _result(document, steps, case, rule, (str(fault),), ())
     _see(rule, evaluation, seen)
-    trace = trace_rule(rule, ruleset, chart, evaluation) if differences else None
-    shown = tuple(_show_trace(trace, frozenset(case.facts))) if trace else ()
+    shown: tuple[str, ...] = ()
+    if differences and isinstance(rule, Rule):
+        trace = trace_rule(rule, ruleset, chart, evaluation)
+        shown = tuple(_show_trace(trace, frozenset(case.facts)))
     return _result(document, steps, case, rule, differences, shown)
 
 
@@ -241,7 +300,7 @@ def _result(
     document: Document,
     steps: Steps,
     case: Case,
-    rule: Rule,
+    rule: Tested,
     differences: tuple[str, ...],
     trace: tuple[str, ...],
 ) -> Result:
@@ -255,17 +314,25 @@ def _result(
     )
 
 
-def _check_case(document: Document, steps: Steps, case: Case, rule: Rule, ruleset: RuleSet) -> None:
+def _check_case(
+    document: Document, steps: Steps, case: Case, rule: Tested, ruleset: RuleSet
+) -> None:
     """File what a case asks for that its rule cannot give."""
-    words = _EXPECTED[rule.card is not None].values()
-    if case.expect not in words:
-        document.report(
-            "wrong-expectation",
-            (*steps, "expect"),
-            f"this rule {'makes a card' if rule.card else 'derives a fact'}: "
-            f"expect one of {', '.join(words)}",
-        )
-    if case.card is not None and (rule.card is None or case.expect != "fires"):
+    if isinstance(rule, Derivation):
+        _put(document, (*steps, "expect"), ruleset.facts[rule.fact], case.expect, {})
+    else:
+        words = _EXPECTED[rule.card is not None].values()
+        if case.expect not in words:
+            given = {True: "true", False: "false"}.get(case.expect, str(case.expect))
+            document.report(
+                "wrong-expectation",
+                (*steps, "expect"),
+                f"this rule {'makes a card' if rule.card else 'derives whether something is so'}: "
+                f'expect one of {", ".join(words)}, as text (`"true"`)'
+                f"{did_you_mean(given, words)}",
+            )
+    makes_card = isinstance(rule, Rule) and rule.card is not None and case.expect == "fires"
+    if case.card is not None and not makes_card:
         document.report(
             "wrong-expectation", (*steps, "card"), "only a rule that fires makes a card"
         )
@@ -294,14 +361,24 @@ def _check_case(document: Document, steps: Steps, case: Case, rule: Rule, rulese
                 )
 
 
-def _evaluate_example(delivery: Delivery, case: Case, ruleset: RuleSet) -> tuple[Chart, Evaluation]:
+def _evaluate_example(
+    delivery: Delivery, case: Case, rule: Rule | Derivation, ruleset: RuleSet
+) -> tuple[Chart, Evaluation]:
     assert case.as_of is not None
     patient = delivery.patients[0].id
     assert patient is not None
-    advice = advise(delivery, patient, ruleset, case.as_of, everything=True)
+    hook = _hook_of(case, rule)
+    drafts = None if hook == "patient-view" else take_drafts(delivery)
+    advice = advise(
+        delivery, patient, ruleset, case.as_of, everything=True, hook=hook, drafts=drafts
+    )
     assert advice.chart is not None
     assert advice.evaluation is not None
     return advice.chart, advice.evaluation
+
+
+def _hook_of(case: Case, rule: Rule | Derivation) -> Hook:
+    return case.hook or rule.file.hooks[0]
 
 
 def _delivery_of_example(
@@ -363,7 +440,7 @@ def _chart_of_facts(
                 f"`{name}` is not a fact that the vocabulary or a rule declares"
                 f"{did_you_mean(name, ruleset.facts)}",
             )
-        elif name not in values and name not in ruleset.deriving:
+        elif name not in values and name not in {*ruleset.deriving, *ruleset.derivations}:
             document.report("unused-fact", where, f"no rule asks for `{name}`: remove it")
         elif case.measures and _of_visits(name):
             document.report(
@@ -383,6 +460,7 @@ def _unknown(declared: Declaration) -> Value:
         "boolean": None,
         "number": UNKNOWN,
         "event": Event(None, None, complete=False),
+        "category": Category(declared.categories, declared.categories),
     }[declared.kind]
 
 
@@ -393,36 +471,46 @@ def _put(
     document: Document, where: Steps, declared: Declaration, given: Any, values: dict[str, Value]
 ) -> None:
     """Set a fact to the value that a case gives; what is not of its kind is filed."""
+    try:
+        values[declared.name] = _value_of(declared, given)
+    except ValueError as fault:
+        document.report("wrong-value", where, f"`{declared.name}` takes {fault}")
+
+
+def _value_of(declared: Declaration, given: Any) -> Value:
+    """The value of a fact that a case gives; raises ValueError with what would be one."""
     number = Decimal(given) if isinstance(given, int | Decimal) else None
+    if isinstance(given, bool):
+        number = None
     if given == "unknown":
-        values[declared.name] = _unknown(declared)
-        return
-    if declared.kind == "boolean":
-        if isinstance(given, bool):
-            values[declared.name] = given
-            return
-        wanted = "true, false or unknown"
-    elif declared.kind == "number":
-        if number is not None and not isinstance(given, bool):
-            values[declared.name] = Interval(number, number)
-            return
-        if interval := _interval(given):
-            values[declared.name] = interval
-            return
-        unit = f" (in {declared.unit})" if declared.unit else ""
-        wanted = f"a number{unit}, [low, high] with low below high, or unknown"
-    else:
-        if given == "never":
-            values[declared.name] = Event(None, None, complete=True)
-            return
-        if number is not None and not isinstance(given, bool) and number >= 0:
-            values[declared.name] = Event(number, number, complete=True)
-            return
-        if isinstance(given, str) and (perhaps := _PERHAPS.fullmatch(given)):
-            values[declared.name] = Event(None, Decimal(perhaps[1]), complete=True)
-            return
-        wanted = "the days since, never, unknown, or perhaps and the days since"
-    document.report("wrong-value", where, f"`{declared.name}` takes {wanted}")
+        return _unknown(declared)
+    match declared.kind:
+        case "boolean":
+            if isinstance(given, bool):
+                return given
+            raise ValueError("true, false or unknown")
+        case "number":
+            if number is not None:
+                return Interval(number, number)
+            if interval := _interval(given):
+                return interval
+            unit = f" (in {declared.unit})" if declared.unit else ""
+            raise ValueError(f"a number{unit}, [low, high] with low below high, or unknown")
+        case "category":
+            ranks = [given] if isinstance(given, str) else given
+            if isinstance(ranks, list) and ranks and set(ranks) <= set(declared.categories):
+                possible = tuple(rank for rank in declared.categories if rank in ranks)
+                return Category(possible, declared.categories)
+            names = ", ".join(declared.categories)
+            raise ValueError(f"one of {names}, a list of these, or unknown")
+        case "event":
+            if given == "never":
+                return Event(None, None, complete=True)
+            if number is not None and number >= 0:
+                return Event(number, number, complete=True)
+            if isinstance(given, str) and (perhaps := _PERHAPS.fullmatch(given)):
+                return Event(None, Decimal(perhaps[1]), complete=True)
+            raise ValueError("the days since, never, unknown, or perhaps and the days since")
 
 
 def _interval(given: Any) -> Interval | None:
@@ -477,24 +565,33 @@ def _series(
 
 
 def _compare(
-    case: Case, rule: Rule, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
+    case: Case, rule: Tested, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
 ) -> tuple[str, ...]:
     """What differs from what a case expects."""
     differences: list[str] = []
-    outcome = evaluation.outcomes[rule.id]
-    said = _EXPECTED[rule.card is not None][outcome]
-    if said != case.expect:
-        differences.append(f"expected {case.expect}, seen {said}")
+    outcome: Truth = None
+    if isinstance(rule, Derivation):
+        declared, seen = ruleset.facts[rule.fact], evaluation.values[rule.fact]
+        expected = _value_of(declared, case.expect)
+        if seen != expected:
+            said = (say_value(value, declared.unit) for value in (expected, seen))
+            differences.append("expected {}, seen {}".format(*said))
+    else:
+        outcome = evaluation.outcomes[rule.id]
+        found = _EXPECTED[rule.card is not None][outcome]
+        if found != case.expect:
+            differences.append(f"expected {case.expect}, seen {found}")
     for name, members in case.selects.items():
-        found = evaluation.selections[name].members
-        if set(found) != set(members):
+        met = evaluation.selections[name].members
+        if set(met) != set(members):
             differences.append(
-                f"{name}: expected {', '.join(members) or 'none'}, "
-                f"seen {', '.join(found) or 'none'}"
+                f"{name}: expected {', '.join(members) or 'none'}, seen {', '.join(met) or 'none'}"
             )
-    if case.card is not None and rule.card is not None and outcome is True:
+    if case.card is None or isinstance(rule, Derivation):
+        return tuple(differences)
+    if rule.card is not None and outcome is True:
         card = make_card(rule, rule.card, ruleset, chart, evaluation)
-        shown = rule.id in (r.id for r, _ in rank_cards(ruleset, evaluation))
+        shown = rule.id in (r.id for r, _ in rank_cards(ruleset, evaluation, _hook_of(case, rule)))
         differences += _compare_card(case.card, card, shown=shown)
     return tuple(differences)
 
@@ -555,29 +652,36 @@ def _of_card(rule: Rule) -> Iterator[Node]:
             yield from _walk(when)
 
 
-def _leaves(rule: Rule) -> Iterator[Node]:
-    """The conditions of a rule, and of its card, that ask for one fact."""
-    for node in (*_walk(rule.node), *_of_card(rule)):
-        if node.fact is not None:
-            yield node
+def _nodes(rule: Tested) -> Iterator[Node]:
+    """The conditions of a rule, without those of its card."""
+    for node in nodes_of(rule.makes) if isinstance(rule, Derivation) else (rule.node,):
+        yield from _walk(node)
 
 
-def _see(rule: Rule, evaluation: Evaluation, seen: _Seen) -> None:
+def _every_node(rule: Tested) -> Iterator[Node]:
+    """The conditions of a rule and of its card."""
+    yield from _nodes(rule)
+    if isinstance(rule, Rule):
+        yield from _of_card(rule)
+
+
+def _see(rule: Tested, evaluation: Evaluation, seen: _Seen) -> None:
     """Note the truths of conditions; those on the card count only where there is one."""
-    nodes = list(_walk(rule.node))
-    if evaluation.outcomes[rule.id] is True:
+    nodes = list(_nodes(rule))
+    if isinstance(rule, Rule) and evaluation.outcomes[rule.id] is True:
         nodes += _of_card(rule)
     for node in nodes:
         if node.fact is not None:
             seen.see(rule, node, node.test(evaluation.values))
 
 
-def _coverage(rules: Iterable[Rule], seen: _Seen) -> tuple[tuple[Uncovered, ...], int, int]:
+def _coverage(rules: Iterable[Tested], seen: _Seen) -> tuple[tuple[Uncovered, ...], int, int]:
     uncovered: list[Uncovered] = []
     met = of = 0
     for rule in rules:
         # A condition that stands twice at one place (a group's) is one.
-        for condition, node in {node.condition: node for node in _leaves(rule)}.items():
+        leaves = {n.condition: n for n in _every_node(rule) if n.fact is not None}
+        for condition, node in leaves.items():
             truths = seen.truths.get((rule.id, condition), set())
             of += 3
             met += len(truths)
@@ -611,10 +715,19 @@ _Probe = tuple[str, dict[str, Value], Truth]
 """A value in words, the values of the facts, and the truth that is expected."""
 
 
-def _boundaries(rule: Rule, seen: _Seen) -> Iterator[Result]:
-    """Try the boundary of every threshold of a rule and of its card."""
+def _boundaries(rule: Tested, seen: _Seen) -> Iterator[Result]:
+    """Try the boundary of every threshold of a rule and of its card, and of every band."""
     tried: set[Condition] = set()
-    for node in (*_walk(rule.node), *_of_card(rule)):
+    if isinstance(rule, Derivation) and isinstance(rule.makes, Sum):
+        for part in rule.makes.parts:
+            yield Result(
+                rule=rule.id,
+                place=part.place,
+                name=f"boundary: the bands of {part.fact}",
+                kind="boundary",
+                differences=tuple(_around_bands(part)),
+            )
+    for node in _every_node(rule):
         if node.condition in tried:
             continue
         tried.add(node.condition)
@@ -693,6 +806,31 @@ def _around(condition: Comparison) -> Iterator[_Probe]:
         yield said, {condition.fact: Interval(low, high)}, truth
 
 
+def _around_bands(part: Part) -> Iterator[str]:
+    """What differs from the points of the last band below a number, which are tried one by one.
+
+    An interval has the points of every number in it: they change at the thresholds only.
+    """
+    marks = [n for band in part.bands for n in (band.above, band.above + _JUST)]
+    numbers = sorted({marks[0] - 1, *marks, marks[-1] + 1})
+
+    def given(number: Decimal) -> Decimal:
+        return next((b.points for b in reversed(part.bands) if number > b.above), Decimal(0))
+
+    for i, low in enumerate(numbers):
+        for high in numbers[i:]:
+            within = [given(n) for n in numbers if low <= n <= high]
+            wanted, seen = (
+                Interval(min(within), max(within)),
+                points(part.bands, Interval(low, high)),
+            )
+            if seen != wanted:
+                yield f"{low} to {high}: expected {wanted}, seen {seen}"
+    every = [Decimal(0), *(band.points for band in part.bands)]
+    if points(part.bands, UNKNOWN) != Interval(min(every), max(every)):
+        yield "missing: expected every number of points to be possible"
+
+
 def _around_days(condition: Within) -> Iterator[_Probe]:
     days = condition.days.value
     events: tuple[tuple[str, Event, Truth], ...] = (
@@ -743,6 +881,11 @@ def _values_for(condition: Condition, truth: Truth) -> dict[str, Value]:
             return {fact: Interval(meets, meets)}
         case Within(fact=fact, days=days):
             return {fact: Event(days.value if truth else None, None, complete=truth is not None)}
+        case IsCategory(fact=fact, category=category):
+            # Of two ranks either is possible; the other one stands for all others.
+            ranks = (category, f"not {category}")
+            possible = {True: ranks[:1], False: ranks[1:], None: ranks}[truth]
+            return {fact: Category(possible, ranks)}
         case Not(part=part):
             return _values_for(part, None if truth is None else not truth)
         case IsUnknown(part=part):

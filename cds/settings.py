@@ -8,6 +8,8 @@
 | ``CDS_HOST`` | address to serve on | ``127.0.0.1`` |
 | ``CDS_PORT`` | port to serve on, 0 for any free one | ``8000`` |
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
+| ``CDS_CLIENTS`` | file that lists the clients that may call | none |
+| ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
 | ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
 | ``CDS_WORKERS`` | processes that answer; one that dies is replaced | ``1`` |
 | ``CDS_SHUTDOWN_SECONDS`` | how long calls that have begun may take to end when stopped | ``20`` |
@@ -39,6 +41,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
 _A_DAY = 86400
 _AN_HOUR = 3600
+_ACCEPTED = "accept-the-risk"
 
 
 class SettingsInvalid(ValueError):
@@ -89,6 +92,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     auth: Literal["required", "off"] = "required"
+    clients: Path | None = None
+    """File that lists the clients that may call, absolute."""
+    off_on_network: bool = False
+    """Whether addresses that others reach may be served without authentication."""
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
     operation: Operation = Operation()
@@ -156,6 +163,25 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 "Write CDS_AUTH=required, or CDS_AUTH=off for a trial on this machine only."
             )
 
+    clients = None
+    if value := environ.get("CDS_CLIENTS"):
+        clients = Path(value).absolute()
+        if not clients.is_file():
+            problems.append(
+                f"CDS_CLIENTS is {value!r}, which is not a file. "
+                "Write the path of the YAML file that lists the clients that may call "
+                "(docs/authentication.md has an example)."
+            )
+
+    off_on_network = False
+    if value := environ.get("CDS_AUTH_OFF_ON_NETWORK"):
+        off_on_network = value == _ACCEPTED
+        if not off_on_network:
+            problems.append(
+                f"CDS_AUTH_OFF_ON_NETWORK is {value!r}, which means nothing. "
+                f"Write {_ACCEPTED} to serve a network without authentication, or leave it out."
+            )
+
     timezone = None
     if value := environ.get("CDS_TIMEZONE"):
         known = available_timezones()
@@ -179,6 +205,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         host=environ.get("CDS_HOST") or "127.0.0.1",
         port=port,
         auth=auth,
+        clients=clients,
+        off_on_network=off_on_network,
         timezone=timezone,
         operation=operation,
     )
@@ -314,25 +342,28 @@ def _collector(environ: Mapping[str, str], problems: list[str]) -> bool:
 def check_servable(settings: Settings) -> None:
     """Refuse what would open patient data to a network without authentication.
 
-    Authentication of clients does not exist yet. Until it does, the service runs only with
-    ``CDS_AUTH=off``, and then only on a loopback address.
+    Clients must authenticate, so there must be a list of them; or authentication is off, and then
+    only a loopback address is served, unless the risk of another was accepted in so many words.
 
     Raises SettingsInvalid.
     """
-    if settings.auth == "required":
+    if settings.auth == "required" and settings.clients is None:
         raise SettingsInvalid(
             (
-                "CDS_AUTH is 'required', as it is when not set, but this version cannot "
-                "authenticate clients yet and so does not serve. Only a trial on this machine is "
-                "possible: write CDS_AUTH=off, with CDS_HOST left out or a loopback address.",
+                "CDS_AUTH is 'required', as it is when not set, but CDS_CLIENTS is not set, so "
+                "nobody could call. Write CDS_CLIENTS=clients.yaml, a file that lists the clients "
+                "(docs/authentication.md has an example); or, for a trial on this machine only, "
+                "write CDS_AUTH=off.",
             )
         )
-    if not _is_loopback(settings.host):
+    if settings.auth == "off" and not settings.off_on_network and not _is_loopback(settings.host):
         raise SettingsInvalid(
             (
                 f"CDS_HOST is {settings.host!r}, which is not a loopback address, and CDS_AUTH is "
                 "'off': anyone who reaches this address would be answered. "
-                "Write CDS_HOST=127.0.0.1 or leave it out.",
+                "Write CDS_HOST=127.0.0.1 or leave it out, or authenticate clients with "
+                "CDS_AUTH=required and CDS_CLIENTS. Where nobody but this service's own proxy can "
+                f"reach the address, CDS_AUTH_OFF_ON_NETWORK={_ACCEPTED} serves it all the same.",
             )
         )
 

@@ -19,7 +19,7 @@ KEEP_ALIVE = 75
 """Seconds; cds.hooks.server says so to uvicorn."""
 
 # Of the branches of the service that have modules of their own for them.
-PLANNED = {"CDS_CLIENTS", "CDS_DATABASE_URL", "CDS_STATE"}
+PLANNED = {"CDS_DATABASE_URL", "CDS_STATE"}
 
 
 def read(name: str) -> str:

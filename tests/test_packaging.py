@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from importlib.metadata import requires
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -136,8 +137,9 @@ def own_requirements() -> list[Requirement]:
         for line in (
             *pyproject["build-system"]["requires"],
             *project["dependencies"],
-            *project["optional-dependencies"]["dev"],
+            *chain.from_iterable(project["optional-dependencies"].values()),
         )
+        if not line.startswith(project["name"])  # one of its extras, listed here by itself
     ]
 
 

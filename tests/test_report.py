@@ -134,7 +134,17 @@ def test_the_record_has_the_promised_shape(ruleset: RuleSet) -> None:
         "worsened_measures",
         "undetermined_by",
     }
-    assert record["response"]["tis"] is None
+    tis = record["response"]["tis"]
+    assert (tis["low"], tis["high"], tis["category"]) == (82.5, 82.5, "major")
+    assert (tis["possible"], tis["undetermined_by"]) == (["major"], [])
+    assert {c["id"]: (c["low"], c["high"], c["most"]) for c in tis["contributions"]} == {
+        "physician_global": (20, 20, 20),
+        "patient_global": (10, 10, 10),
+        "muscle_strength": (20, 20, 32.5),
+        "physical_function": (10, 10, 10),
+        "muscle_enzyme": (7.5, 7.5, 7.5),
+        "extramuscular": (15, 15, 20),
+    }
     assert {frozenset(item) for item in record["excluded"]} == {frozenset({"reference", "reason"})}
     assert record["cards"][0]["indicator"] == "info"
     assert record["rules_version"] == ruleset.version

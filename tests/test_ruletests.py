@@ -301,6 +301,20 @@ def test_parts_of_the_card_are_compared(test: Test, card: str, difference: str |
         assert [difference in seen for seen in result.differences] == [True]
 
 
+def test_a_case_says_at_which_hook_it_is(test: Test) -> None:
+    """A card is shown at the hooks that its rule declares, the first of which is taken."""
+    shown = FIRES + "    card: {shown: true}\n"
+    at_view, at_sign = (
+        shown.replace("- name: low", f"- name: low\n    hook: {hook}")
+        for hook in ("patient-view", "order-sign")
+    )
+    (failed,) = (result for result in test(at_sign).results if not result.passed)
+
+    assert test(shown).passed
+    assert test(at_view).passed
+    assert failed.differences == ("card: expected to be shown, seen to give way to another",)
+
+
 def test_an_example_is_read_as_a_whole_chart(test: Test) -> None:
     """A Bundle of the folder of examples, on the day that the case names."""
     case = "  - {name: a, example: %s.bundle.json, as_of: 2026-11-16, expect: %s}\n"
@@ -313,9 +327,9 @@ def test_an_example_is_read_as_a_whole_chart(test: Test) -> None:
 @pytest.mark.parametrize(
     "case, line, code, said",
     [
-        ("{name: a, expect: true}", 3, "wrong-type", "text"),
+        ("{name: a, expect: true}", 3, "wrong-expectation", "as text"),
         ('{name: a, expect: "true"}', 3, "wrong-expectation", "fires, silent, unknown"),
-        ("{name: a, expect: firse}", 3, "wrong-type", "did you mean `fires`?"),
+        ("{name: a, expect: firse}", 3, "wrong-expectation", "did you mean `fires`?"),
         ("{expect: fires}", 3, "missing-key", "`name` is missing"),
         ("{name: a, expect: fires, fact: {}}", 3, "unknown-key", "did you mean `facts`?"),
         (
@@ -544,7 +558,7 @@ def test_the_command_passes_and_counts(folder: Path, tmp_path: Path) -> None:
     [
         (FIRES, ["--coverage", "67"], "66.6 % is less than the 67 %"),
         (FIRES.replace("91", "93"), [], "low-saturation.test.yaml:4:5 FAILED"),
-        ("  - {name: a, expect: no}\n", [], "low-saturation.test.yaml:3:15 wrong-type"),
+        ("  - {name: a, expect: no}\n", [], "low-saturation.test.yaml:3:15 wrong-expectation"),
     ],
 )
 def test_the_command_fails_and_says_why(
@@ -560,3 +574,41 @@ def test_the_command_fails_and_says_why(
 
     assert result.exit_code == 1
     assert said in result.output
+
+
+# --- drafts ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["draft", "testing"])
+def unfinished(tmp_path: Path, folder: Path, request: pytest.FixtureRequest) -> Path:
+    """That one rule, not active yet."""
+    made = shutil.copytree(folder, tmp_path / "rules")
+    text = RULE.replace("status: active", f"status: {request.param}")
+    assert text != RULE
+    (made / "low-saturation.yaml").write_text(text, "utf-8")
+    return made
+
+
+@pytest.mark.parametrize(("days", "exit_code"), [(15, 0), (13, 1)])
+def test_drafts_are_tried_by_the_command(unfinished: Path, days: int, exit_code: int) -> None:
+    """Their cases are run as if they were active, and one that fails makes the command fail."""
+    cases = FIRES.replace("methylprednisolone: 15", f"methylprednisolone: {days}")
+    (unfinished / "low-saturation.test.yaml").write_text(
+        f"rule: low-saturation\ncases:\n{cases}", "utf-8"
+    )
+    result = CliRunner().invoke(app, ["rules", "test", str(unfinished), "--coverage", "100"])
+
+    assert result.exit_code == exit_code, result.output
+    assert "1 cases and 2 boundaries of 1 rules" in result.stdout
+
+
+def test_tests_of_drafts_are_left_aside_where_drafts_do_not_count(unfinished: Path) -> None:
+    """What is served is not kept from being served by a draft whose test fails."""
+    cases = FIRES.replace("expect: fires", "expect: silent")
+    (unfinished / "low-saturation.test.yaml").write_text(
+        f"rule: low-saturation\ncases:\n{cases}", "utf-8"
+    )
+    report = run(load_rules(unfinished), unfinished, EXAMPLES)
+
+    assert report.passed
+    assert report.results == ()

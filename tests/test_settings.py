@@ -17,7 +17,10 @@ from cds.settings import (
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-_NAMES = ("CDS_RULES", "CDS_SITE", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE")
+_NAMES = (
+    *("CDS_RULES", "CDS_SITE", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE"),
+    *("CDS_CLIENTS", "CDS_AUTH_OFF_ON_NETWORK"),
+)
 
 
 def problems_of(environ: dict[str, str]) -> tuple[str, ...]:
@@ -48,6 +51,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 
 def test_every_variable_is_read(tmp_path: Path) -> None:
     """Each variable sets its own field."""
+    (tmp_path / "clients.yaml").touch()
     assert from_environment(
         {
             "CDS_RULES": str(tmp_path),
@@ -55,6 +59,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "CDS_HOST": "::1",
             "CDS_PORT": "9000",
             "CDS_AUTH": "off",
+            "CDS_CLIENTS": str(tmp_path / "clients.yaml"),
+            "CDS_AUTH_OFF_ON_NETWORK": "accept-the-risk",
             "CDS_TIMEZONE": "Europe/Stockholm",
         }
     ) == settings_with(
@@ -63,6 +69,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         host="::1",
         port=9000,
         auth="off",
+        clients=tmp_path / "clients.yaml",
+        off_on_network=True,
         timezone=ZoneInfo("Europe/Stockholm"),
     )
 
@@ -83,6 +91,21 @@ def test_a_site_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     for value in (str(tmp_path / "nothing"), str(tmp_path / "site.yaml")):
         (problem,) = problems_of({"CDS_SITE": value})
         assert problem.startswith(f"CDS_SITE is {value!r}, which is not a folder.")
+
+
+def test_a_list_of_clients_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A CDS_CLIENTS that names a folder, or nothing, is refused: nobody could call."""
+    for value in (str(tmp_path / "nothing"), str(tmp_path)):
+        (problem,) = problems_of({"CDS_CLIENTS": value})
+        assert problem.startswith(f"CDS_CLIENTS is {value!r}, which is not a file.")
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "true", "accept", "Accept-The-Risk"])
+def test_the_risk_is_accepted_in_so_many_words_only(value: str) -> None:
+    """No usual word for yes opens a network."""
+    (problem,) = problems_of({"CDS_AUTH_OFF_ON_NETWORK": value})
+    assert problem.startswith(f"CDS_AUTH_OFF_ON_NETWORK is {value!r}, which means nothing.")
+    assert "accept-the-risk" in problem
 
 
 @pytest.mark.parametrize("port", ["0", "65535"])
@@ -180,11 +203,24 @@ def test_without_authentication_no_other_address_is_served(host: str) -> None:
     assert f"CDS_HOST is {host!r}" in str(refused.value)
 
 
+def test_without_authentication_a_network_is_served_where_the_risk_was_accepted() -> None:
+    """Such as a container whose only way in is a proxy that authenticates."""
+    check_servable(settings_with(auth="off", host="0.0.0.0", off_on_network=True))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_required_authentication_is_not_served_while_there_is_none(host: str) -> None:
-    """The default refuses to serve, and says how a local trial is started."""
-    with pytest.raises(SettingsInvalid, match="write CDS_AUTH=off"):
-        check_servable(settings_with(auth="required", host=host))
+@pytest.mark.parametrize("accepted", [False, True])
+def test_required_authentication_is_not_served_without_clients(host: str, accepted: bool) -> None:
+    """The default refuses to serve, and says what to write; no other setting changes that."""
+    with pytest.raises(SettingsInvalid, match=r"Write CDS_CLIENTS=clients\.yaml") as refused:
+        check_servable(settings_with(auth="required", host=host, off_on_network=accepted))
+    assert "CDS_AUTH=off" in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "cds.example.org"])
+def test_with_clients_any_address_is_served(host: str) -> None:
+    """Who calls from a network must authenticate."""
+    check_servable(settings_with(host=host, clients=Path("/etc/clients.yaml")))
 
 
 def test_today_is_the_date_in_the_time_zone_of_the_settings() -> None:

@@ -18,6 +18,8 @@ from msgspec import Struct
 from cds.located import Severity
 
 LOW = "guidance/low-saturation.yaml"
+SCORE = "criteria/score.yaml"
+GRADE = "criteria/grade.yaml"
 TAPER = "guidance/taper.yaml"
 IMPROVED = "criteria/improved.yaml"
 MEASURES = "vocabulary/measures.yaml"
@@ -34,7 +36,7 @@ class Code(Struct, frozen=True, kw_only=True):
     ``at_file`` is not given. Where ``mended`` is None the file stands only in the broken set; where
     ``broken`` is None it is missing there. What no edit of a file brings about has no
     ``file``. ``told_by`` is the command that reports it, or the running service, where it refuses
-    changed rules.
+    changed rules; ``clients`` are the mistakes in the list of clients (CDS_CLIENTS).
     """
 
     id: str
@@ -47,13 +49,13 @@ class Code(Struct, frozen=True, kw_only=True):
     at_file: str | None = None
     encoding: str = "utf-8"
     severity: Severity = "error"
-    told_by: Literal["check", "test", "format", "service"] = "check"
+    told_by: Literal["check", "test", "format", "service", "clients"] = "check"
 
     @property
     def page(self) -> str:
         """What is known of this code, as Markdown."""
         kind = "An error" if self.severity == "error" else "A warning"
-        by = "the service" if self.told_by == "service" else f"`cds rules {self.told_by}`"
+        by = _TOLD_BY.get(self.told_by, f"`cds rules {self.told_by}`")
         parts = [f"# {self.id}: {self.title}", f"{kind} of {by}. {self.why}"]
         where = self.file
         if not where:
@@ -96,9 +98,9 @@ def pages() -> dict[str, str]:
     head = [
         "# Problems of rule files",
         "",
-        "Every code that `cds rules check`, `test` and `format` report, and the service where it "
-        "refuses changed rules. A page is shown in the terminal by `cds rules check --explain "
-        "CODE`.",
+        "Every code that `cds rules check`, `test` and `format` report, the service where it "
+        "refuses changed rules, and `cds clients check` of the list of clients. A page is shown in "
+        "the terminal by `cds rules check --explain CODE`.",
         "",
         "| code | severity | meaning |",
         "|---|---|---|",
@@ -293,8 +295,10 @@ _VOCABULARY = (
     Code(
         id="query-too-long",
         title="a prefetch query is too long",
-        why="The query asks for so many codes that servers, or what stands before them, would "
-        "refuse it, and the facts would be unknown for every patient. Divide the key in two.",
+        why="Servers, or what stands before them, would refuse a query of more than 2,000 "
+        "characters, and the facts would be unknown for every patient. Codes are divided over "
+        "several keys without your doing anything: what is too long is the rest of the query, or "
+        "one code. Shorten it.",
         file=TERMS,
         mended='query: "Condition?patient={{context.patientId}}"',
         broken='query: "Condition?patient={{context.patientId}}&code=' + "1234567890," * 180 + '"',
@@ -310,7 +314,7 @@ _CONDITIONS = (
         why="A condition is a fact (`diagnosis.myositis`), a fact with an operator and a number "
         "with its unit (`observation.spo2.latest < 92 %`, `drug.x within 14 d`), or one of `all`, "
         "`any`, `not`, `unknown`, `at_least`, `at_most`, `exactly`. Operators are `<`, `<=`, `>`, "
-        "`>=`, `==`, `!=` and `within`.",
+        "`>=`, `==`, `!=`, `within` and `is`.",
         file=LOW,
         mended="    - observation.spo2.latest < parameters.low",
         broken="    - observation.spo2.latest =< parameters.low",
@@ -377,6 +381,15 @@ _CONDITIONS = (
         at="- any: [finding.myocarditis",
     ),
     Code(
+        id="unknown-category",
+        title="a category is not declared",
+        why="`is` compares with one of the categories that the rule which derives the fact lists. "
+        "A misspelt one would never be had.",
+        file=TAPER,
+        mended="    - when: response.grade is good",
+        broken="    - when: response.grade is god",
+    ),
+    Code(
         id="cycle",
         title="rules wait for each other",
         why="A fact cannot be derived from itself, nor by a detour over other rules. Take out of "
@@ -422,6 +435,35 @@ _RULES = (
         mended="derive: response.improved\n",
         broken="",
         at="id: improved",
+    ),
+    Code(
+        id="one-meaning",
+        title="a rule says in two ways, or in none, what it derives",
+        why="A derived fact is true or false (`when`), a number (`sum` or `count`) or one of "
+        "several `categories`: exactly one of these says how. A rule with a card has `when`; only "
+        "a number has a `unit`.",
+        file=SCORE,
+        mended="unit: points\n",
+        broken="unit: points\nwhen: diagnosis.myositis\n",
+        at="sum:",
+    ),
+    Code(
+        id="bad-bands",
+        title="the bands of a sum do not go upwards",
+        why="Each band begins just above its threshold and ends at the next one, that included. "
+        "Two that begin at one place, or stand in another order, would hide each other.",
+        file=SCORE,
+        mended="bands: [{above: 5, points: 10}, {above: 15, points: 20}]",
+        broken="bands: [{above: 15, points: 20}, {above: 5, points: 10}]",
+    ),
+    Code(
+        id="bad-categories",
+        title="the last category has a condition, or another has none",
+        why="Categories stand from the highest to the lowest, and each is had by whoever meets "
+        "its condition and none above it. The last is had by all others, and so has no condition.",
+        file=GRADE,
+        mended="  - category: poor\n",
+        broken="  - category: poor\n    when: response.score < parameters.good\n",
     ),
     Code(
         id="no-evidence",
@@ -858,10 +900,54 @@ _SITES = (
     ),
 )
 
+_CLIENTS = (
+    Code(
+        id="bad-address",
+        title="an address in the list of clients cannot be used",
+        why="The audience of tokens, key sets and FHIR servers are absolute URLs, without name, "
+        "password or fragment. Key sets and patient data come over https only: between here and "
+        "there, anyone could change what comes over http.",
+        told_by="clients",
+    ),
+    Code(
+        id="bad-key-set",
+        title="a file of a client's keys cannot be used",
+        why="Without a public key no token of the client can be checked. A private key in the file "
+        "is no secret any more, and must be replaced by its owner.",
+        told_by="clients",
+    ),
+    Code(
+        id="duplicate-client",
+        title="two clients have the same name or issuer",
+        why="The issuer says whose a token is, and the name is what the log has of it: of two "
+        "clients with the same, it could not be told which one called.",
+        told_by="clients",
+    ),
+    Code(
+        id="no-key-set",
+        title="it is not said where the public keys of a client are",
+        why="They are in a file beside the list, `jwks_file`, or at an address, `jku`. One of the "
+        "two must be given, and not both: it would be a guess which one counts.",
+        told_by="clients",
+    ),
+)
+
+_TOLD_BY = {"service": "the service", "clients": "`cds clients check`"}
+
 CODES: dict[str, Code] = {
     code.id: code
     for code in sorted(
-        (*_FILES, *_VOCABULARY, *_CONDITIONS, *_RULES, *_DOUBTS, *_TESTS, *_SERVICE, *_SITES),
+        (
+            *_FILES,
+            *_VOCABULARY,
+            *_CONDITIONS,
+            *_RULES,
+            *_DOUBTS,
+            *_TESTS,
+            *_SERVICE,
+            *_SITES,
+            *_CLIENTS,
+        ),
         key=lambda code: code.id,
     )
 }

@@ -21,6 +21,7 @@ from cds.cards.texts import join_words
 from cds.chart.vocabulary import Number
 from cds.located import Document, Place, Problem, Steps, read_document
 from cds.rules.conditions import Constant, Count, walk
+from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
 from cds.rules.nodes import Node
 from cds.rules.reading import rule_files
 from cds.rules.ruleset import Rule, RuleSet, Suggestion
@@ -64,7 +65,7 @@ class _Reader:
 
     def inactive(self) -> Iterator[Document]:
         """The rule files that are not in the rule set: drafts, and what a site switched off."""
-        active = {rule.place.file for rule in self.ruleset.rules}
+        active = {rule.place.file for rule in self.ruleset.every}
         for path in rule_files(self.folder):
             name = path.relative_to(self.folder).as_posix()
             if name not in active:
@@ -96,6 +97,12 @@ def _warning(place: Place, code: str, message: str) -> Problem:
 
 def _conditions(ruleset: RuleSet, possible: Possible, reader: _Reader) -> Iterator[Problem]:
     """Conditions that cannot turn out true, or cannot turn out false."""
+    for derivation in ruleset.derivations.values():
+        for node in nodes_of(derivation.makes):
+            # A number that counts asks for at least none, which is always true.
+            counted = isinstance(derivation.makes, HowMany)
+            for each in node.parts if counted else (node,):
+                yield from _settled(each, possible)
     for rule in ruleset.rules:
         found = list(_settled(rule.node, possible))
         yield from found
@@ -124,7 +131,7 @@ def _whens(rule: Rule) -> Iterator[tuple[str, Node]]:
 
 
 def _suggestions(ruleset: RuleSet) -> Iterable[Suggestion]:
-    made = {s.id: s for r in ruleset.rules if r.card is not None for s in r.card.suggestions}
+    made = {s.id: s for r in ruleset.card_rules if r.card is not None for s in r.card.suggestions}
     return made.values()
 
 
@@ -221,7 +228,11 @@ def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
         if not possible.together(given):
             continue
         for other in ranked[:i]:
-            if _problem(other) == _problem(rule) and possible.implies(given, other.node):
+            if (
+                _problem(other) == _problem(rule)
+                and set(rule.file.hooks) <= set(other.file.hooks)
+                and possible.implies(given, other.node)
+            ):
                 yield _warning(
                     rule.place,
                     "shadowed",
@@ -247,7 +258,10 @@ class _Use(Struct, frozen=True):
     constant: Constant
 
 
-def _nodes_of(rule: Rule) -> Iterator[Node]:
+def _nodes_of(rule: Rule | Derivation) -> Iterator[Node]:
+    if isinstance(rule, Derivation):
+        yield from nodes_of(rule.makes)
+        return
     yield rule.node
     for _, when in _whens(rule):
         yield when
@@ -297,7 +311,7 @@ def _taken_for_one(one: Constant, other: Constant) -> str:
 
 def _owners(ruleset: RuleSet, reader: _Reader) -> Iterator[tuple[str, Any, Node]]:
     """Every condition with whose it is, and where the parameters of that one stand."""
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         document = reader.document(rule.place.file)
 
         def of_rule(name: str, document: Document = document) -> Place:
@@ -319,13 +333,16 @@ def _owners(ruleset: RuleSet, reader: _Reader) -> Iterator[tuple[str, Any, Node]
 
 def _numbers(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     """What a rule or suggestion rests on and nobody verified, said once; and what has no source."""
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         document = reader.document(rule.place.file)
         evidence: dict[Steps, str] = {
             ("evidence", i): f"what rests on `{item.source}`"
             for i, item in enumerate(rule.file.evidence)
             if item.certainty == "unverified"
         }
+        for i, term in enumerate(rule.file.sum):
+            if term.certainty == "unverified":
+                evidence["sum", i] = f"the points of `{term.of}`"
         yield from _uncertain(document, ("parameters",), rule.file.parameters, evidence)
     for suggestion in _suggestions(ruleset):
         document = reader.document(suggestion.place.file)
@@ -364,7 +381,7 @@ def _uncertain(
 
 
 def _reviews(ruleset: RuleSet, reader: _Reader, as_of: date) -> Iterator[Problem]:
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         place = reader.document(rule.place.file).place(("review_by",))
         if rule.file.review_by < rule.file.reviewed:
             yield _warning(
@@ -384,7 +401,7 @@ def _reviews(ruleset: RuleSet, reader: _Reader, as_of: date) -> Iterator[Problem
 
 
 def _untested(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         test = rule.place.file.removesuffix(".yaml") + ".test.yaml"
         if not (reader.folder / test).is_file() and not Path(test).is_file():
             yield _warning(
@@ -399,7 +416,7 @@ def _untested(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
 
 def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     """Whatever is declared, and named by no rule."""
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         document = reader.document(rule.place.file)
         used = set(_parameters_in(_nodes_of(rule), _texts_of(rule)))
         yield from _unused_parameters(document, ("parameters",), rule.file.parameters, used)
@@ -414,7 +431,7 @@ def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     yield from _unused_shared(ruleset, reader, drafts)
     groups = {
         each.group
-        for rule in ruleset.rules
+        for rule in ruleset.every
         for node in [*_nodes_of(rule), *(s.when for s in _suggestions(ruleset) if s.when)]
         for each in walk(node.condition)
         if isinstance(each, Count)
@@ -442,14 +459,17 @@ def _unused_parameters(
 
 
 def _unused_facts(ruleset: RuleSet, reader: _Reader, drafts: set[str]) -> Iterator[Problem]:
-    asked = {leaf for rule in ruleset.rules for node in _nodes_of(rule) for leaf in _names(node)}
+    asked = {leaf for rule in ruleset.every for node in _nodes_of(rule) for leaf in _names(node)}
+    asked |= {fact for each in ruleset.derivations.values() for fact in facts_asked(each.makes)}
+    asked |= {table for rule in ruleset.card_rules if rule.card for table in rule.card.show}
     for suggestion in _suggestions(ruleset):
         if suggestion.when is not None:
             asked |= set(_names(suggestion.when))
         asked |= set(_slots(_texts_of_suggestion(suggestion)))
-    asked |= {name for rule in ruleset.rules for name in _slots(_texts_of(rule))}
-    for fact, rule in ruleset.deriving.items():
-        if fact not in asked | drafts:
+    asked |= {name for rule in ruleset.every for name in _slots(_texts_of(rule))}
+    for rule in ruleset.every:
+        fact = rule.file.derive
+        if fact is not None and fact not in asked | drafts:
             yield _warning(
                 reader.document(rule.place.file).place(("derive",)),
                 "unused-derived-fact",
@@ -458,13 +478,14 @@ def _unused_facts(ruleset: RuleSet, reader: _Reader, drafts: set[str]) -> Iterat
 
 
 def _unused_shared(ruleset: RuleSet, reader: _Reader, drafts: set[str]) -> Iterator[Problem]:
-    cards = [rule.card for rule in ruleset.rules if rule.card is not None]
+    cards = [rule.card for rule in ruleset.card_rules if rule.card is not None]
     suggested = {s.id for card in cards for s in card.suggestions}
     reasons = {reason for card in cards for reason in card.override_reasons}
-    cited = {item.source for rule in ruleset.rules for item in rule.file.evidence}
+    cited = {item.source for rule in ruleset.every for item in rule.file.evidence}
     cited |= {option.source for card in cards for option in card.options}
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         cited |= set(_sources(rule.file.parameters))
+        cited |= {term.source for term in rule.file.sum if term.source}
     for document in reader.shared("suggestions.yaml"):
         for entry in (document.data or {}).values():
             cited |= set(_cited(entry))
@@ -536,8 +557,8 @@ def _names(node: Node) -> Iterator[str]:
         yield from _names(part)
 
 
-def _texts_of(rule: Rule) -> Iterator[Text]:
-    card = rule.card
+def _texts_of(rule: Rule | Derivation) -> Iterator[Text]:
+    card = rule.card if isinstance(rule, Rule) else None
     if card is not None:
         yield from (card.summary, card.lead, *(passage.text for passage in card.passages))
         for option in card.options:

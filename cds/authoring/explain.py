@@ -19,15 +19,16 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from cds.advice import Advice
-from cds.authoring.possible import bounds_of, events, numbers
+from cds.authoring.possible import bounds_of, categories, events, numbers
 from cds.cards.cards import rank_cards
 from cds.cards.detail import SIGNS
 from cds.cards.texts import Telling, say_evidence, title_of
 from cds.chart.facts import Declaration, Event, Evidence, Value
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.located import did_you_mean
-from cds.rules.conditions import Comparison, Constant, Count, Is, Operator, Within
+from cds.rules.conditions import Comparison, Constant, Count, Is, IsCategory, Operator, Within
 from cds.rules.deciding import quantity_of, subject_of
+from cds.rules.derivations import Derivation
 from cds.rules.nodes import Kind, Node, Truth
 from cds.rules.ruleset import Rule, RuleSet
 from cds.rules.trace import Trace, trace_rule, undecided
@@ -119,15 +120,15 @@ class UnknownRule(LookupError):
     """No active rule has this name; the text says so, with the nearest one."""
 
 
-def find_rule(name: str, ruleset: RuleSet) -> Rule:
+def find_rule(name: str, ruleset: RuleSet) -> Rule | Derivation:
     """The active rule of this id, or the one that derives the fact of this name.
 
     Raises ``UnknownRule``.
     """
-    for rule in ruleset.rules:
+    for rule in ruleset.every:
         if name in (rule.id, rule.file.derive):
             return rule
-    known = [n for rule in ruleset.rules for n in (rule.id, rule.file.derive) if n]
+    known = [n for rule in ruleset.every for n in (rule.id, rule.file.derive) if n]
     raise UnknownRule(f"`{name}` is not an active rule{did_you_mean(name, known)}")
 
 
@@ -136,7 +137,7 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
     if advice.chart is None or advice.evaluation is None:
         raise ValueError("an explanation needs advice made with `everything`")
     trace = trace_rule(rule, ruleset, advice.chart, advice.evaluation)
-    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation)]
+    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation, advice.hook)]
     rivals = [
         each
         for each in ruleset.card_rules
@@ -155,14 +156,15 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
         truth=trace.truth,
         card_given=None if rule.card is None else advice.applies is True and rule.id in given,
         instead=rivals[0].id if trace.truth and rivals and rivals[0] is not rule else None,
-        conditions=_line(trace),
+        conditions=line_of(trace),
         changes=None if solution is None else tuple(search.words(solution)),
         shortest=search.exhausted,
         missing=tuple(_missing(trace, rule, search)) if trace.truth is None else (),
     )
 
 
-def _line(trace: Trace, member: str | None = None) -> Line:
+def line_of(trace: Trace, member: str | None = None) -> Line:
+    """A condition as it was found, with the conditions inside it."""
     node, of = trace.node, trace.of
     deriving = of.ruleset.deriving.get(node.fact) if node.fact is not None else None
     telling = Telling(of.ruleset, of.chart, of.evaluation, {})
@@ -178,7 +180,7 @@ def _line(trace: Trace, member: str | None = None) -> Line:
         evidence=trace.evidence,
         derived_by=deriving.id if deriving is not None else None,
         member=member,
-        parts=tuple(map(_line, trace.parts, members)),
+        parts=tuple(map(line_of, trace.parts, members)),
     )
 
 
@@ -354,6 +356,9 @@ class _Search:
                         for number in numbers(marks, bounds)
                     ]
                 )
+            elif kind == "category":
+                ranks = self._of.ruleset.facts[next(iter(facts))].categories
+                ways.append([dict.fromkeys(facts, each) for each in categories(ranks)])
             else:
                 yield None
                 return
@@ -503,6 +508,8 @@ def _may_turn_out(now: Value, then: Value) -> bool:
         return no_later and (
             then.surely is None or (earliest is not None and then.surely >= earliest)
         )
+    if isinstance(now, Category) and isinstance(then, Category):
+        return set(then.possible) <= set(now.possible)
     return now is None or now is then
 
 
@@ -624,6 +631,8 @@ def _said(leaf: Trace) -> tuple[str, str]:
             return leaf.node.says, f"{declared.title} {inverse} {say_constant(constant)}"
         case Within(days=days):
             return leaf.node.says, f"{declared.title} not within {say_constant(days)}"
+        case IsCategory(category=category):
+            return leaf.node.says, f"{declared.title}: not {category}"
     return leaf.node.says, f"not: {leaf.node.says}"
 
 
@@ -668,15 +677,15 @@ def describe(explanation: Explanation, width: int = 80) -> Iterator[str]:
     """An explanation as lines of text: what became of the rule, its conditions, what would do."""
     e = explanation
     makes_card = e.card_given is not None
-    yield from _wrap(f"{e.rule} {e.version}: {e.title}", width)
-    yield from _wrap(f"Patient {e.patient}, as of {e.as_of}, by rules {e.rules_version}", width)
+    yield from wrapped(f"{e.rule} {e.version}: {e.title}", width)
+    yield from wrapped(f"Patient {e.patient}, as of {e.as_of}, by rules {e.rules_version}", width)
     yield ""
     sign = SIGNS[e.truth].split(" ")[0]
-    yield from _wrap(f"{sign} {_FIRES[makes_card][e.truth]}", width, "  ")
-    yield from _wrap(_about_card(e), width, "  ", "  ")
+    yield from wrapped(f"{sign} {_FIRES[makes_card][e.truth]}", width, "  ")
+    yield from wrapped(_about_card(e), width, "  ", "  ")
     yield ""
     told: set[object] = set()
-    yield from _tree(e.conditions, width, "", told)
+    yield from tree_lines(e.conditions, width, "", told)
     if e.truth is None and e.missing:
         yield ""
         yield "What is missing and decides:"
@@ -697,7 +706,8 @@ def _about_card(e: Explanation) -> str:
     return ""
 
 
-def _wrap(text: str, width: int, rest: str = "    ", first: str = "") -> list[str]:
+def wrapped(text: str, width: int, rest: str = "    ", first: str = "") -> list[str]:
+    """A text in lines of a width, the first and the others each with its indent."""
     return textwrap.wrap(
         text,
         width,
@@ -708,19 +718,19 @@ def _wrap(text: str, width: int, rest: str = "    ", first: str = "") -> list[st
     )
 
 
-def _tree(line: Line, width: int, indent: str, told: set[object]) -> Iterator[str]:
+def tree_lines(line: Line, width: int, indent: str, told: set[object]) -> Iterator[str]:
     """A condition, what it saw below it, and its parts further in."""
     about = _about(line)
     parts = _shown(about)
     says = line.says
     if line.member is not None and line.fact is not None:
         says = f"{line.member}: {line.seen}"  # the count has said the rest, for all members
-    yield from _wrap(f"{SIGNS[line.truth]}  {says}", width, f"{indent}      ", indent)
+    yield from wrapped(f"{SIGNS[line.truth]}  {says}", width, f"{indent}      ", indent)
     below = f"{indent}│   " if parts else f"{indent}    "
     for note in _notes(line, about, told):
-        yield from _wrap(note, width, f"{below}  ", below)
+        yield from wrapped(note, width, f"{below}  ", below)
     for part in parts:
-        yield from _tree(part, width, f"{indent}│ ", told)
+        yield from tree_lines(part, width, f"{indent}│ ", told)
 
 
 def _about(line: Line) -> Line:
@@ -768,11 +778,11 @@ def _say_threshold(threshold: Threshold | None, told: set[object]) -> Iterator[s
 
 
 def _decision(missing: Missing, makes_card: bool, width: int) -> Iterator[str]:
-    yield from _wrap(missing.says, width, "      ", "  ? ")
+    yield from wrapped(missing.says, width, "      ", "  ? ")
     ways = (("if so", missing.if_met), ("if not", missing.if_not_met))
     said = [f"{when}: {_then(outcomes, makes_card)}" for when, outcomes in ways if outcomes]
     if said:
-        yield from _wrap("; ".join(said), width, "      ", "      ")
+        yield from wrapped("; ".join(said), width, "      ", "      ")
 
 
 def _then(outcomes: tuple[str, ...], makes_card: bool) -> str:
@@ -784,15 +794,17 @@ def _then(outcomes: tuple[str, ...], makes_card: bool) -> str:
 def _changes(e: Explanation, makes_card: bool, width: int) -> Iterator[str]:
     goal = "fire" if makes_card else "be true"
     if e.changes is None:
-        yield from _wrap(f"Nothing could make it {goal}: its conditions exclude each other.", width)
+        yield from wrapped(
+            f"Nothing could make it {goal}: its conditions exclude each other.", width
+        )
         return
     things = "one thing" if len(e.changes) == 1 else f"{len(e.changes)} things"
-    yield from _wrap(f"To {goal}, {things} would have to be different:", width)
+    yield from wrapped(f"To {goal}, {things} would have to be different:", width)
     for number, change in enumerate(e.changes, 1):
         first = f"{number:>3}. "
         for wanted in change:
             said = f"{wanted.says} (now: {wanted.now})"
-            yield from _wrap(said, width, "       ", first)
+            yield from wrapped(said, width, "       ", first)
             first = "     and "
     if not e.shortest:
-        yield from _wrap("This was not searched to the end: a shorter list may exist.", width)
+        yield from wrapped("This was not searched to the end: a shorter list may exist.", width)

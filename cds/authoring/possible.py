@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from cds.chart.facts import Declaration, Event, Value
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.nodes import Node, Truth
 
@@ -120,6 +120,8 @@ class Possible:
             values = numbers(limits, self._bounds.get(fact, UNKNOWN))
         elif declared.kind == "event":
             values = events(limits)
+        elif declared.kind == "category":
+            values = categories(declared.categories)
         else:
             return []
         apart: dict[tuple[Truth, ...], Value] = {}
@@ -151,6 +153,13 @@ def events(limits: set[Decimal]) -> Iterator[Event]:
             for surely in days:
                 if possibly <= surely:
                     yield Event(surely, possibly, complete)
+
+
+def categories(ranks: tuple[str, ...]) -> Iterator[Category]:
+    """Every rank, every two beside each other, and all: not known."""
+    for n in {1, min(2, len(ranks)), len(ranks)}:
+        for start in range(len(ranks) - n + 1):
+            yield Category(ranks[start : start + n], ranks)
 
 
 def leaves_of(node: Node) -> Iterator[Node]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -21,7 +21,7 @@ from cds.authoring.schemas import FOLDER, RULE, TEST, modeline
 from cds.chart.facts import Declaration
 from cds.chart.measurements import plain
 from cds.located import FilesInvalid, Problem, did_you_mean, parse_document
-from cds.rules.conditions import Comparison, Is, Within
+from cds.rules.conditions import Comparison, Is, IsCategory, Within
 from cds.rules.language import EvidenceCertainty, Indicator, Source, Status
 from cds.rules.parsing import Scope, parse_condition
 from cds.rules.reading import check_ruleset, rule_files
@@ -128,13 +128,17 @@ def check_when(answer: str, shelf: Shelf) -> str:
     return answer
 
 
-def _parse(text: str, shelf: Shelf) -> Is | Comparison | Within:
+_Asked: TypeAlias = Is | Comparison | Within | IsCategory
+"""What a condition that is one line of text can be."""
+
+
+def _parse(text: str, shelf: Shelf) -> _Asked:
     document = parse_document(json.dumps({"when": text}), "condition")
     scope = Scope(shelf.facts, shelf.groups, {})
     condition = parse_condition(document, ("when",), scope)
     if document.problems:
         raise Unfit("; ".join(problem.message for problem in document.problems))
-    assert isinstance(condition, Is | Comparison | Within)  # what a text can be
+    assert isinstance(condition, _Asked)
     return condition
 
 
@@ -151,7 +155,7 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
     "folder": ("Folder, such as criteria or guidance/escalation", ""),
     "title": ("Title", ""),
     "owner": ("Owner", ""),
-    "status": ("Status", "active"),
+    "status": ("Status", "draft"),
     "when": ("Condition, such as finding.myocarditis or observation.spo2.latest < 92 %", ""),
     "source": ("Source, an id in sources.yaml", ""),
     "supports": ("What of the rule does the source support?", ""),
@@ -174,8 +178,8 @@ Ask = Callable[[str, str, Callable[[str], str]], str]
 def answer(given: Mapping[str, str | list[str] | None], shelf: Shelf, ask: Ask) -> Answers:
     """The answers for a rule: those given, which are checked, and the others, which are asked.
 
-    The status is not asked: a rule is active if nothing else is given, since only the tests of
-    active rules are run.
+    The status is not asked: a rule is a draft if nothing else is given. Its tests are run like
+    those of active rules, and it counts nowhere else until it is made active.
 
     Raises ``Unfit`` where a given one does not fit.
     """
@@ -284,7 +288,7 @@ def make_rule(answers: Answers, shelf: Shelf, today: date) -> tuple[str, str]:
     rule = format_text("\n".join(_rule_lines(answers, today)), RULE, file.name, schema_line)
     test_file = file.with_suffix(".test.yaml")
     schema_line = schema_line and modeline(test_file, shelf.folder)
-    test = "\n".join(_test_lines(answers, conditions))
+    test = "\n".join(_test_lines(answers, conditions, shelf))
     return rule, format_text(test, TEST, test_file.name, schema_line)
 
 
@@ -314,14 +318,14 @@ def _rule_lines(answers: Answers, today: date) -> Iterator[str]:
         yield f"  lead: {_quoted(answers.lead)}"
 
 
-def _test_lines(answers: Answers, conditions: list[Is | Comparison | Within]) -> Iterator[str]:
+def _test_lines(answers: Answers, conditions: list[_Asked], shelf: Shelf) -> Iterator[str]:
     fires, silent = ("fires", "silent") if answers.kind == "card" else ('"true"', '"false"')
-    held = {condition.fact: _value(condition, truth=True) for condition in conditions}
+    held = {condition.fact: _value(condition, shelf, truth=True) for condition in conditions}
     yield f"rule: {answers.id}"
     yield "cases:"
     yield from _case("every condition holds", held, fires)
     for condition in conditions:
-        unlike = held | {condition.fact: _value(condition, truth=False)}
+        unlike = held | {condition.fact: _value(condition, shelf, truth=False)}
         yield from _case(f"not so: {_said(condition)}", unlike, silent)
     for condition in conditions:
         unlike = held | {condition.fact: "unknown"}
@@ -334,7 +338,7 @@ def _case(name: str, facts: Mapping[str, str], expected: str) -> Iterator[str]:
     yield f"    expect: {expected}"
 
 
-def _said(condition: Is | Comparison | Within) -> str:
+def _said(condition: _Asked) -> str:
     match condition:
         case Is(fact=fact):
             return fact
@@ -342,6 +346,8 @@ def _said(condition: Is | Comparison | Within) -> str:
             return f"{fact} {op} {constant}"
         case Within(fact=fact, days=days):
             return f"{fact} within {days}"
+        case IsCategory(fact=fact, category=category):
+            return f"{fact} is {category}"
 
 
 _MEANING: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
@@ -354,13 +360,16 @@ _MEANING: Mapping[str, Callable[[Decimal, Decimal], bool]] = {
 }
 
 
-def _value(condition: Is | Comparison | Within, *, truth: bool) -> str:
+def _value(condition: _Asked, shelf: Shelf, *, truth: bool) -> str:
     """A value of its fact that makes a condition true, or false: at the threshold, or one off."""
     match condition:
         case Is():
             return "true" if truth else "false"
         case Within(days=days):
             return plain(days.value if truth else days.value + 1)
+        case IsCategory(fact=fact, category=category):
+            ranks = shelf.facts[fact].categories
+            return next(rank for rank in ranks if (rank == category) is truth)
         case Comparison(op=op, constant=constant):
             c = constant.value
             return plain(next(n for n in (c, c - 1, c + 1) if _MEANING[op](n, c) is truth))

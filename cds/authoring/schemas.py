@@ -171,15 +171,22 @@ def _refine(definitions: Schema) -> None:
     for definition in definitions.values():
         if "when" in definition["properties"]:
             definition["properties"]["when"] = {"$ref": "#/$defs/Condition"}
+        if "count" in definition["properties"]:
+            definition["properties"]["count"] = {"$ref": "#/$defs/HowMany"}
     if (rule := definitions.get("RuleFile")) is not None:
         rule["properties"]["evidence"]["minItems"] = 1
-        rule["oneOf"] = [{"required": ["derive"]}, {"required": ["card"]}]
+        meanings = [{"required": [key]} for key in ("when", "sum", "count", "categories")]
+        rule["oneOf"] = [
+            {"required": ["derive"], "oneOf": meanings},
+            {"required": ["card", "when"], "not": {"anyOf": meanings[1:]}},
+        ]
     if (sections := definitions.get("Vocabulary")) is not None:
         for section in sections["properties"].values():
             if section.get("type") == "object":
                 section["propertyNames"] = {"pattern": "^[a-z][a-z0-9_]*$"}
     if (case := definitions.get("Case")) is not None:
         case["properties"]["facts"]["additionalProperties"] = _FACT
+        case["properties"]["expect"] |= _EXPECTED
         excluded = [{"required": [key]} for key in ("facts", "measures", "otherwise")]
         case["dependencies"] = {"example": {"required": ["as_of"], "not": {"anyOf": excluded}}}
     if (scope := definitions.get("Scope")) is not None:
@@ -194,8 +201,14 @@ _FACT: Schema = {
     "items": {"type": ["number", "string", "null"]},
 }
 
+_EXPECTED: Schema = {
+    "type": ["string", "number", "array"],
+    "items": {"type": ["number", "string"]},
+    "examples": ["fires", "silent", "unknown", "true", "false"],
+}
+
 _CONDITION: Schema = {"$ref": "#/$defs/Condition"}
-_OPERATORS = "|".join((*get_args(Operator), r"\bwithin\b"))
+_OPERATORS = "|".join((*get_args(Operator), r"\bwithin\b", r"\bis\b"))
 
 
 def _of_one(word: str, title: str, value: Schema) -> Schema:
@@ -208,18 +221,23 @@ def _of_one(word: str, title: str, value: Schema) -> Schema:
     }
 
 
+_COUNTED: Schema = {
+    "of": {"description": "A group: `core_set`, or one of `groups`.", "type": "string"},
+    "where": {
+        "description": "What a member must meet; names are looked up under the member.",
+        **_CONDITION,
+    },
+    "as": {"description": "A name for those that meet it, for texts.", "type": "string"},
+}
+
+
 def _count(how: str) -> Schema:
     return {
         "description": f"Whether `{how}` so many members of a group meet a condition.",
         "type": "object",
         "properties": {
             how: {"description": "How many members.", "type": "integer", "minimum": 0},
-            "of": {"description": "A group: `core_set`, or one of `groups`.", "type": "string"},
-            "where": {
-                "description": "What a member must meet; names are looked up under the member.",
-                **_CONDITION,
-            },
-            "as": {"description": "A name for those that meet it, for texts.", "type": "string"},
+            **_COUNTED,
         },
         "required": [how, "of", "where"],
         "additionalProperties": False,
@@ -240,6 +258,7 @@ _CONDITIONS: Schema = {
                     "diagnosis.myositis",
                     "observation.spo2.latest < 92 %",
                     "drug.pulse_methylprednisolone within parameters.recent",
+                    "response.tis.category is moderate",
                 ],
             },
             _of_one("all", "Every part is true.", _PARTS),
@@ -248,5 +267,12 @@ _CONDITIONS: Schema = {
             _of_one("unknown", "A condition is neither true nor false.", _CONDITION),
             *map(_count, get_args(HowMany)),
         ],
-    }
+    },
+    "HowMany": {
+        "description": "How many members of a group meet a condition.",
+        "type": "object",
+        "properties": _COUNTED,
+        "required": ["of", "where"],
+        "additionalProperties": False,
+    },
 }

@@ -13,8 +13,8 @@ from cds.chart.quantities import INFINITY
 from cds.chart.treatments import describe
 from cds.rules.conditions import facts_of
 from cds.rules.ruleset import CardTemplate, Rule
-from cds.rules.trace import Trace, trace_rule, undecided
-from cds.rules.words import say_constant, say_number, say_truth
+from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided
+from cds.rules.words import say_constant, say_number, say_truth, say_value
 
 SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
 """Truth in a sign and a word, so that neither colour nor font is needed to tell them apart."""
@@ -31,6 +31,9 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     ]
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+    for fact in card.show:
+        if terms := terms_table(fact, telling):
+            blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
     if options := _options(card, telling):
         blocks += ["**Options**", options]
     if "treatments" in card.show:
@@ -91,6 +94,35 @@ def _measure_row(name: str, change: MeasureChange, telling: Telling) -> tuple[st
         "" if change.range_percent is None else _signed(change.range_percent),
         escape(", ".join(references)),
     )
+
+
+def terms_table(fact: str, telling: Telling) -> str:
+    """Every term of a derived sum: the value that was seen, its points, and how many it may give.
+
+    Empty where the fact is no sum.
+    """
+    terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
+    if not terms:
+        return ""
+    total = telling.evaluation.values[fact]
+    most = sum((term.part.most for term in terms), Decimal(0))
+    rows = [
+        (
+            escape_authored(term_title(term.part.fact, telling)),
+            escape(say_value(term.seen, term.part.unit)),
+            f"{say_value(term.points, '')} of {say_number(term.part.most, '')}",
+        )
+        for term in terms
+    ]
+    rows.append(("**All**", "", f"**{say_value(total, '')} of {say_number(most, '')}**"))
+    return table(("Term", "Seen", "Points"), rows)
+
+
+def term_title(fact: str, telling: Telling) -> str:
+    """What the term of a sum is called: of a measure, the measure."""
+    if fact.startswith("measure."):
+        return title_of(fact.rpartition(".")[0], telling)
+    return telling.ruleset.facts[fact].title
 
 
 def say_change(change: MeasureChange) -> str:
@@ -191,10 +223,9 @@ def _missing(trace: Trace, telling: Telling) -> str:
     leaves: dict[str, None] = {}
     for node in _unknowns(trace):
         for leaf in undecided(node):
-            fact = leaf.node.fact or ""
-            name = ".".join(fact.split(".")[:2])
-            measure = fact.startswith("measure.")
-            leaves[title_of(name, telling) if measure else leaf.node.says] = None
+            for fact in open_terms(leaf.node.fact or "", trace.of):
+                of_term = fact.startswith("measure.") or fact != leaf.node.fact
+                leaves[term_title(fact, telling) if of_term else leaf.node.says] = None
     return escape(", ".join(leaves))
 
 

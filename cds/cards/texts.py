@@ -11,7 +11,7 @@ from cds.chart.facts import Event, Evidence, Value
 from cds.chart.vocabulary import Number
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text
-from cds.rules.trace import trace_rule, undecided
+from cds.rules.trace import Seen, open_terms, trace_rule, undecided
 from cds.rules.words import say_number, say_value
 
 NONE = "none"
@@ -91,13 +91,17 @@ def join_words(words: list[str]) -> str:
 
 def missing_facts(name: str, telling: Telling) -> list[str]:
     """The facts that would settle a derived fact which is unknown; a measure counts once."""
+    of = Seen(telling.ruleset, telling.chart, telling.evaluation)
     rule = telling.ruleset.deriving.get(name)
-    if rule is None:
+    if rule is not None:
+        trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+        leaves = [leaf.node.fact or "" for leaf in undecided(trace)]
+    elif name in telling.ruleset.derivations:
+        leaves = [name]
+    else:
         return []
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
     found: dict[str, None] = {}
-    for leaf in undecided(trace):
-        fact = leaf.node.fact or ""
+    for fact in (each for leaf in leaves for each in open_terms(leaf, of)):
         found[".".join(fact.split(".")[:2]) if fact.startswith("measure.") else fact] = None
     return list(found)
 

@@ -105,7 +105,7 @@ class Metrics:
     def advised(self, advice: Advice, ruleset: RuleSet) -> None:
         """Count the cards of an answer, and what was left out of it."""
         if advice.cards and advice.evaluation is not None:
-            for rule, card in rank_cards(ruleset, advice.evaluation):
+            for rule, card in rank_cards(ruleset, advice.evaluation, advice.hook):
                 self._cards.labels(rule.id, card.indicator).inc()
         if advice.excluded:
             for reason, count in Counter(map(reason_of, advice.excluded)).items():

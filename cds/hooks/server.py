@@ -18,13 +18,17 @@ import uvicorn
 from msgspec import Struct
 
 from cds.advice import load_rules
+from cds.hooks.authentication import Authenticator
+from cds.hooks.clients import Client, read_clients
 from cds.hooks.connections import BoundedHead
+from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
 from cds.hooks.logs import log_json
 from cds.hooks.metrics import Metrics, forget, registry_of_all, share
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
+from cds.hooks.replays import InMemory
 from cds.hooks.service import (
     DISCOVERY,
     Attempt,
@@ -33,8 +37,8 @@ from cds.hooks.service import (
     answer,
     create_app,
     make_served,
-    patient_view,
 )
+from cds.hooks.services import service_id
 from cds.hooks.tracing import TracingUnavailable, start_tracing
 from cds.hooks.workers import Job, Supervisor, leave_on_signals, stop_by
 from cds.located import FilesInvalid, Problem
@@ -59,14 +63,15 @@ EXAMPLE = "rp-ild-mda5.request.json"
 def serve(settings: Settings) -> None:
     """Serve until interrupted, with as many processes as the settings say.
 
-    What prevents that (settings, rules, a port in use) is printed to stderr, and the process ends
-    with status 1.
+    What prevents that (settings, clients, rules, a port in use) is printed to stderr, and the
+    process ends with status 1.
     """
     operation = settings.operation
     example = settings.examples / EXAMPLE
     warm_up = partial(_warm_up, example=example, settings=settings)
     try:
         check_servable(settings)
+        clients = _clients(settings)
         keep_memory()
         ruleset = _load_settled(settings)
         in_service = InService(make_served(ruleset))
@@ -78,6 +83,9 @@ def serve(settings: Settings) -> None:
         _stop(f"The rules in {settings.rules}{site} cannot be used:\n{fault}")
     except (EngineFault, EnginesDisagree) as fault:
         _stop(f"The rule engine does not work here: {fault}")
+    if clients is not None and operation.workers > 1:
+        # Each worker remembers used tokens by itself, and would accept one that another has seen.
+        _stop("With CDS_AUTH=required only one worker is possible: write CDS_WORKERS=1.")
     if operation.tracing:
         _check_tracing()
     settle_memory()
@@ -91,7 +99,7 @@ def serve(settings: Settings) -> None:
             )
             open_until_the_end.enter_context(metrics)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        print(_greeting(_base(listening), ruleset, settings, example, metrics), flush=True)
+        print(_greeting(_base(listening), ruleset, settings, example, metrics, clients), flush=True)
 
         folders = settings.rules, settings.site
         watching = Watching(
@@ -102,10 +110,10 @@ def serve(settings: Settings) -> None:
         if operation.workers == 1:
             leave_on_signals()
             with contextlib.suppress(SystemExit):
-                _work(settings, watching, listening, metrics)
+                _work(settings, clients, watching, listening, metrics)
             return
         jobs = [
-            Job(f"worker {number}", partial(_work, settings, watching, listening))
+            Job(f"worker {number}", partial(_work, settings, clients, watching, listening))
             for number in range(1, operation.workers + 1)
         ]
         died: Callable[[int], None] | None = None
@@ -137,6 +145,7 @@ class Watching(Struct, frozen=True):
 
 def _work(
     settings: Settings,
+    clients: tuple[Client, ...] | None,
     watching: Watching,
     listening: socket.socket,
     metrics_listening: socket.socket | None = None,
@@ -151,6 +160,7 @@ def _work(
     app = create_app(
         watching.in_service,
         partial(today, settings),
+        _authenticator(clients),
         limits=Limits(
             body_bytes=operation.max_body_bytes,
             entries=operation.max_entries,
@@ -222,6 +232,22 @@ def _check_tracing() -> None:
         _stop(str(fault))
 
 
+def _clients(settings: Settings) -> tuple[Client, ...] | None:
+    """The clients that may call; None where authentication is off."""
+    if settings.auth == "off":
+        return None
+    assert settings.clients is not None, "check_servable lets no other pass"
+    try:
+        return read_clients(settings.clients)
+    except FilesInvalid as fault:
+        _stop(f"The clients in {settings.clients} cannot be used:\n{fault}")
+
+
+def _authenticator(clients: tuple[Client, ...] | None) -> Authenticator | None:
+    """What tells clients from others; one process remembers the tokens that were used."""
+    return None if clients is None else Authenticator(clients, KeySets(), InMemory().first_use)
+
+
 def _load_settled(settings: Settings) -> RuleSet:
     """Load the rules as they are at one moment, and again if they changed meanwhile."""
     while True:
@@ -270,12 +296,17 @@ def _base(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+_OFF = "for a trial on this machine only, never with real patients."
+_OFF_ON_NETWORK = "whoever reaches this address is answered."
+
+
 def _greeting(
     base: str,
     ruleset: RuleSet,
     settings: Settings,
     example: Path,
     metrics: socket.socket | None,
+    clients: tuple[Client, ...] | None,
 ) -> str:
     url = base + DISCOVERY
     rules = str(settings.rules)
@@ -285,15 +316,23 @@ def _greeting(
         rules += f"\nMetrics for Prometheus on {_base(metrics)}/metrics"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
-    return f"""\
+    serves = f"""\
 Myositis decision support (CDS Hooks 2.0) serves on {base}
-with {len(ruleset.rules)} rules, version {ruleset.version}, of {rules}
-
+with {len(ruleset.every)} rules, version {ruleset.version}, of {rules}
+"""
+    if clients is not None:
+        return f"""\
+{serves}
+Clients of {settings.clients}: {", ".join(client.name for client in clients)}.
+Every call needs a signed token of one of them, discovery at {url} too.
+Stop with Ctrl-C."""
+    return f"""\
+{serves}
 Try:  curl {url}
-      curl {url}/{patient_view(()).id} \\
+      curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
-Authentication is OFF: for a trial on this machine only, never with real patients.
+Authentication is OFF: {_OFF_ON_NETWORK if settings.off_on_network else _OFF}
 Stop with Ctrl-C."""
 
 

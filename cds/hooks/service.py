@@ -1,9 +1,10 @@
-"""The CDS Hooks service over HTTP: discovery, cards when a chart is opened, the rules in service.
+"""The CDS Hooks service over HTTP: discovery, cards when a hook calls, the rules in service.
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
 response names the version of the rules that it was made with, in the header `X-Rules-Version`, and
-the answer to a call also itself, in `X-Decision-Id`, as its line in the log does.
+the answer to a call also itself, in `X-Decision-Id`, as its line in the log does. Only a request
+without an accepted token is answered with none of these, and a bare 401.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -31,16 +32,21 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import Advice, advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
+from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.headers import Secures, cors
 from cds.hooks.health import Check, add_health, rules_work
-from cds.hooks.limits import KeepsLimits, Limits
+from cds.hooks.interface import describe_interface
+from cds.hooks.limits import HEALTH, KeepsLimits, Limits
 from cds.hooks.logs import describe
 from cds.hooks.metrics import UNKNOWN, Metrics
+from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
 from cds.hooks.requests import read_request
+from cds.hooks.services import TITLE, Service, make_services
 from cds.hooks.tracing import Traces
 from cds.rules.engine import EngineFault
+from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 
 if TYPE_CHECKING:
@@ -50,38 +56,9 @@ _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
+INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
 DECISION_HEADER = "X-Decision-Id"
-
-
-class Service(Struct, frozen=True):
-    """A service as discovery describes it."""
-
-    hook: Literal["patient-view"]
-    id: str
-    title: str
-    description: str
-    prefetch: dict[str, str]
-    usageRequirements: str
-
-
-def patient_view(templates: tuple[Template, ...]) -> Service:
-    """The service that is called when a chart is opened."""
-    return Service(
-        hook="patient-view",
-        id="myositis-patient-view",
-        title="Myositis decision support",
-        description=(
-            "Response to treatment by the IMACS core set measures, life-threatening involvement of "
-            "heart and lung, and options for treatment, for patients with inflammatory myopathy. "
-            "No cards for patients without it."
-        ),
-        prefetch={template.key: template.query for template in templates},
-        usageRequirements=(
-            "FHIR R4. Every prefetch key is needed: its resources, or null where there are none. "
-            "Searches with all their pages."
-        ),
-    )
 
 
 class _Discovery(Struct, frozen=True):
@@ -100,18 +77,27 @@ def answer(
     ruleset: RuleSet,
     templates: tuple[Template, ...],
     as_of: date,
+    hook: Hook = "patient-view",
     advised: Callable[[Advice, RuleSet], None] = lambda *_: None,
 ) -> bytes:
-    """Answer a patient-view request with the cards of that day, both as JSON.
+    """Answer a request of a hook with the cards of that day, both as JSON.
+
 
     ``advised`` is told what is answered with and by which rules.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
-    request = read_request(body, "patient-view")
+    request = read_request(body, hook)
+    orders = read_orders(request.context)
     delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
     sent = _kinds(delivery)
-    advice = advise(delivery, request.patient, ruleset, as_of)
+    drafts = selected = None
+    if orders is not None:
+        check_about(orders, delivery, request.patient)
+        drafts, selected = orders.drafts, orders.selected
+    advice = advise(
+        delivery, request.patient, ruleset, as_of, hook=hook, drafts=drafts, selected=selected
+    )
     foreign = sent - _kinds(delivery)
     # Contradicting versions were left out too, and make the rules answer that much is unknown.
     if foreign and not delivery.incomplete:
@@ -146,10 +132,14 @@ def _kinds(delivery: Delivery) -> set[str]:
 
 
 class Served(Struct, frozen=True):
-    """A rule set in service, with all that is made from it: what one request is answered by."""
+    """A rule set in service, with all that is made from it: what one request is answered by.
+
+    ``services`` are by their ids.
+    """
 
     ruleset: RuleSet
     templates: tuple[Template, ...]
+    services: dict[str, Service]
     discovery: bytes
     since: datetime
 
@@ -161,7 +151,7 @@ class Served(Struct, frozen=True):
     @property
     def rules(self) -> dict[str, str]:
         """The version of each rule, as its file has it."""
-        return {rule.id: rule.file.version for rule in self.ruleset.rules}
+        return {rule.id: rule.file.version for rule in self.ruleset.every}
 
 
 def make_served(ruleset: RuleSet) -> Served:
@@ -170,8 +160,10 @@ def make_served(ruleset: RuleSet) -> Served:
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     templates = make_templates(ruleset.terms.vocabulary)
-    discovery = msgspec.json.encode(_Discovery((patient_view(templates),)))
-    return Served(ruleset, templates, discovery, datetime.now(UTC))
+    services = make_services(ruleset, templates)
+    discovery = msgspec.json.encode(_Discovery(services))
+    by_id = {service.id: service for service in services}
+    return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
 class Attempt(Struct, frozen=True):
@@ -253,7 +245,7 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
             site=ruleset.site.file.site if ruleset.site else None,
             rules=tuple(
                 _RuleInService(rule.id, rule.file.version, rule.file.title)
-                for rule in ruleset.rules
+                for rule in ruleset.every
             ),
             last_attempt=last_attempt,
         )
@@ -284,9 +276,15 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
+def _is_open(path: str) -> bool:
+    """Whether a path is answered without a token: the entrance, and whether the service lives."""
+    return path == "/" or path.startswith(HEALTH)
+
+
 def create_app(
     ruleset: RuleSet | InService,
     today: Callable[[], date],
+    authenticator: Authenticator | None = None,
     *,
     limits: Limits | None = None,
     origins: Sequence[str] = (),
@@ -295,17 +293,20 @@ def create_app(
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
-    Pages of ``origins`` may call it from a browser; ``checks`` are what must be well besides the
-    rules for ``/health/ready``. ``app.state.faults`` counts the calls that ended in a fault, by the
-    name of the fault, and ``app.state.metrics`` has the ``Metrics``.
+    Without an authenticator everyone is answered. ``request.state.client`` is the client that
+    calls, None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
+    are what must be well besides the rules for ``/health/ready``.
+    ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault, and
+    ``app.state.metrics`` has the ``Metrics``.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     in_service = ruleset if isinstance(ruleset, InService) else InService(make_served(ruleset))
     metrics = Metrics()
     metrics.serves(in_service.served.version)
-    service = patient_view(())
-    entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY, "rules": RULES})
+    entrance = msgspec.json.encode(
+        {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
+    )
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
@@ -315,10 +316,13 @@ def create_app(
     app.state.in_service = in_service
     app.state.metrics = metrics
 
-    def fail(scope: Scope, fault: Exception) -> Response:
-        """Answer a fault that nothing else answers, which is outside of what names the rules."""
+    def fail(fault: Exception) -> Response:
         metrics.failed(fault)
-        response = _fail(fault, faults)
+        return _fail(fault, faults)
+
+    def fail_outside(scope: Scope, fault: Exception) -> Response:
+        """Answer a fault that nothing else answers, which is outside of what names the rules."""
+        response = fail(fault)
         if (served := scope.get("state", {}).get("served")) is not None:
             response.headers[VERSION_HEADER] = served.version
         return response
@@ -326,8 +330,15 @@ def create_app(
     # From the innermost to the outermost.
     app.add_middleware(KeepsLimits, limits=limits or Limits(), refused=metrics.refused)
     app.add_middleware(_TakesRules, in_service=in_service)
+    # Who is not known gets no further than this: no body of theirs is waited for.
+    app.add_middleware(
+        RequiresToken,
+        authenticator=authenticator,
+        is_open=_is_open,
+        fail=fail,
+    )
     app.add_middleware(Traces, tracer=tracer)
-    app.add_middleware(Secures, fail=fail)
+    app.add_middleware(Secures, fail=fail_outside)
     if origins:
         app.add_middleware(CORSMiddleware, **cors(origins))
     rules = rules_work(lambda: in_service.served.ruleset, today)
@@ -346,38 +357,51 @@ def create_app(
     async def show_rules(request: Request) -> Response:
         return _json(_show_rules(_served(request), in_service.last_attempt))
 
+    @app.api_route(INTERFACE, methods=["GET", "HEAD"])
+    async def show_interface(request: Request) -> Response:
+        served = _served(request)
+        addresses = {getattr(route, "path", "") for route in app.routes}
+        described = describe_interface(
+            served.services.values(),
+            served.version,
+            feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
+            authenticated=authenticator is not None,
+        )
+        return _json(msgspec.json.encode(described))
+
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
         started = time.perf_counter()
-        known = request.path_params["service_id"] == service.id
+        served = _served(request)
+        service = served.services.get(request.path_params["service_id"])
         decision = str(uuid.uuid4())
         request.state.decision = decision
         # Not undone at the end, as with the version of the rules.
         bind_contextvars(decision=decision)
-        if known:
-            request.state.service = service.id
-            response = decide(_served(request), await request.body())
-        else:
+        if service is None:
             problem = "There is no such service. " + _SEE_DISCOVERY
             response = _outcome(404, "not-found", [problem])
+        else:
+            request.state.service = service.id
+            response = decide(served, service, await request.body())
         response.headers[DECISION_HEADER] = decision
-        metrics.answered(
-            service.id if known else UNKNOWN, response.status_code, time.perf_counter() - started
-        )
+        name = UNKNOWN if service is None else service.id
+        metrics.answered(name, response.status_code, time.perf_counter() - started)
         return response
 
-    def decide(served: Served, body: bytes) -> Response:
-        """Answer a call of the service, and write its one line in the log."""
+    def decide(served: Served, service: Service, body: bytes) -> Response:
+        """Answer a call of a service, and write its one line in the log."""
         started = time.perf_counter()
         try:
-            content = answer(body, served.ruleset, served.templates, today(), metrics.advised)
+            content = answer(
+                body, served.ruleset, served.templates, today(), service.hook, metrics.advised
+            )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
         except Exception as fault:
-            metrics.failed(fault)
-            return _fail(fault, faults)
+            return fail(fault)
         milliseconds = round((time.perf_counter() - started) * 1000, 2)
         _log.info("call_answered", service=service.id, milliseconds=milliseconds)
         return _json(content)

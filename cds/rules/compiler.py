@@ -17,6 +17,7 @@ from cds.rules.conditions import (
     Comparison,
     Count,
     Is,
+    IsCategory,
     IsUnknown,
     Not,
     Within,
@@ -55,6 +56,10 @@ class Compiler:
                 return _compare(fact, op, constant.value, truth=truth)
             case Within():
                 key = f"{condition.fact} within {condition.days.value}"
+                self._writers.setdefault(key, _tested(key, node))
+                return Compare(key, "==", truth)
+            case IsCategory(fact=fact, category=category):
+                key = f"{fact} is {category}"
                 self._writers.setdefault(key, _tested(key, node))
                 return Compare(key, "==", truth)
             case IsUnknown():

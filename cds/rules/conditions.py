@@ -56,6 +56,14 @@ class Within(Struct, frozen=True):
     place: Place
 
 
+class IsCategory(Struct, frozen=True):
+    """A category has this rank."""
+
+    fact: str
+    category: str
+    place: Place
+
+
 class Not(Struct, frozen=True):
     """The opposite of a condition."""
 
@@ -98,7 +106,7 @@ class Count(Struct, frozen=True):
     place: Place
 
 
-Condition: TypeAlias = Is | Comparison | Within | Not | All | Any_ | IsUnknown | Count
+Condition: TypeAlias = Is | Comparison | Within | IsCategory | Not | All | Any_ | IsUnknown | Count
 
 
 def parts_of(condition: Condition) -> tuple[Condition, ...]:
@@ -124,5 +132,5 @@ def walk(condition: Condition) -> Iterator[Condition]:
 def facts_of(condition: Condition) -> Iterator[str]:
     """The names of the facts that a condition asks for."""
     for each in walk(condition):
-        if isinstance(each, Is | Comparison | Within):
+        if isinstance(each, Is | Comparison | Within | IsCategory):
             yield each.fact

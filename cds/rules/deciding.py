@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from cds.chart.facts import Event, Value
-from cds.chart.quantities import INFINITY, Interval
+from cds.chart.quantities import INFINITY, Category, Interval
 from cds.rules.nodes import Node, Truth, Values
 
 Outcome: TypeAlias = dict[str, Value]
@@ -98,6 +98,9 @@ def _possible(asked: list[tuple[str, int, Node]], values: Values) -> list[Outcom
         return [{f: Interval(s * n, s * n) for f, s, _ in asked} for n in numbers]
     if isinstance(value, Event):
         return [{f: event for f, _, _ in asked} for event in _events(value, limits)]
+    if isinstance(value, Category):
+        ranks = [Category((rank,), value.of) for rank in value.possible]
+        return [{f: rank for f, _, _ in asked} for rank in ranks]
     return [{f: truth for f, _, _ in asked} for truth in (True, False)]
 
 

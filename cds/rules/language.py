@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from cds.chart.vocabulary import Number
+from cds.chart.vocabulary import Certainty, Number
 
 Status = Literal["draft", "testing", "active", "retired"]
 Indicator = Literal["critical", "warning", "info"]
@@ -61,7 +61,8 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fired rule says. Texts are Markdown with ``{facts}``; see ``cds.cards.texts``.
 
     Of several cards about one ``problem`` only the most urgent is given. ``lead`` is the sentence
-    that matters, and comes first in the detail. ``show`` names the tables that follow.
+    that matters, and comes first in the detail. ``show`` names the tables that follow:
+    ``measures``, ``treatments``, or a derived number whose terms are shown with their points.
     """
 
     problem: str
@@ -70,13 +71,47 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lead: str
     text: tuple[str | Passage, ...] = ()
     options: tuple[Option, ...] = ()
-    show: tuple[Literal["measures", "treatments"], ...] = ()
+    show: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     override_reasons: tuple[str, ...] = ()
 
 
+class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Points for numbers ``above`` a threshold, up to the next band's and that included."""
+
+    above: Decimal
+    points: Decimal
+
+
+class Term(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one number adds to a sum: the points of the band it lies in, and 0 below the first.
+
+    ``of`` names the fact, ``unit`` is its unit, in which the bands are given. Where the number is
+    not known the term is everything from its least to its most points.
+    """
+
+    of: str
+    unit: str = ""
+    bands: tuple[Band, ...]
+    source: str | None = None
+    certainty: Certainty = "verified"
+    note: str | None = None
+
+
+class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the categories of a rule, and when it is had: by whom no category above it is."""
+
+    category: str
+    when: Any = None
+
+
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A rule: when it holds, it makes a card, or derives a fact that other rules may name."""
+    """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
+
+    What it derives is true or false (``when``), a number (``sum``, the points of several numbers
+    added, or ``count``, of the members of a group that meet a condition) in a ``unit``, or one of
+    ``categories``, which stand from the highest to the lowest, the last without a condition.
+    """
 
     id: str
     title: str
@@ -89,7 +124,11 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hooks: tuple[Hook, ...] = ("patient-view",)
     parameters: dict[str, Number] = {}
     derive: str | None = None
-    when: Any
+    unit: str = ""
+    when: Any = None
+    sum: tuple[Term, ...] = ()
+    count: Any = None
+    categories: tuple[Rank, ...] = ()
     card: CardFile | None = None
 
 
@@ -127,6 +166,9 @@ class CardParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One test of a rule: facts or an example Bundle, a date, and what is expected.
 
+    ``hook`` is the hook that calls: the first that the rule declares, if not given. Where an order
+    is being placed, the MedicationRequests of status ``draft`` in an example are the draft orders.
+
     ``facts`` gives values by name: true, false or ``unknown``; a number or ``[low, high]``; for an
     event the days since, ``never``, ``unknown`` or ``perhaps 3`` (something that may be one, 3 days
     ago). ``measures`` gives the values of core set measures, ``[baseline, current]``, or
@@ -135,16 +177,19 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     was delivered and nothing of it is recorded.
 
     ``expect`` is ``fires``, ``silent`` or ``unknown`` of a rule with a card, ``true``, ``false`` or
-    ``unknown`` of one that derives a fact. ``selects`` gives the members of a selection.
+    ``unknown`` of one that derives whether something is so. Of a derived number ``expect`` is the
+    number, or ``[low, high]`` where it is not known exactly; of a category it is the one, or a list
+    of all that are possible. ``selects`` gives the members of a selection.
     """
 
     name: str
+    hook: Hook | None = None
     example: str | None = None
     as_of: date | None = None
     facts: dict[str, Any] = {}
     measures: dict[str, tuple[Decimal, ...]] = {}
     otherwise: Literal["unknown", "not recorded"] = "unknown"
-    expect: Literal["fires", "silent", "unknown", "true", "false"]
+    expect: Any
     selects: dict[str, tuple[str, ...]] = {}
     card: CardParts | None = None
 

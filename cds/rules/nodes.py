@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, Event, Value
-from cds.chart.quantities import Interval
+from cds.chart.quantities import Category, Interval
 from cds.rules.conditions import (
     All,
     Any_,
@@ -22,6 +22,7 @@ from cds.rules.conditions import (
     Constant,
     Count,
     Is,
+    IsCategory,
     IsUnknown,
     Not,
     Within,
@@ -66,6 +67,9 @@ def compile_node(condition: Condition, facts: Mapping[str, Declaration]) -> Node
             says = f"{facts[fact].title} within {say_constant(days)}"
             test = _within(fact, days.value)
             return Node("fact", test, says, condition, fact=fact, constant=days)
+        case IsCategory(fact=fact, category=category):
+            says = f"{facts[fact].title}: {category}"
+            return Node("fact", _is_category(fact, category), says, condition, fact=fact)
         case Not(part=part):
             node = compile_node(part, facts)
             return Node("not", _not(node.test), f"not: {node.says}", condition, (node,))
@@ -159,6 +163,18 @@ def _within(fact: str, days: Decimal) -> Test:
         if event.possibly is not None and event.possibly <= days:
             return None
         return False if event.complete else None
+
+    return test
+
+
+def _is_category(fact: str, category: str) -> Test:
+    def test(values: Values) -> Truth:
+        value = values[fact]
+        if not isinstance(value, Category):
+            raise TypeError(f"{fact} is not a category")
+        if category not in value.possible:
+            return False
+        return True if len(value.possible) == 1 else None
 
     return test
 

@@ -1,8 +1,8 @@
 """Parses conditions from rule files; what is wrong is reported where it stands.
 
 A condition is a text (``diagnosis.myositis``, ``observation.spo2.latest < 92 %``,
-``drug.x within 14 d``) or a mapping with one of ``all``, ``any``, ``not``, ``unknown``,
-``at_least``, ``at_most``, ``exactly``.
+``drug.x within 14 d``, ``response.tis.category is moderate``) or a mapping with one of ``all``,
+``any``, ``not``, ``unknown``, ``at_least``, ``at_most``, ``exactly``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from cds.rules.conditions import (
     Count,
     HowMany,
     Is,
+    IsCategory,
     IsUnknown,
     Not,
     Operator,
@@ -42,7 +43,7 @@ class Scope(Struct, frozen=True):
 
 
 _TEXT = re.compile(
-    r"(?P<fact>[A-Za-z][\w.]*)(?:\s*(?P<op>>=|<=|==|!=|>|<|\bwithin\b)\s*(?P<operand>\S.*))?"
+    r"(?P<fact>[A-Za-z][\w.]*)(?:\s*(?P<op>>=|<=|==|!=|>|<|\bwithin\b|\bis\b)\s*(?P<operand>\S.*))?"
 )
 _NUMBER = re.compile(r"(?P<value>[-+]?\d+(?:\.\d+)?)(?:\s*(?P<unit>\S.*))?")
 _DAYS = {"d": 1, "day": 1, "days": 1, "wk": 7, "week": 7, "weeks": 7}
@@ -87,7 +88,7 @@ def _parse_mapping(
     word = words[0]
     for how in get_args(HowMany):
         if word == how:
-            return _parse_count(document, steps, data, scope, how)
+            return _parse_how_many(document, steps, data, scope, how)
     for extra in data:
         if extra != word:
             document.report("unknown-key", (*steps, extra), f"`{extra}` does not go with `{word}`")
@@ -109,7 +110,7 @@ def _parse_mapping(
     return All(whole, place) if word == "all" else Any_(whole, place)
 
 
-def _parse_count(
+def _parse_how_many(
     document: Document,
     steps: Steps,
     data: dict[str, Any],
@@ -123,6 +124,32 @@ def _parse_count(
     if not isinstance(n, int) or isinstance(n, bool) or n < 0:
         document.report("wrong-type", (*steps, how), f"`{how}` takes a whole number from 0")
         return None
+    count = _count_over(document, steps, data, scope, how, n)
+    if count is not None and n > len(count.members):
+        document.report(
+            "never-true",
+            (*steps, how),
+            f"the group `{count.group}` has only {len(count.members)} members: "
+            "count no more than these",
+        )
+    return count
+
+
+def parse_count(document: Document, steps: Steps, scope: Scope) -> Count | None:
+    """Parse ``of``, ``where`` and ``as`` of a number that counts; ``None`` where it is wrong."""
+    data = document.at(steps)
+    if not isinstance(data, dict):
+        document.report("wrong-type", steps, "`count` takes `of` and `where`")
+        return None
+    for extra in data:
+        if extra not in ("of", "where", "as"):
+            document.report("unknown-key", (*steps, extra), f"`{extra}` does not go with `count`")
+    return _count_over(document, steps, data, scope, "at_least", 0)
+
+
+def _count_over(
+    document: Document, steps: Steps, data: dict[str, Any], scope: Scope, how: HowMany, n: int
+) -> Count | None:
     group = str(data.get("of"))
     if group not in scope.groups:
         document.report(
@@ -150,12 +177,6 @@ def _parse_count(
         if part is None:  # the same mistakes would be reported again for every other member
             return None
         members.append((name, part))
-    if n > len(members):
-        document.report(
-            "never-true",
-            (*steps, how),
-            f"the group `{group}` has only {len(members)} members: count no more than these",
-        )
     selects = data.get("as")
     return Count(
         how, n, group, tuple(members), str(selects) if selects else None, document.place(steps)
@@ -187,7 +208,10 @@ def _parse_text(
     op, operand = found["op"], found["operand"]
     if op is None:
         if declared.kind != "boolean":
-            hint = "within 14 d" if declared.kind == "event" else f">= 20 {declared.unit}".rstrip()
+            hint = {
+                "event": "within 14 d",
+                "category": f"is {next(iter(declared.categories), 'high')}",
+            }.get(declared.kind, f">= 20 {declared.unit}".rstrip())
             document.report(
                 "wrong-kind",
                 steps,
@@ -196,7 +220,7 @@ def _parse_text(
             )
             return None
         return Is(fact, place)
-    wanted = "event" if op == "within" else "number"
+    wanted = {"within": "event", "is": "category"}.get(op, "number")
     if declared.kind != wanted:
         document.report(
             "wrong-kind",
@@ -204,6 +228,17 @@ def _parse_text(
             f"`{op}` takes {_article(wanted)}, but `{fact}` is {_article(declared.kind)}",
         )
         return None
+    if op == "is":
+        category = operand.strip()
+        if category not in declared.categories:
+            document.report(
+                "unknown-category",
+                steps,
+                f"`{category}` is not one of {', '.join(declared.categories)}"
+                f"{did_you_mean(category, declared.categories)}",
+            )
+            return None
+        return IsCategory(fact, category, place)
     constant = _constant(document, steps, operand, scope, "d" if op == "within" else declared.unit)
     if constant is None:
         return None
@@ -229,9 +264,11 @@ def _advice(text: str) -> str:
 
 
 def _article(kind: str) -> str:
-    return {"event": "something that happened on a day", "number": "a number"}.get(
-        kind, "true or false"
-    )
+    return {
+        "event": "something that happened on a day",
+        "number": "a number",
+        "category": "a category",
+    }.get(kind, "true or false")
 
 
 def _resolve(name: str, scope: Scope, member: str | None) -> str | None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from cds.chart.facts import Declaration, declare, groups, no_evidence
+from cds.chart.facts import Declaration, Kind, Value, declare, groups, no_evidence
+from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.vocabulary import Number, Vocabulary
 from cds.located import (
     Document,
     FilesInvalid,
@@ -23,12 +24,22 @@ from cds.located import (
     read_struct,
 )
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Constant, Count, facts_of
+from cds.rules.conditions import Constant, facts_of
+from cds.rules.derivations import (
+    Derivation,
+    HowMany,
+    Makes,
+    Part,
+    Ranks,
+    Sum,
+    facts_asked,
+    nodes_of,
+)
 from cds.rules.engine import Engine
 from cds.rules.formula import Formula
-from cds.rules.language import OverrideReason, RuleFile, Source, SuggestionFile
+from cds.rules.language import OverrideReason, Rank, RuleFile, Source, Status, SuggestionFile, Term
 from cds.rules.nodes import Node, compile_node
-from cds.rules.parsing import Scope, parse_condition
+from cds.rules.parsing import Scope, parse_condition, parse_count
 from cds.rules.ruleset import (
     CardTemplate,
     Option,
@@ -36,7 +47,9 @@ from cds.rules.ruleset import (
     Rule,
     RuleSet,
     Suggestion,
+    conditions_of,
     negative,
+    selections_of,
 )
 from cds.rules.site import (
     FILE,
@@ -53,6 +66,8 @@ from cds.rules.site import (
 )
 from cds.rules.texts import Text, parse_text
 
+_UNFINISHED: tuple[Status, ...] = ("draft", "testing")
+
 
 class _Reading(Struct):
     """The state of reading one folder."""
@@ -67,27 +82,33 @@ class _Reading(Struct):
     override_reasons: dict[str, OverrideReason]
     suggestions: dict[str, tuple[Document, SuggestionFile]]
     documents: list[tuple[Document, RuleFile | None]]
+    taken: frozenset[Status]
+    """Rules of these statuses are evaluated; of others only the file is checked."""
     selections: frozenset[str] = frozenset()
     shipped: dict[str, RuleFile] = {}
     abandoned: dict[str, str] = {}
     """What only rules that the site switched off derive or select, with the rule."""
 
 
-def read_ruleset(folder: Path, site: Path | None = None) -> RuleSet:
+def read_ruleset(folder: Path, site: Path | None = None, *, drafts: bool = False) -> RuleSet:
     """Read, check and compile the rules of a folder, as a site's folder changes them.
 
+    With ``drafts`` the rules in draft and in testing count as if they were active, to try them.
     Raises ``FilesInvalid`` with every error of every file.
     """
-    ruleset, problems = check_ruleset(folder, site)
+    ruleset, problems = check_ruleset(folder, site, drafts=drafts)
     if ruleset is None:
         raise FilesInvalid(p for p in problems if p.severity == "error")
     return ruleset
 
 
-def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | None, list[Problem]]:
+def check_ruleset(
+    folder: Path, site: Path | None = None, *, drafts: bool = False
+) -> tuple[RuleSet | None, list[Problem]]:
     """Read the rules of a folder; every problem, and the rule set where none is an error.
 
-    ``site`` is a hospital's own folder; see ``cds.rules.site``. Its files go by their paths.
+    With ``drafts`` the rules in draft and in testing count as if they were active. ``site`` is a
+    hospital's own folder; see ``cds.rules.site``. Its files go by their paths.
     """
     problems: list[Problem] = []
     if not (folder / "vocabulary").is_dir():
@@ -112,6 +133,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
         override_reasons={},
         suggestions={},
         documents=[],
+        taken=frozenset(_UNFINISHED if drafts else ()) | {"active"},
     )
     _read_shared(reading)
     _read_headers(reading)
@@ -127,7 +149,7 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
     problems = sorted(set(problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
-    ordered, cyclic = _in_order(rules)
+    ordered, cyclic = _in_order(rules, reading.taken)
     if cyclic:
         names = ", ".join(r.id for r in cyclic)
         circle = (
@@ -141,21 +163,31 @@ def check_ruleset(folder: Path, site: Path | None = None) -> tuple[RuleSet | Non
         compiler, engine = _compile(ordered)
     except FilesInvalid as fault:
         return None, [*problems, *fault.problems]
-    active = [r for r in rules if r.file.status == "active"]
+    active = [r for r in rules if isinstance(r, Rule) and r.file.status in reading.taken]
     deriving = {r.file.derive: r for r in active if r.file.derive is not None}
+    derivations = {
+        r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status in reading.taken
+    }
+    rests = _Rests(deriving, derivations)
     return (
         RuleSet(
             version=content_version(folder, site),
             terms=compile_terms(vocabulary),
             facts=reading.facts,
             groups=reading.groups,
-            needed=_needed(active, reading.facts),
+            needed=_needed([*active, *derivations.values()], reading.facts),
             applies_to=applies_to,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
             deriving=deriving,
-            unverified={r.id: _unverified(r, deriving) for r in active},
-            chosen={r.id: _chosen(r, deriving) for r in active},
+            derivations=derivations,
+            unfinished={
+                rule.id: rule.status
+                for _, rule in reading.documents
+                if rule is not None and rule.status in _UNFINISHED
+            },
+            unverified={r.id: _unverified(r, rests) for r in active},
+            chosen={r.id: _chosen(r, rests) for r in active},
             site=changes,
             ordered=tuple(ordered),
             compiler=compiler,
@@ -277,7 +309,7 @@ def _read_headers(reading: _Reading) -> None:
             document.report(
                 "derive-or-card", (), "a rule has either `derive` or `card`, and not both"
             )
-        if rule.derive is not None and rule.status == "active":
+        if rule.derive is not None and rule.status in reading.taken:
             if rule.derive in reading.facts:
                 where = derived.get(rule.derive, "the vocabulary")
                 document.report(
@@ -285,9 +317,9 @@ def _read_headers(reading: _Reading) -> None:
                 )
             else:
                 derived[rule.derive] = document.place(("derive",))
-                _declare_derived(rule.derive, rule.title, reading)
-        if rule.status == "active":
-            for steps, selected in _named_selections(rule.when, ("when",)):
+                _declare_derived(rule.derive, rule.title, rule, reading)
+        if rule.status in reading.taken:
+            for steps, selected in _selected(rule):
                 earlier = selections.setdefault(selected, (document, steps))
                 if earlier != (document, steps):
                     where = earlier[0].place(earlier[1])
@@ -309,14 +341,53 @@ def _declare_broken(
     """Declare what a broken rule makes, lest every rule that names it is called wrong as well."""
     data = document.data or {}
     if isinstance(data.get("derive"), str) and data["derive"] not in reading.facts:
-        _declare_derived(data["derive"], "", reading)
-    for steps, selected in _named_selections(data.get("when"), ("when",)):
-        selections.setdefault(selected, (document, steps))
+        _declare_derived(data["derive"], "", _shape(data), reading)
+    for key in _CONDITIONS:
+        for steps, selected in _named_selections(data.get(key), (key,)):
+            selections.setdefault(selected, (document, steps))
 
 
-def _declare_derived(fact: str, title: str, reading: _Reading) -> None:
+_CONDITIONS = ("when", "count", "categories")
+"""The keys of a rule file under which conditions stand."""
+
+
+class _Shape(Struct, frozen=True):
+    """As much of a broken rule file as says what kind of fact it derives."""
+
+    unit: str
+    sum: tuple[None, ...]
+    count: Any
+    categories: tuple[Rank, ...]
+
+
+def _shape(data: dict[str, Any]) -> _Shape:
+    listed = data.get("categories")
+    ranks = [r.get("category") for r in listed if isinstance(r, dict)] if listed else []
+    return _Shape(
+        str(data.get("unit", "")),
+        (None,) if "sum" in data else (),
+        data.get("count"),
+        tuple(Rank(category=str(name)) for name in ranks),
+    )
+
+
+def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Reading) -> None:
+    """Declare what a rule derives: a number, a category, or whether something is so."""
+    kind: Kind = "boolean"
+    unknown: Value = None
+    ranks = tuple(rank.category for rank in of.categories)
+    if of.sum or of.count is not None:
+        kind, unknown = "number", UNKNOWN
+    elif ranks:
+        kind, unknown = "category", Category(ranks, ranks)
     reading.facts[fact] = Declaration(
-        name=fact, kind="boolean", title=title, read=lambda _: None, evidence=no_evidence
+        name=fact,
+        kind=kind,
+        title=title,
+        unit=of.unit,
+        categories=ranks,
+        read=lambda _: unknown,
+        evidence=no_evidence,
     )
 
 
@@ -324,10 +395,18 @@ def _abandon(rule: RuleFile, selections: Container[str], reading: _Reading) -> N
     """Note what nothing derives or selects any more, and keep it known until it is checked."""
     if rule.derive is not None and rule.derive not in reading.facts:
         reading.abandoned[rule.derive] = rule.id
-        _declare_derived(rule.derive, rule.title, reading)
-    for _, selected in _named_selections(rule.when, ()):
+        _declare_derived(rule.derive, rule.title, rule, reading)
+    for _, selected in _selected(rule):
         if selected not in selections:
             reading.abandoned[selected] = rule.id
+
+
+def _selected(rule: RuleFile) -> Iterator[tuple[Steps, str]]:
+    """The selections that a rule names, and where."""
+    yield from _named_selections(rule.when, ("when",))
+    yield from _named_selections(rule.count, ("count",))
+    for i, rank in enumerate(rule.categories):
+        yield from _named_selections(rank.when, ("categories", i, "when"))
 
 
 def _named_selections(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
@@ -341,14 +420,32 @@ def _named_selections(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
             yield from _named_selections(value, (*steps, i))
 
 
-def _read_rules(reading: _Reading) -> list[Rule]:
-    rules = []
+def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
+    rules: list[Rule | Derivation] = []
     for document, file in reading.documents:
         if file is None or file.status == "retired":
             continue
         scope = Scope(reading.facts, reading.groups, file.parameters)
-        condition = parse_condition(document, ("when",), scope)
         _check_evidence(document, file, reading)
+        if not file.hooks:
+            said = "names no hook, so that its card would never be given: leave it out, or name one"
+            document.report("wrong-value", ("hooks",), said)
+        if not _one_meaning(document, file):
+            continue
+        if file.derive is not None and file.when is None:
+            makes = _read_makes(document, file, scope)
+            if makes is not None:
+                rules.append(
+                    Derivation(
+                        file,
+                        file.derive,
+                        document.place(("id",)),
+                        makes,
+                        tuple(s for node in nodes_of(makes) for s in selections_of(node)),
+                    )
+                )
+            continue
+        condition = parse_condition(document, ("when",), scope)
         card = _read_card(document, file, scope, reading)
         if condition is None or (file.card is not None and card is None):
             continue
@@ -359,17 +456,119 @@ def _read_rules(reading: _Reading) -> list[Rule]:
                 place=document.place(("id",)),
                 node=node,
                 card=card,
-                selections=tuple(_selections(node)),
+                selections=tuple(selections_of(node)),
             )
         )
     return rules
 
 
-def _selections(node: Node) -> Iterator[tuple[str, Node]]:
-    if isinstance(node.condition, Count) and node.condition.selects:
-        yield node.condition.selects, node
-    for part in node.parts:
-        yield from _selections(part)
+_MEANINGS = ("when", "sum", "count", "categories")
+"""The keys of a rule file that say what the rule means: one of them, and of a card the first."""
+
+
+def _one_meaning(document: Document, file: RuleFile) -> bool:
+    """File what is wrong where a rule says nothing, or says it in two ways."""
+    said = [key for key in _MEANINGS if key in (document.data or {})]
+    if not said and file.derive is None:
+        document.report("missing-key", (), "`when` is missing: the condition of this rule")
+    elif len(said) != 1:
+        document.report(
+            "one-meaning",
+            (said[1],) if said else ("derive",),
+            "a derived fact has exactly one of `when` (true or false), `sum` or `count` "
+            f"(a number) and `categories`; here {'are ' + ', '.join(said) if said else 'is none'}",
+        )
+    elif file.card is not None and said != ["when"]:
+        document.report("one-meaning", (said[0],), "a rule with a card has `when`")
+    elif file.unit and said not in (["sum"], ["count"]):
+        document.report("one-meaning", ("unit",), "only a derived number has a unit")
+    else:
+        return True
+    return False
+
+
+def _read_makes(document: Document, file: RuleFile, scope: Scope) -> Makes | None:
+    """Read how a number or a category is derived; ``None``, with problems filed, if it is wrong."""
+    if file.sum:
+        parts = [_read_term(document, i, term, scope) for i, term in enumerate(file.sum)]
+        for i, term in enumerate(file.sum):
+            if term.of in [earlier.of for earlier in file.sum[:i]]:
+                document.report("duplicate-id", ("sum", i, "of"), f"`{term.of}` is added already")
+        whole = tuple(part for part in parts if part is not None)
+        return Sum(whole) if len(whole) == len(parts) else None
+    if file.count is not None:
+        count = parse_count(document, ("count",), scope)
+        return None if count is None else HowMany(compile_node(count, scope.facts))
+    return _read_ranks(document, file, scope)
+
+
+def _read_term(document: Document, i: int, term: Term, scope: Scope) -> Part | None:
+    steps: Steps = ("sum", i)
+    before = len(document.problems)
+    declared = scope.facts.get(term.of)
+    if declared is None:
+        document.report(
+            "unknown-fact",
+            (*steps, "of"),
+            f"`{term.of}` is not a fact that the vocabulary or a rule declares"
+            f"{did_you_mean(term.of, scope.facts)}",
+        )
+    elif declared.kind != "number":
+        document.report("wrong-kind", (*steps, "of"), f"`{term.of}` is not a number")
+    elif declared.unit != term.unit:
+        document.report(
+            "wrong-unit",
+            (*steps, "unit" if term.unit else "of"),
+            f"`{term.of}` is in `{declared.unit}`: give the bands, and `unit`, in that"
+            if declared.unit
+            else f"`{term.of}` has no unit: leave `unit` out",
+        )
+    if not term.bands:
+        document.report("bad-bands", (*steps, "bands"), "a term has at least one band")
+    for j in range(1, len(term.bands)):
+        if term.bands[j].above <= term.bands[j - 1].above:
+            document.report(
+                "bad-bands",
+                (*steps, "bands", j, "above"),
+                f"bands go upwards: {term.bands[j].above} does not lie above "
+                f"{term.bands[j - 1].above}",
+            )
+    if len(document.problems) > before:
+        return None
+    return Part(term.of, term.unit, term.bands, term, document.place(steps))
+
+
+def _read_ranks(document: Document, file: RuleFile, scope: Scope) -> Ranks | None:
+    before = len(document.problems)
+    names = [rank.category for rank in file.categories]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            document.report(
+                "duplicate-id", ("categories", i, "category"), f"`{name}` stands above already"
+            )
+    for i, rank in enumerate(file.categories):
+        last = i == len(names) - 1
+        if last is not (rank.when is None):
+            document.report(
+                "bad-categories",
+                ("categories", i),
+                f"`{rank.category}` is the last, which is had by all others: take out its `when`"
+                if last
+                else f"`{rank.category}` has no `when`, and is not the last",
+            )
+    if len(names) == 1:
+        document.report("bad-categories", ("categories",), "one category alone says nothing")
+    if len(document.problems) > before:
+        return None
+    ranks: list[tuple[str, Node | None]] = []
+    for i, rank in enumerate(file.categories):
+        if rank.when is None:
+            ranks.append((rank.category, None))
+            continue
+        condition = parse_condition(document, ("categories", i, "when"), scope)
+        if condition is not None:
+            ranks.append((rank.category, compile_node(condition, scope.facts)))
+    return Ranks(tuple(ranks)) if len(ranks) == len(names) else None
 
 
 def _check_evidence(document: Document, file: RuleFile, reading: _Reading) -> None:
@@ -383,6 +582,7 @@ def _check_evidence(document: Document, file: RuleFile, reading: _Reading) -> No
         for name, p in file.parameters.items()
         if p.source and not isinstance(p, SiteNumber)  # those are checked where the site sets them
     ]
+    cited += [(("sum", i, "source"), t.source) for i, t in enumerate(file.sum) if t.source]
     if file.card:
         cited += [
             (("card", "options", i, "source"), o.source) for i, o in enumerate(file.card.options)
@@ -450,6 +650,15 @@ def _read_card(
                 f"`{reason}` is not in override-reasons.yaml"
                 f"{did_you_mean(reason, reading.override_reasons)}",
             )
+    sums = {rule.derive for _, rule in reading.documents if rule is not None and rule.sum}
+    for i, shown_table in enumerate(card.show):
+        if shown_table not in ("measures", "treatments") and shown_table not in sums:
+            document.report(
+                "unknown-id",
+                ("card", "show", i),
+                f"`{shown_table}` is no table: write `measures`, `treatments`, or a derived sum"
+                f"{did_you_mean(shown_table, ['measures', 'treatments', *filter(None, sums)])}",
+            )
     template = CardTemplate(
         problem=card.problem,
         indicator=card.indicator,
@@ -512,7 +721,7 @@ def _read_suggestion(name: str, reading: _Reading) -> Suggestion:
 # --- the site's changes --------------------------------------------------------------------------
 
 
-def _check_site(site: Site, rules: list[Rule], reading: _Reading) -> None:
+def _check_site(site: Site, rules: list[Rule | Derivation], reading: _Reading) -> None:
     """File what is wrong with a site's changes, now that everything is known which they name."""
     suggestions = {
         name: suggestion
@@ -542,9 +751,11 @@ def _check_site(site: Site, rules: list[Rule], reading: _Reading) -> None:
     _warn_of_texts(site, rules)
 
 
-def _names_in(rule: Rule) -> Iterator[str]:
+def _names_in(rule: Rule | Derivation) -> Iterator[str]:
     """The facts and selections that a rule names, in its conditions and in its texts."""
-    yield from facts_of(rule.node.condition)
+    yield from _asked(rule)
+    if isinstance(rule, Derivation):
+        return
     yield from _facts_of_card(rule)
     for text in _texts_of(rule):
         yield from (part.name for part in text if not isinstance(part, str))
@@ -562,12 +773,16 @@ def _texts_of(rule: Rule) -> Iterator[Text]:
         yield from (suggestion.label, suggestion.description, *suggestion.strings.values())
 
 
-def _warn_of_texts(site: Site, rules: list[Rule]) -> None:
+def _warn_of_texts(site: Site, every: list[Rule | Derivation]) -> None:
     """Warn of cards whose texts have a number written out that the site has changed."""
-    deriving = {r.file.derive: r for r in rules if r.file.derive is not None}
+    rules = [rule for rule in every if isinstance(rule, Rule)]
+    rests = _Rests(
+        {r.file.derive: r for r in rules if r.file.derive is not None},
+        {d.fact: d for d in every if isinstance(d, Derivation)},
+    )
     for rule in rules:
         said = " ".join(part for text in _texts_of(rule) for part in text if isinstance(part, str))
-        for name, number in _chosen(rule, deriving):
+        for name, number in _chosen(rule, rests):
             if said_in_texts(number, said):
                 site.document.report(
                     "number-in-text",
@@ -582,17 +797,26 @@ def _warn_of_texts(site: Site, rules: list[Rule]) -> None:
 # --- order and compilation -----------------------------------------------------------------------
 
 
-def _in_order(rules: list[Rule]) -> tuple[list[Rule], list[Rule]]:
-    """Active rules, each after those it waits for; and those that wait for each other, if any."""
-    waiting = [r for r in rules if r.file.status == "active"]
+_Any = Rule | Derivation
+
+
+def _asked(rule: _Any) -> Iterator[str]:
+    """The facts that a rule waits for before it says anything."""
+    if isinstance(rule, Derivation):
+        yield from facts_asked(rule.makes)
+    else:
+        yield from facts_of(rule.node.condition)
+
+
+def _in_order(rules: list[_Any], taken: Container[Status]) -> tuple[list[_Any], list[_Any]]:
+    """Rules of these statuses, each after those it waits for; and those in a circle, if any."""
+    waiting = [r for r in rules if r.file.status in taken]
     derived_by = {r.file.derive: r.id for r in waiting if r.file.derive}
-    ordered: list[Rule] = []
+    ordered: list[_Any] = []
     done: set[str] = set()
     while waiting:
         ready = [
-            r
-            for r in waiting
-            if all(derived_by[f] in done for f in facts_of(r.node.condition) if f in derived_by)
+            r for r in waiting if all(derived_by[f] in done for f in _asked(r) if f in derived_by)
         ]
         if not ready:
             return ordered, _circle(waiting)
@@ -602,18 +826,23 @@ def _in_order(rules: list[Rule]) -> tuple[list[Rule], list[Rule]]:
     return ordered, []
 
 
-def _circle(waiting: list[Rule]) -> list[Rule]:
+def _circle(waiting: list[_Any]) -> list[_Any]:
     """The rules that wait for each other, without those that only wait for one of them."""
-    asked = {fact for rule in waiting for fact in facts_of(rule.node.condition)}
+    asked = {fact for rule in waiting for fact in _asked(rule)}
     inner = [rule for rule in waiting if rule.file.derive in asked]
     return inner if len(inner) == len(waiting) else _circle(inner)
 
 
-def _compile(rules: list[Rule]) -> tuple[Compiler, Engine]:
+def _compile(rules: list[_Any]) -> tuple[Compiler, Engine]:
     """Compile rules; raises ``FilesInvalid`` at the one that the engine cannot take."""
     compiler = Compiler()
     formulas: dict[str, Formula] = {}
     for rule in rules:
+        if isinstance(rule, Derivation):
+            for called, node in conditions_of(rule):
+                formulas[called] = compiler.formula(node, truth=True)
+                formulas[negative(called)] = compiler.formula(node, truth=False)
+            continue
         formulas[rule.id] = compiler.formula(rule.node, truth=True)
         if rule.file.derive is not None:
             formulas[negative(rule.id)] = compiler.formula(rule.node, truth=False)
@@ -625,50 +854,79 @@ def _compile(rules: list[Rule]) -> tuple[Compiler, Engine]:
         raise FilesInvalid([Problem(rules[-1].place, "not-compilable", str(fault))]) from fault
 
 
-def _needed(rules: list[Rule], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
+def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
     """The facts that any condition, passage, option or suggestion of the rules asks for."""
     derived = {r.file.derive for r in rules}
     names: dict[str, None] = {}
     for rule in rules:
-        names.update(dict.fromkeys(facts_of(rule.node.condition)))
-        names.update(dict.fromkeys(_facts_of_card(rule)))
+        names.update(dict.fromkeys(_asked(rule)))
+        if isinstance(rule, Rule):
+            names.update(dict.fromkeys(_facts_of_card(rule)))
     return tuple(facts[n] for n in names if n not in derived)
 
 
-def _unverified(rule: Rule, deriving: Mapping[str, Rule]) -> tuple[Constant, ...]:
+class _Rests(Struct, frozen=True):
+    """Which rule each derived fact rests on."""
+
+    deriving: Mapping[str, Rule]
+    derivations: Mapping[str, Derivation]
+
+
+def _unverified(rule: Rule, rests: _Rests) -> tuple[Constant, ...]:
     """The thresholds that a rule rests on and that nobody read in a source, each once.
 
     Those that a site set are its own decision, and are shown as such.
     """
     return tuple(
         constant
-        for constant in _constants(rule, deriving)
+        for constant in _constants(rule, rests)
         if constant.number is not None
         and constant.number.certainty == "unverified"
         and not isinstance(constant.number, SiteNumber)
     )
 
 
-def _chosen(rule: Rule, deriving: Mapping[str, Rule]) -> tuple[tuple[str, SiteNumber], ...]:
+def _chosen(rule: Rule, rests: _Rests) -> tuple[tuple[str, SiteNumber], ...]:
     """The parameters that a site set and that a rule rests on or shows, each once."""
-    numbers = [(c.parameter or "", c.number) for c in _constants(rule, deriving)]
+    numbers = [(c.parameter or "", c.number) for c in _constants(rule, rests)]
     numbers += rule.file.parameters.items()
     for suggestion in rule.card.suggestions if rule.card else ():
         numbers += suggestion.parameters.items()
     return tuple(dict.fromkeys((name, n) for name, n in numbers if isinstance(n, SiteNumber)))
 
 
-def _constants(rule: Rule, deriving: Mapping[str, Rule]) -> dict[Constant, None]:
+def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
     """The thresholds that a rule rests on, those of the facts that it waits for included."""
     found: dict[Constant, None] = {}
+    behind: set[str] = set()
     waiting = [rule.node, *_nodes_of_card(rule)]
+    facts: list[str] = []
     for each in waiting:
         if each.constant is not None:
             found[each.constant] = None
         waiting.extend(each.parts)
-        if each.fact is not None and each.fact in deriving:
-            waiting.append(deriving[each.fact].node)
+        facts += [each.fact] if each.fact is not None else []
+        while facts:
+            fact = facts.pop()
+            if fact in behind:
+                continue
+            behind.add(fact)
+            if fact in rests.deriving:
+                waiting.append(rests.deriving[fact].node)
+            elif fact in rests.derivations:
+                makes = rests.derivations[fact].makes
+                waiting.extend(nodes_of(makes))
+                for part in makes.parts if isinstance(makes, Sum) else ():
+                    found[_most_of(part)] = None
+                    facts.append(part.fact)
     return found
+
+
+def _most_of(part: Part) -> Constant:
+    """The term of a sum, told as the most points that it gives, with its source and certainty."""
+    term = part.file
+    number = Number(value=part.most, source=term.source, certainty=term.certainty, note=term.note)
+    return Constant(part.most, "", f"points of {part.fact}", number)
 
 
 def _facts_of_card(rule: Rule) -> Iterator[str]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -16,9 +16,10 @@ from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
 from cds.located import Place, Steps
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Constant
+from cds.rules.conditions import Constant, Count
+from cds.rules.derivations import Derivation, Ranks, work_out
 from cds.rules.engine import Engine
-from cds.rules.language import Indicator, OverrideReason, RuleFile, Source
+from cds.rules.language import Indicator, OverrideReason, RuleFile, Source, Status
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
@@ -108,9 +109,12 @@ class Evaluation(Struct, frozen=True):
 class RuleSet(Struct, frozen=True):
     """Every active rule of a folder, ready to answer.
 
-    ``ordered`` has a rule after those whose conclusions it waits for.
-    ``deriving`` has the rule of each derived fact; ``unverified``, by rule, the thresholds that it
-    rests on and that nobody read in a source, those of the facts that it waits for included.
+    ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that
+    work out a number or a category. ``ordered`` has each after those whose conclusions it waits
+    for. ``deriving`` has the rule of each fact that is true, false or unknown; ``unverified``, by
+    rule, the thresholds that it rests on and that nobody read in a source, those of the facts that
+    it waits for included.
+    ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     """
 
@@ -123,14 +127,21 @@ class RuleSet(Struct, frozen=True):
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
     deriving: Mapping[str, Rule]
+    derivations: Mapping[str, Derivation]
+    unfinished: Mapping[str, Status]
     unverified: Mapping[str, tuple[Constant, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None
-    ordered: tuple[Rule, ...]
+    ordered: tuple[Rule | Derivation, ...]
     compiler: Compiler
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+
+    @property
+    def every(self) -> tuple[Rule | Derivation, ...]:
+        """Every active rule, whatever it makes, by its id."""
+        return tuple(sorted((*self.rules, *self.derivations.values()), key=lambda rule: rule.id))
 
     def applies(self, conditions: Mapping[str, object], *, complete: bool) -> Truth:
         """Whether the rules are about this patient; unknown where Conditions lack."""
@@ -150,6 +161,11 @@ class RuleSet(Struct, frozen=True):
         outcomes: dict[str, Truth] = {}
         selections: dict[str, Selection] = {}
         for rule in self.ordered:
+            if isinstance(rule, Derivation):
+                values.setdefault(rule.fact, work_out(rule.makes, values))
+                for name, node in rule.selections:
+                    selections[name] = select(node, values)
+                continue
             outcome = outcomes[rule.id] = rule.node.test(values)
             if rule.file.derive is not None:
                 values.setdefault(rule.file.derive, outcome)
@@ -165,15 +181,21 @@ class RuleSet(Struct, frozen=True):
         too, so agreement on all is what asking stratum by stratum would have given.
         """
         fired = self.engine.fired(self.compiler.attributes(values))
-        differing = [
-            rule.id
-            for rule in self.ordered
-            if (rule.id in fired) != (outcomes[rule.id] is True)
-            or (
+        differing = []
+        for rule in self.ordered:
+            if isinstance(rule, Derivation):
+                for called, node in conditions_of(rule):
+                    truth = node.test(values)
+                    if ((called in fired), (negative(called) in fired)) != (
+                        truth is True,
+                        truth is False,
+                    ):
+                        differing.append(rule.id)
+            elif (rule.id in fired) != (outcomes[rule.id] is True) or (
                 rule.file.derive is not None
                 and (negative(rule.id) in fired) != (outcomes[rule.id] is False)
-            )
-        ]
+            ):
+                differing.append(rule.id)
         if differing:
             raise EnginesDisagree(differing)
 
@@ -190,6 +212,22 @@ def select(count: Node, values: Values) -> Selection:
         tuple(name for name, truth in truths if truth is True),
         tuple(name for name, truth in truths if truth is None),
     )
+
+
+def selections_of(node: Node) -> Iterator[tuple[str, Node]]:
+    """The counts inside a condition that name those who meet them, by that name."""
+    if isinstance(node.condition, Count) and node.condition.selects:
+        yield node.condition.selects, node
+    for part in node.parts:
+        yield from selections_of(part)
+
+
+def conditions_of(rule: Derivation) -> Iterator[tuple[str, Node]]:
+    """The conditions of the ranks of a category, by what the engine calls their formulas."""
+    if isinstance(rule.makes, Ranks):
+        for name, node in rule.makes.ranks:
+            if node is not None:
+                yield f"{rule.id} {name}", node
 
 
 def negative(rule: str) -> str:

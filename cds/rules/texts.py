@@ -1,8 +1,9 @@
 """Texts with facts in them: ``{fact}``, ``{fact:form}``, ``{parameters.x}``, parsed and checked.
 
 ``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates;
-``{fact:dates}`` only the dates; ``{fact:missing}``, of a derived fact that is unknown, what would
-settle it. An event gives the date of its last time, a selection the titles of its members.
+``{fact:dates}`` only the dates; ``{fact:missing}``, of a derived fact that is not known or not
+exactly, what would settle it. An event gives the date of its last time, a selection the titles of
+its members.
 ``{{`` is a brace.
 """
 

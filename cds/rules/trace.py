@@ -12,6 +12,7 @@ from msgspec import Struct
 from cds.chart.chart import Chart
 from cds.chart.facts import Evidence, Value
 from cds.rules.deciding import deciding
+from cds.rules.derivations import Contribution, Sum, contributions, nodes_of
 from cds.rules.nodes import Node, Truth
 from cds.rules.ruleset import Evaluation, Rule, RuleSet
 from cds.rules.words import say_truth, say_value
@@ -76,6 +77,29 @@ def walk(trace: Trace) -> list[Trace]:
     for each in found:
         found.extend(each.parts)
     return found
+
+
+def open_terms(fact: str, of: Seen) -> Iterator[str]:
+    """The facts that a derived number or category is not known exactly for; of others, itself."""
+    derivation = of.ruleset.derivations.get(fact)
+    if derivation is None:
+        yield fact
+    elif isinstance(derivation.makes, Sum):
+        for each in contributions(derivation.makes, of.evaluation.values):
+            if each.points.low != each.points.high:
+                yield from open_terms(each.part.fact, of)
+    else:
+        for node in nodes_of(derivation.makes):
+            for leaf in undecided(Trace(node, of, node.test(of.evaluation.values))):
+                yield from open_terms(leaf.node.fact or "", of)
+
+
+def terms_of(fact: str, of: Seen) -> tuple[Contribution, ...]:
+    """What each term adds to a derived sum; none where the fact is not one."""
+    derivation = of.ruleset.derivations.get(fact)
+    if derivation is None or not isinstance(derivation.makes, Sum):
+        return ()
+    return contributions(derivation.makes, of.evaluation.values)
 
 
 def undecided(trace: Trace) -> list[Trace]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from cds.chart.facts import Event, Value
 from cds.chart.measurements import plain
-from cds.chart.quantities import INFINITY, Interval
+from cds.chart.quantities import INFINITY, Category, Interval
 from cds.rules.conditions import Constant
 
 OPERATORS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠", ">": ">", "<": "<"}
@@ -56,6 +56,8 @@ def say_value(value: Value, unit: str) -> str:
         return {"0": "today", "1": "1 day ago"}.get(days, f"{days} days ago")
     if isinstance(value, Interval):
         return _say_interval(value, unit)
+    if isinstance(value, Category):
+        return _say_category(value)
     return say_truth(value)
 
 
@@ -71,3 +73,15 @@ def _say_interval(value: Interval, unit: str) -> str:
     if value.high == INFINITY:
         return f"at least {say_number(value.low, unit)}"
     return f"{say_number(value.low, '')} to {say_number(value.high, unit)}"
+
+
+def _say_category(value: Category) -> str:
+    """``moderate``, ``at least minimal``, ``minimal or none``, ``not known``."""
+    possible = value.possible
+    if len(possible) == len(value.of):
+        return "not known"
+    if len(possible) > 2 and possible == value.of[: len(possible)]:
+        return f"at least {possible[-1]}"
+    if len(possible) > 2 and possible == value.of[-len(possible) :]:
+        return f"at most {possible[0]}"
+    return " or ".join(reversed(possible))

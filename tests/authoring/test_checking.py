@@ -61,7 +61,7 @@ def test_rules_in_order_end_with_status_0(folder: Path) -> None:
     """The number of rules is told, and nothing else."""
     result = run()
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "3 rules read from rules: no errors\n"
+    assert result.stdout == "5 rules read from rules: no errors\n"
 
 
 def test_an_error_is_shown_with_its_line(folder: Path) -> None:
@@ -86,7 +86,7 @@ def test_warnings_fail_only_where_it_is_strict(folder: Path) -> None:
     result = run()
     assert result.exit_code == 0
     assert f"rules/{TAPER}:1:1 test-missing" in result.stdout
-    assert result.stdout.endswith("3 rules read from rules: no errors, 1 warning\n")
+    assert result.stdout.endswith("5 rules read from rules: no errors, 1 warning\n")
     strict = run("--strict")
     assert strict.exit_code == 1
     assert strict.stderr == "1 warning in rules, with --strict\n"
@@ -100,7 +100,7 @@ def test_strict_has_nothing_against_rules_without_warnings(folder: Path) -> None
 def test_the_day_decides_what_is_past(folder: Path) -> None:
     """--as-of is the day on which reviews are judged."""
     result = run("--as-of", "2028-01-01", "--format", "json")
-    assert [row["code"] for row in json.loads(result.stdout)] == ["review-past"] * 3
+    assert [row["code"] for row in json.loads(result.stdout)] == ["review-past"] * 5
 
 
 @pytest.mark.parametrize("form", ["json", "sarif"])

@@ -43,7 +43,7 @@ from cds.rules.conditions import (
 )
 from cds.rules.nodes import compile_node
 from cds.rules.reading import read_ruleset
-from cds.rules.ruleset import RuleSet
+from cds.rules.ruleset import Rule, RuleSet
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "fhir_examples"
@@ -67,7 +67,9 @@ def explained(rule: str, example: str, ruleset: RuleSet, **changed: str) -> Expl
     (patient,) = {p.id for p in delivery.patients}
     assert patient is not None
     advice = advise(delivery, patient, ruleset, DAY, everything=True)
-    return explain(find_rule(rule, ruleset), ruleset, advice)
+    asked = find_rule(rule, ruleset)
+    assert isinstance(asked, Rule)
+    return explain(asked, ruleset, advice)
 
 
 def lines_of(line: Line) -> Iterator[Line]:
@@ -295,7 +297,8 @@ def test_no_shorter_list_exists(condition: Condition, now: tuple[dict[str, Value
         ),
         default=None,
     )
-    rule = msgspec.structs.replace(find_rule("taper", minimal), node=node)
+    taper = next(rule for rule in minimal.rules if rule.id == "taper")
+    rule = msgspec.structs.replace(taper, node=node)
     values = {fact: value for way in now for fact, value in way.items()}
     chart = read_chart(Delivery(), {}, "1", minimal.terms, DAY)
     advice = Advice("1", DAY, True, chart, minimal.evaluate_values(values), (), ())

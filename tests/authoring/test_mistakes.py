@@ -156,9 +156,9 @@ SEEDED = (
         "a source is unknown",
         IMACS,
         "  - source: rider-2004\n",
-        "  - source: rider-2014\n",
+        "  - source: rider-2005\n",
         "unknown-source",
-        "- source: rider-2014",
+        "- source: rider-2005",
         "did you mean `rider-2004`?",
     ),
     Mistake(

@@ -294,8 +294,9 @@ def test_a_draft_does_not_count(rules: Path) -> None:
     result = run("--rules", rules, *options(changed(CARD, status="draft")))
 
     assert result.exit_code == 0
-    assert "active" not in result.stdout
+    assert "counts nowhere else until its status is active" in result.stdout
     assert "anti-jo-1" not in {rule.id for rule in load_rules(rules).rules}
+    assert "anti-jo-1" in {rule.id for rule in load_rules(rules, drafts=True).rules}
 
 
 @pytest.mark.parametrize(

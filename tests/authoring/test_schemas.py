@@ -133,7 +133,7 @@ def test_the_path_of_a_file_says_its_kind(path: str, kind: FileKind) -> None:
         ("certainty: low", "certainty: sure", "$.evidence[0].certainty"),
         ("  - {source: trial, supports: it, certainty: low}", "  []", "$.evidence"),
         ("when: diagnosis.myositis", "when: [diagnosis.myositis]", "$.when"),
-        ("when: diagnosis.myositis", "when: diagnosis.myositis is true", "$.when"),
+        ("when: diagnosis.myositis", "when: diagnosis.myositis ~ true", "$.when"),
         ("when: diagnosis.myositis", "when: {all: []}", "$.when"),
         ("when: diagnosis.myositis", "when: {al: [diagnosis.myositis]}", "$.when"),
         ("when: diagnosis.myositis", "when: {all: [a], any: [b]}", "$.when"),
@@ -171,7 +171,7 @@ def test_what_the_parser_takes_fits(condition: str) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "place"),
     [
-        ("rule: x\ncases: [{name: a, expect: maybe}]", TEST, "$.cases[0].expect"),
+        ("rule: x\ncases: [{name: a, expect: true}]", TEST, "$.cases[0].expect"),
         ("rule: x\ncases: [{expect: fires}]", TEST, "$.cases[0]"),
         ("rule: x\ncases: [{name: a, expect: fires, example: e}]", TEST, "$.cases[0]"),
         (
@@ -200,7 +200,7 @@ def test_fields_are_described_by_their_docstrings() -> None:
     definitions = schema(RULE)["$defs"]
     show = definitions["CardFile"]["properties"]["show"]["description"]
 
-    assert show == "`show` names the tables that follow."
+    assert show.startswith("`show` names the tables that follow: `measures`, `treatments`")
     assert "cds." not in schema_text(RULE)
     assert "description" not in definitions["RuleFile"]["properties"]["owner"]
 

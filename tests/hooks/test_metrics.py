@@ -108,7 +108,7 @@ def test_faults_and_disagreements_of_the_engines_are_counted(
 ) -> None:
     """Each fault by its name, and where the engines differ each rule about which they do."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr(service, "advise", fail)

@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cds", "serve"]
@@ -68,7 +71,7 @@ def serve(**settings: str) -> Iterator[Serving]:
     process = subprocess.Popen(
         COMMAND,
         cwd=CHECKOUT,
-        env=environment(CDS_AUTH="off", CDS_PORT="0", **settings),
+        env=environment(**{"CDS_AUTH": "off", "CDS_PORT": "0"} | settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,6 +124,89 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
     assert status == 0
 
 
+KEY = ECKey.generate_key("P-384", {"kid": "one"})
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Path:
+    """A list with one client, which signs with ``KEY``."""
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
+    file = tmp_path / "clients.yaml"
+    file.write_text(
+        "clients:\n"
+        "  - name: Example University Hospital\n"
+        "    issuer: https://ehr.hospital.example\n"
+        "    jwks_file: keys.json\n"
+        "    audience: [https://cds.hospital.example]\n"
+    )
+    return file
+
+
+def token(path: str) -> str:
+    """A token for an endpoint, as the client of the list makes it now."""
+    now = int(time.time())
+    said = {
+        "iss": "https://ehr.hospital.example",
+        "aud": f"https://cds.hospital.example{path}",
+        "iat": now,
+        "exp": now + 300,
+        "jti": str(uuid.uuid4()),
+    }
+    return jwt.encode({"alg": "ES384", "kid": "one"}, said, KEY, algorithms=["ES384"])
+
+
+def test_points_17_and_18_only_clients_are_answered(clients: Path) -> None:
+    """With a list of clients: who they are is said, and the log names them, and no token."""
+    path = "/cds-services/myositis-patient-view"
+    good, used, call = token("/cds-services"), token("/cds-services"), token(path)
+    with serve(CDS_AUTH="required", CDS_CLIENTS=str(clients)) as running:
+        answers = [
+            httpx2.get(f"{running.url}/cds-services", headers=headers)
+            for headers in (
+                {"Authorization": f"Bearer {good}"},
+                {"Authorization": f"Bearer {used}"},
+                {"Authorization": f"Bearer {used}"},
+                {},
+            )
+        ]
+        refused = httpx2.post(
+            running.url + path, content=b"{", headers={"Authorization": f"Bearer {call}"}
+        )
+        _, log = running.stop()
+
+    assert "Clients of" in running.said
+    assert "Example University Hospital" in running.said
+    assert "OFF" not in running.said
+    assert [answer.status_code for answer in answers] == [200, 200, 401, 401]
+    assert refused.status_code == 400
+    lines = [json.loads(line) for line in log.splitlines()][1:]
+    assert [(line["event"], line.get("reason"), line["client"]) for line in lines] == [
+        ("unauthenticated", "replayed", "Example University Hospital"),
+        ("unauthenticated", "no-token", None),
+        ("request_refused", None, "Example University Hospital"),
+    ]
+    for sent in (good, used, call):
+        assert not any(part in log for part in sent.split("."))
+
+
+def test_a_wrong_list_of_clients_is_told_and_ends_with_status_1(clients: Path) -> None:
+    """Every mistake at its place, and no service without the clients that were meant."""
+    clients.write_text(clients.read_text().replace("jwks_file: keys", "jwks_file: none"))
+
+    ended = start(CDS_CLIENTS=str(clients), CDS_PORT="0")
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"The clients in {clients} cannot be used:\n{clients}:4:5 ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_is_open_to_a_network_without_authentication_says_so() -> None:
+    """Where the risk was accepted, the terminal does not speak of this machine only."""
+    settings = {"CDS_HOST": "0.0.0.0", "CDS_AUTH_OFF_ON_NETWORK": "accept-the-risk"}
+    with serve(**settings) as running:
+        assert "Authentication is OFF: whoever reaches this address is answered." in running.said
+
+
 def test_a_port_in_use_is_said_and_ends_with_status_1() -> None:
     """The port is named, and how another is chosen."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -153,8 +239,9 @@ def test_a_site_is_served_and_named() -> None:
     site = CHECKOUT / "fhir_examples/site"
     with serve(CDS_SITE=str(site)) as running:
         assert f"as changed for Example University Hospital by {site}" in running.said
-        (service,) = httpx2.get(f"{running.url}/cds-services").json()["services"]
-    assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
+        services = httpx2.get(f"{running.url}/cds-services").json()["services"]
+    for service in services:
+        assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
 
 
 def test_a_wrong_site_is_told_and_ends_with_status_1(tmp_path: Path) -> None:
@@ -176,9 +263,9 @@ def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
     prefetch.write_text(prefetch.read_text() + more)
 
     with serve(CDS_RULES=str(rules)) as serving:
-        (service,) = httpx2.get(f"{serving.url}/cds-services").json()["services"]
+        services = httpx2.get(f"{serving.url}/cds-services").json()["services"]
 
-    assert "encounters" in service["prefetch"]
+    assert all("encounters" in service["prefetch"] for service in services)
 
 
 def last_attempt(serving: Serving, *, accepted: bool) -> Any:
@@ -233,7 +320,7 @@ def test_with_0_seconds_rules_stay_as_they_were_at_the_start(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, "cannot authenticate clients yet"),
+        ({}, "CDS_CLIENTS is not set"),
         ({"CDS_AUTH": "off", "CDS_HOST": "0.0.0.0"}, "CDS_HOST"),
     ],
 )

@@ -14,6 +14,7 @@ from cds.chart.chart import Chart
 from cds.chart.facts import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.conditions import Comparison, Within, walk
+from cds.rules.derivations import nodes_of
 from cds.rules.nodes import Truth
 from cds.rules.ruleset import RuleSet
 from cds.rules.trace import trace_rule, undecided
@@ -36,8 +37,10 @@ LEAST = Decimal("1e-24")
 def thresholds(ruleset: RuleSet) -> dict[str, set[Decimal]]:
     """Every constant that the rules compare a fact with."""
     found: dict[str, set[Decimal]] = {}
-    for rule in ruleset.rules:
-        for condition in walk(rule.node.condition):
+    nodes = [rule.node for rule in ruleset.rules]
+    nodes += [node for d in ruleset.derivations.values() for node in nodes_of(d.makes)]
+    for node in nodes:
+        for condition in walk(node.condition):
             if isinstance(condition, Comparison):
                 found.setdefault(condition.fact, set()).add(condition.constant.value)
             elif isinstance(condition, Within):

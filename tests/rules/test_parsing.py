@@ -15,6 +15,7 @@ from cds.rules.conditions import (
     Constant,
     Count,
     Is,
+    IsCategory,
     IsUnknown,
     Not,
     Within,
@@ -35,6 +36,8 @@ def shape(condition: Condition) -> Any:
             return (fact, op, str(constant))
         case Within(fact=fact, days=days):
             return (fact, "within", str(days))
+        case IsCategory(fact=fact, category=category):
+            return (fact, "is", category)
         case Not(part=part):
             return {"not": shape(part)}
         case IsUnknown(part=part):

@@ -143,7 +143,7 @@ def test_a_rule_fired_too_much_or_a_denial_too_little_is_a_disagreement(
 
 def test_the_evaluator_is_not_believed_either(ruleset: RuleSet) -> None:
     """Where it is the evaluator in Python that errs, there is no evaluation either."""
-    improved, taper = ruleset.ordered
+    improved, taper = ruleset.rules
     wrong = msgspec.structs.replace(
         taper, node=msgspec.structs.replace(taper.node, test=lambda _: False)
     )

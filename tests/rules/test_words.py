@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from cds.chart.facts import Event, Value
-from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.rules.conditions import Constant
 from cds.rules.words import OPERATORS, say_constant, say_number, say_truth, say_value
 
@@ -84,3 +84,20 @@ def test_constants_and_operators() -> None:
     """A threshold is said with its unit, an operator with its sign."""
     assert say_constant(Constant(Decimal("20.0"), "%")) == "20\u202f%"
     assert OPERATORS == {">=": "≥", "<=": "≤", "==": "=", "!=": "≠", ">": ">", "<": "<"}
+
+
+@pytest.mark.parametrize(
+    ("possible", "said"),
+    [
+        (("moderate",), "moderate"),
+        (("major", "moderate"), "moderate or major"),
+        (("moderate", "minimal"), "minimal or moderate"),
+        (("major", "moderate", "minimal"), "at least minimal"),
+        (("moderate", "minimal", "none"), "at most moderate"),
+        (("major", "moderate", "minimal", "none"), "not known"),
+    ],
+)
+def test_categories(possible: tuple[str, ...], said: str) -> None:
+    """A rank by its name; of several that are possible the best that can be said."""
+    ranks = ("major", "moderate", "minimal", "none")
+    assert say_value(Category(possible, ranks), "") == said

@@ -1,0 +1,339 @@
+"""Who calls: each request carries a signed token of a known client, used once.
+
+https://cds-hooks.hl7.org/2.0/#trusting-cds-clients. A token that is not accepted is answered with a
+bare 401: why is in the log, and nowhere else. Nothing of a token is logged before its signature is
+known to be its client's, and the token itself never.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from joserfc import jws
+from joserfc.errors import ClaimError, ExpiredTokenError, JoseError, MissingClaimError
+from joserfc.jwk import ECKey, RSAKey
+from joserfc.jws import CompactSignature, JWSRegistry
+from joserfc.jwt import JWTClaimsRegistry
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
+
+from cds.hooks.clients import Client
+from cds.hooks.keys import KeySets, KeysInvalid, PublicKey
+from cds.hooks.replays import FirstUse
+
+ALGORITHMS = (
+    *("ES384", "RS384", "ES256", "RS256", "PS256", "PS384"),
+    *("ES512", "RS512", "PS512"),
+)
+"""What a token may be signed with: asymmetric, all of them, and none of them ``none``.
+
+CDS Hooks recommends the first two; the others are as safe, and are in use.
+"""
+LEEWAY = 60
+"""Seconds by which the client's clock may differ from ours."""
+LIFETIME = 3600
+"""Seconds from `iat` to `exp`, at most: so long each token must be remembered."""
+MOST_BYTES = 8192
+"""Of a token. Those of real clients have about 1,000."""
+MOST_OF_NAME = 255
+"""Characters of a `jti` or `kid`, at most."""
+
+Reason = Literal[
+    "no-token",
+    "several-tokens",
+    "not-bearer",
+    "oversized",
+    "malformed",
+    "algorithm",
+    "type",
+    "key-name",
+    "critical-header",
+    "unknown-issuer",
+    "other-jku",
+    "no-keys",
+    "unknown-key",
+    "unfit-key",
+    "signature",
+    "missing-claim",
+    "wrong-claim",
+    "expired",
+    "audience",
+    "lifetime",
+    "tenant",
+    "replayed",
+]
+"""Why a token is not accepted; docs/authentication.md says what to do about each."""
+
+_log = structlog.get_logger()
+
+
+class Unauthenticated(Exception):
+    """A request without a token that is accepted.
+
+    ``detail`` is for the log, and holds values of the token only if its signature was right; only
+    then is ``client`` the name of the client.
+    """
+
+    def __init__(self, reason: Reason, detail: str = "", client: str | None = None) -> None:
+        self.reason: Reason = reason
+        self.detail = detail
+        self.client = client
+        super().__init__(reason)
+
+
+class _Registry(JWSRegistry):
+    """The algorithms and sizes that are accepted; headers that are not known are ignored."""
+
+    # A header may bring certificates along (x5c), which are not looked at.
+    max_header_length = MOST_BYTES
+
+    def __init__(self) -> None:
+        super().__init__(algorithms=ALGORITHMS, strict_check_header=False)
+
+
+_REGISTRY = _Registry()
+
+
+class Authenticator:
+    """Tells the client of a request from its token.
+
+    ``clock`` gives the seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        clients: Iterable[Client],
+        keys: KeySets,
+        first_use: FirstUse,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clients = {client.issuer: client for client in clients}
+        self._keys = keys
+        self._first_use = first_use
+        self._clock = clock
+
+    async def authenticate(self, authorization: str | None, path: str) -> Client:
+        """The client that sends a request with this header, to this path of the service.
+
+        Raises ``Unauthenticated``, and whatever ``first_use`` raises.
+        """
+        signed = _extract(_token(authorization))
+        header = _check_header(signed.headers())
+        claims = _claims(signed.payload)
+        issuer = claims.get("iss")
+        client = self._clients.get(issuer) if isinstance(issuer, str) else None
+        key, doubt = await self._key(client, header)
+        # Verified with a key of nobody too, so that the time taken does not tell who is known.
+        genuine = _verify(signed, key or _decoy(header["alg"], len(signed.segments["signature"])))
+        if client is None:
+            raise Unauthenticated("unknown-issuer")
+        if doubt is not None:
+            raise doubt
+        if not genuine:
+            raise Unauthenticated("signature")
+        until = self._check_claims(claims, client, path)
+        if not await self._first_use(client.issuer, claims["jti"], until):
+            raise Unauthenticated("replayed", client=client.name)
+        return client
+
+    async def _key(
+        self, client: Client | None, header: dict[str, Any]
+    ) -> tuple[PublicKey | None, Unauthenticated | None]:
+        """The key that a token names, or why there is none."""
+        if client is None:
+            return None, None
+        # Compared only, and never followed: whoever forges a token writes it.
+        if "jku" in header and header["jku"] != client.jku and client.jku is not None:
+            return None, Unauthenticated("other-jku")
+        try:
+            key = await self._keys.find(client.keys, header["kid"])
+        except KeysInvalid as fault:
+            return None, Unauthenticated("no-keys", str(fault))
+        if key is None:
+            return None, Unauthenticated("unknown-key")
+        try:
+            JWSRegistry.algorithms[header["alg"]].check_key(key)
+            key.check_key_op("verify")
+        except JoseError:
+            return None, Unauthenticated("unfit-key")
+        return key, None
+
+    def _check_claims(self, claims: dict[str, Any], client: Client, path: str) -> datetime:
+        """Check the claims of a genuine token; until when it must be remembered."""
+
+        def refuse(reason: Reason, detail: str) -> Unauthenticated:
+            return Unauthenticated(reason, detail[:500], client.name)
+
+        registry = JWTClaimsRegistry(
+            now=int(self._clock()),
+            leeway=LEEWAY,
+            iss={"essential": True},
+            aud={"essential": True},
+            exp={"essential": True},
+            iat={"essential": True},
+            jti={"essential": True},
+        )
+        try:
+            registry.validate(claims)
+        except ExpiredTokenError:
+            raise refuse("expired", f"`exp` is {claims['exp']}") from None
+        except MissingClaimError as fault:
+            raise refuse("missing-claim", fault.description) from None
+        except ClaimError as fault:
+            raise refuse("wrong-claim", fault.description) from None
+        if len(claims["jti"]) > MOST_OF_NAME:
+            raise refuse("wrong-claim", f"`jti` has more than {MOST_OF_NAME} characters")
+        # Not subtracted: the numbers may be of any size still.
+        if not claims["iat"] < claims["exp"] <= claims["iat"] + LIFETIME:
+            raise refuse("lifetime", f"`exp` is not within {LIFETIME} seconds after `iat`")
+        sent = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
+        # A slash at the end of the path makes no difference, here as in the routes.
+        expected = {base + path.rstrip("/") for base in client.audience}
+        if expected.isdisjoint(url.rstrip("/") for url in sent):
+            raise refuse("audience", f"`aud` is {', '.join(sent)}")
+        if client.tenants and claims.get("tenant") not in client.tenants:
+            raise refuse("tenant", f"`tenant` is {claims.get('tenant')}")
+        return datetime.fromtimestamp(claims["exp"] + LEEWAY + 1, UTC)
+
+
+def _token(authorization: str | None) -> bytes:
+    if authorization is None:
+        raise Unauthenticated("no-token")
+    if len(authorization) > MOST_BYTES:
+        raise Unauthenticated("oversized", f"it has more than {MOST_BYTES} characters")
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("not-bearer")
+    try:
+        return token.strip(" ").encode("ascii")
+    except UnicodeEncodeError:
+        raise Unauthenticated("malformed", "it is not ASCII") from None
+
+
+def _extract(token: bytes) -> CompactSignature:
+    try:
+        return jws.extract_compact(token, registry=_REGISTRY)
+    # RecursionError: brackets in brackets without end
+    except (JoseError, ValueError, RecursionError):
+        raise Unauthenticated("malformed", "it is not a signed JWT") from None
+
+
+def _check_header(header: object) -> dict[str, Any]:
+    if not isinstance(header, dict):
+        raise Unauthenticated("malformed", "its header is not an object")
+    if header.get("alg") not in ALGORITHMS:
+        raise Unauthenticated("algorithm")
+    if header.get("typ") != "JWT":
+        raise Unauthenticated("type")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MOST_OF_NAME:
+        raise Unauthenticated("key-name")
+    # No extension is understood, so none may be critical (RFC 7515, section 4.1.11).
+    if "crit" in header or "b64" in header:
+        raise Unauthenticated("critical-header")
+    return header
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(payload, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        raise Unauthenticated("malformed", "its claims are not an object") from None
+
+
+def _verify(signed: CompactSignature, key: PublicKey) -> bool:
+    try:
+        return jws.validate_compact(signed, key, registry=_REGISTRY)
+    except (JoseError, ValueError):
+        return False
+
+
+def _decoy(algorithm: str, signature_length: int) -> PublicKey:
+    """A key of nobody, with which checking takes as long as with one that made the signature."""
+    if algorithm.startswith("ES"):
+        return _curve_decoy(algorithm)
+    # 4 characters of Base64 for 3 bytes; of the sizes of RSA keys that are in use.
+    bits = next((b for b in (2048, 3072, 4096) if signature_length <= b // 6 + 1), 4096)
+    return _rsa_decoy(bits)
+
+
+@cache
+def _curve_decoy(algorithm: str) -> ECKey:
+    return ECKey.generate_key({"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}[algorithm])
+
+
+@cache
+def _rsa_decoy(bits: int) -> RSAKey:
+    # Any odd number does: nothing is ever signed with it.
+    modulus = secrets.randbits(bits) | 1 << (bits - 1) | 1
+    return RSAKey.import_key(RSAPublicNumbers(65537, modulus).public_key())
+
+
+class RequiresToken:
+    """Lets requests through that carry an accepted token, and says whose it is.
+
+    ``request.state.client`` is the client then, and None without an authenticator. Open to
+    everyone are only the paths of ``is_open`` and preflights (OPTIONS), which browsers send
+    without a token. ``fail`` makes the answer to a fault of our own.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator | None,
+        is_open: Callable[[str], bool],
+        fail: Callable[[Exception], Response],
+    ) -> None:
+        self.app = app
+        self.authenticator = authenticator
+        self.is_open = is_open
+        self.fail = fail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or let the application do so."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["client"] = None
+        if (
+            self.authenticator is not None
+            and scope["method"] != "OPTIONS"
+            and not self.is_open(scope["path"])
+        ):
+            try:
+                sent = Headers(scope=scope).getlist("authorization")
+                client = await self.authenticator.authenticate(_only(sent), scope["path"])
+            except Unauthenticated as refusal:
+                _log.warning(
+                    "unauthenticated",
+                    reason=refusal.reason,
+                    detail=refusal.detail,
+                    client=refusal.client,
+                )
+                bare = Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+                await bare(scope, receive, send)
+                return
+            except Exception as fault:
+                await self.fail(fault)(scope, receive, send)
+                return
+            state["client"] = client
+            bind_contextvars(client=client.name)
+        await self.app(scope, receive, send)
+
+
+def _only(sent: Sequence[str]) -> str | None:
+    """The header that was sent; which of several is meant would be a guess."""
+    if len(sent) > 1:
+        raise Unauthenticated("several-tokens")
+    return sent[0] if sent else None

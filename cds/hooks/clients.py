@@ -1,0 +1,208 @@
+"""The clients that may call the service, from one file that whoever runs it writes (CDS_CLIENTS).
+
+    clients:
+      - name: Example University Hospital
+        issuer: https://ehr.hospital.example/fhir
+        jku: https://ehr.hospital.example/jwks.json
+        audience: [https://cds.hospital.example]
+        tenants: [2ddd6c3a-8e9a-44c6-a305-52111ad302a2]
+        fhir_servers: [https://ehr.hospital.example/fhir]
+
+What CDS Hooks says of it: https://cds-hooks.hl7.org/2.0/#trusting-cds-clients. How a client is set
+up is told in docs/authentication.md.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
+
+from cds.hooks.keys import KeysInvalid, Source, read_key_set
+from cds.located import Document, FilesInvalid, Steps, read_document, read_struct
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """A system that may call the service.
+
+    ``issuer`` is the `iss` of its tokens, character for character. ``audience`` are the base URLs
+    under which it calls this service, without a slash at the end: the `aud` of a token is one of
+    them with the path of the endpoint behind it. Its public keys stand in ``jwks_file`` or at the
+    address ``jku``, one of the two. If ``tenants`` are named, the `tenant` of a token must be among
+    them. ``fhir_servers`` are the base URLs that may be asked for what was not prefetched, without
+    a slash at the end; none if empty.
+    """
+
+    name: str
+    issuer: str
+    audience: tuple[str, ...]
+    jwks_file: Path | None = None
+    jku: str | None = None
+    tenants: tuple[str, ...] = ()
+    fhir_servers: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> Source:
+        """Where its public keys are."""
+        source = self.jwks_file or self.jku
+        assert source is not None, "read_clients lets no other pass"
+        return source
+
+
+class _Entry(Struct, frozen=True, kw_only=True):
+    """A client as it is written."""
+
+    name: str
+    issuer: str
+    audience: tuple[str, ...]
+    jwks_file: str | None = None
+    jku: str | None = None
+    tenants: tuple[str, ...] = ()
+    fhir_servers: tuple[str, ...] = ()
+
+
+class _Clients(Struct, frozen=True, kw_only=True):
+    # Each is read by itself, so that a mistake in one hides none in another.
+    clients: list[Any]
+
+
+def read_clients(path: Path) -> tuple[Client, ...]:
+    """Read the list of clients, in the order of the file.
+
+    ``jwks_file`` is looked for from the folder of the list. Raises ``FilesInvalid`` with every
+    mistake, each at its place.
+    """
+    document = read_document(path)
+    listed = read_struct(document, (), _Clients) if not document.problems else None
+    clients = []
+    if listed is not None:
+        if not listed.clients:
+            document.report("blank", ("clients",), "names no client, so every call is refused")
+        entries = [
+            (("clients", number), read_struct(document, ("clients", number), _Entry))
+            for number in range(len(listed.clients))
+        ]
+        present = [(steps, entry) for steps, entry in entries if entry is not None]
+        _check_distinct(document, present)
+        clients = [_client(document, steps, entry, path.parent) for steps, entry in present]
+    if document.problems:
+        raise FilesInvalid(document.problems)
+    return tuple(clients)
+
+
+def _check_distinct(document: Document, entries: list[tuple[tuple[str, int], _Entry]]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for steps, entry in entries:
+        for key, value in (("name", entry.name), ("issuer", entry.issuer)):
+            if not value.strip():
+                document.report("blank", (*steps, key), f"`{key}` is empty")
+                continue
+            first = seen.setdefault((key, value), document.place((*steps, key)).line)
+            if first != document.place((*steps, key)).line:
+                document.report(
+                    "duplicate-client",
+                    (*steps, key),
+                    f"another client has this {key} too (line {first}): a token must belong to "
+                    "one client only, so put both into one or correct it",
+                )
+
+
+def _client(document: Document, steps: Steps, entry: _Entry, folder: Path) -> Client:
+    jwks_file = None
+    if (entry.jwks_file is None) == (entry.jku is None):
+        which = "neither" if entry.jku is None else "both"
+        document.report(
+            "no-key-set",
+            steps if entry.jku is None else (*steps, "jku"),
+            f"has {which} of `jwks_file` and `jku`: write the one that tells where the public keys "
+            "of this client are",
+        )
+    if entry.jwks_file is not None:
+        jwks_file = folder / entry.jwks_file
+        _check_file(document, (*steps, "jwks_file"), jwks_file)
+    if entry.jku is not None:
+        _address(document, (*steps, "jku"), entry.jku, confidential=True, query=True)
+    if not entry.audience:
+        document.report("blank", (*steps, "audience"), "names no URL, so every token is refused")
+    return Client(
+        name=entry.name,
+        issuer=entry.issuer,
+        audience=tuple(
+            _audience(document, (*steps, "audience", number), url)
+            for number, url in enumerate(entry.audience)
+        ),
+        jwks_file=jwks_file,
+        jku=entry.jku,
+        tenants=entry.tenants,
+        fhir_servers=tuple(
+            _address(document, (*steps, "fhir_servers", number), url, confidential=True)
+            for number, url in enumerate(entry.fhir_servers)
+        ),
+    )
+
+
+def _check_file(document: Document, steps: Steps, file: Path) -> None:
+    try:
+        read_key_set(file.read_bytes())
+    except OSError as fault:
+        document.report("bad-key-set", steps, f"{file} cannot be read: {fault.strerror}")
+    except KeysInvalid as fault:
+        document.report("bad-key-set", steps, f"{file} cannot be used: {fault}")
+
+
+def _audience(document: Document, steps: Steps, url: str) -> str:
+    base = _address(document, steps, url, confidential=False)
+    if base.endswith("/cds-services") and _split(base) is not None:
+        document.report(
+            "bad-address",
+            steps,
+            "ends with /cds-services: write what stands before it, because the rest of the URL of "
+            "each endpoint is put behind this",
+        )
+    return base
+
+
+def _address(
+    document: Document, steps: Steps, url: str, *, confidential: bool, query: bool = False
+) -> str:
+    """An absolute URL without the slash at its end, or the problem that it is none.
+
+    ``confidential`` where keys or patient data come from there: with http, only from this machine.
+    """
+    parts = _split(url)
+    example = "write an absolute URL such as https://ehr.hospital.example/fhir"
+    if parts is None or parts.scheme not in ("http", "https"):
+        document.report("bad-address", steps, f"`{url}` is not the URL of a server: {example}")
+    elif parts.username is not None or parts.password is not None:
+        document.report("bad-address", steps, "has a name or password in it: leave these out")
+    elif parts.fragment or (parts.query and not query):
+        document.report("bad-address", steps, f"`{url}` has more than a path behind it: {example}")
+    elif confidential and parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+        document.report(
+            "bad-address",
+            steps,
+            f"`{url}` is read without encryption, so anyone between could change it: write https "
+            "(http only for localhost, 127.0.0.1 or [::1])",
+        )
+    return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL, if it has a host and a port that can be."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    return parts if plain and parts.hostname and port != 0 else None
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
