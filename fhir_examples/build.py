@@ -9,6 +9,7 @@ Only ``real-world-mess`` carries all that its Bundle holds. Where a Bundle holds
 request is made when they are to be signed. The cards are the service's own answer.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -124,7 +125,8 @@ def mess(bundle: Json, found: dict[str, list[Json]]) -> Json:
 def make_cards(request: Json, ruleset: RuleSet, templates: tuple[Template, ...]) -> Json:
     """Ask the service for the answer to a request, on the day of the examples."""
     body = written(request).encode()
-    cards: Json = json.loads(answer(body, ruleset, templates, AS_OF, request["hook"]))
+    answered = asyncio.run(answer(body, ruleset, templates, AS_OF, request["hook"]))
+    cards: Json = json.loads(answered)
     return cards
 
 

@@ -19,7 +19,7 @@ from cds.chart.coding import Match, find_all, texts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry
-from cds.fhir.bundles import Delivery, Excluded, name_of
+from cds.fhir.bundles import Delivery, Excluded, find_medication, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
 from cds.fhir.resources import (
     CodeableConcept,
@@ -244,10 +244,9 @@ def product_of(
     pointer = use.medicationReference
     if pointer is None:
         raise _Unidentified("it names no drug")
-    medication = _contained(use, pointer) or medications.get(pointer.reference or "")
+    medication = _contained(use, pointer)
     if medication is None and pointer.reference:
-        tail = "/".join(pointer.reference.split("/_history/")[0].rsplit("/", 2)[-2:])
-        medication = medications.get(tail)
+        medication = find_medication(pointer.reference, medications)
     if medication is not None and medication.code is not None:
         return medication.code, medication.form
     if pointer.display:

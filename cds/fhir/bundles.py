@@ -388,6 +388,12 @@ def name_of(resource: Resource) -> str:
     return f"{type(resource).__name__}/{resource.id or '(without id)'}"
 
 
+def find_medication(reference: str, medications: dict[str, Medication]) -> Medication | None:
+    """The Medication that an order refers to, by its address or by the end of that."""
+    found = medications.get(reference)
+    return found if found is not None else medications.get(_relative(reference))
+
+
 def _ours(
     resources: list[S], ours: set[str], known_as: set[Identifier], delivery: Delivery
 ) -> list[S]:

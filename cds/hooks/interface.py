@@ -97,7 +97,7 @@ _ERRORS = {
     412: "Data that the answer depends on are missing or cannot be read; it says which.",
     413: "The request is larger than this service reads; it says what the limit is.",
     500: "The service failed, and gives no advice rather than advice that may be wrong.",
-    503: "The service is too busy, or found no answer in time; Retry-After says when to call again.",
+    503: "The service is too busy or too slow at present; Retry-After says when to call again.",
 }
 
 

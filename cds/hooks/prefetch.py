@@ -143,17 +143,37 @@ def read_prefetch(
 ) -> Delivery:
     """Read what was sent for each template into one delivery.
 
-    ``null`` means that the record holds nothing. Raises ``Refused``: status 412 naming every key
-    that cannot be used, because what it would have held may change the advice; status 400 where
-    the Patient is not the one whom the call is about, because then nothing in the request can be
-    trusted, and nothing that could be fetched in its place would mend it.
+    Raises ``Refused``: status 412 naming every key that cannot be used, because what it would have
+    held may change the advice, and as ``read_sent``.
+    """
+    into, unsatisfied = read_sent(prefetch, templates, patient)
+    if unsatisfied:
+        raise cannot_be_had(unsatisfied)
+    return into
+
+
+def cannot_be_had(problems: Mapping[str, str]) -> Refused:
+    """The refusal of a call for which keys cannot be had, with what is wrong with each."""
+    told = [f"`prefetch.{key}` {problem}" for key, problem in problems.items()]
+    return Refused(412, "incomplete", told)
+
+
+def read_sent(
+    prefetch: Mapping[str, Raw], templates: tuple[Template, ...], patient: str
+) -> tuple[Delivery, dict[str, str]]:
+    """Read what was sent, and say of each key that is not satisfied why.
+
+    ``null`` means that the record holds nothing. A key that is not satisfied may have left part of
+    its resources in the delivery. Raises ``Refused`` with status 400 where the Patient is not the
+    one whom the call is about, because then nothing in the request can be trusted, and nothing that
+    could be fetched in its place would mend it.
     """
     into = Delivery(delivered={template.resource for template in templates})
-    problems = []
+    problems = {}
     for template in templates:
         problem = _read(template, prefetch, into)
         if problem is not None:
-            problems.append(f"`prefetch.{template.key}` {problem}")
+            problems[template.key] = problem
         if template.resource == "Patient" and any(
             p.id not in (None, patient) for p in into.patients
         ):
@@ -165,9 +185,7 @@ def read_prefetch(
                     "nothing in this request was used."
                 ],
             )
-    if problems:
-        raise Refused(412, "incomplete", problems)
-    return into
+    return into, problems
 
 
 def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> str | None:
@@ -192,16 +210,16 @@ def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> st
     listed, earlier = len(into.excluded), into.incomplete
     into.incomplete = set()
     read_resource(resource, into, place)
-    problem = _incomplete(into.excluded[listed:]) if into.incomplete else None
+    problem = what_is_missing(into.excluded[listed:]) if into.incomplete else None
     into.incomplete |= earlier
     return problem
 
 
-def _incomplete(left_out: list[Excluded]) -> str | None:
+def what_is_missing(left_out: list[Excluded]) -> str | None:
     """Say what is missing from an answer; ``None`` where only the chart needs to know."""
     if any(e.reference.endswith(".link[next]") for e in left_out):
         return (
-            "has a further page (its link `next`), which this version cannot fetch: "
+            "has a further page (its link `next`), which was not sent: "
             "send all pages, as Bundles in one Bundle of type collection, or one larger page."
         )
     if any("the server" in e.reason for e in left_out):

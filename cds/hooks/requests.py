@@ -44,7 +44,7 @@ class OrderSelectContext(OrderSignContext, frozen=True, kw_only=True):
 class Request(Struct, frozen=True):
     """A call of a service. Each value of ``prefetch`` is left as JSON.
 
-    Of ``fhirAuthorization`` only the presence counts: the token in it is never decoded.
+    The token in ``fhirAuthorization`` is not decoded here.
     """
 
     hook: Text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shlex
 import socket
@@ -18,9 +19,12 @@ import uvicorn
 from msgspec import Struct
 
 from cds.advice import load_rules
+from cds.fhir.client import FhirClient
+from cds.fhir.servers import read_servers
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
 from cds.hooks.connections import BoundedHead
+from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
 from cds.hooks.logs import log_json
@@ -72,6 +76,7 @@ def serve(settings: Settings) -> None:
     try:
         check_servable(settings)
         clients = _clients(settings)
+        fetching = _fetching(settings)
         keep_memory()
         ruleset = _load_settled(settings)
         in_service = InService(make_served(ruleset))
@@ -110,10 +115,12 @@ def serve(settings: Settings) -> None:
         if operation.workers == 1:
             leave_on_signals()
             with contextlib.suppress(SystemExit):
-                _work(settings, clients, watching, listening, metrics)
+                _work(settings, clients, fetching, watching, listening, metrics)
             return
         jobs = [
-            Job(f"worker {number}", partial(_work, settings, clients, watching, listening))
+            Job(
+                f"worker {number}", partial(_work, settings, clients, fetching, watching, listening)
+            )
             for number in range(1, operation.workers + 1)
         ]
         died: Callable[[int], None] | None = None
@@ -146,6 +153,7 @@ class Watching(Struct, frozen=True):
 def _work(
     settings: Settings,
     clients: tuple[Client, ...] | None,
+    fetching: Fetching,
     watching: Watching,
     listening: socket.socket,
     metrics_listening: socket.socket | None = None,
@@ -161,6 +169,7 @@ def _work(
         watching.in_service,
         partial(today, settings),
         _authenticator(clients),
+        fetching,
         limits=Limits(
             body_bytes=operation.max_body_bytes,
             entries=operation.max_entries,
@@ -248,6 +257,15 @@ def _authenticator(clients: tuple[Client, ...] | None) -> Authenticator | None:
     return None if clients is None else Authenticator(clients, KeySets(), InMemory().first_use)
 
 
+def _fetching(settings: Settings) -> Fetching:
+    """How to fetch what was not sent along; raises ``SettingsInvalid``."""
+    try:
+        servers = read_servers(settings.fhir_servers)
+    except ValueError as fault:
+        raise SettingsInvalid((f"CDS_FHIR_SERVERS cannot be used: {fault}.",)) from None
+    return Fetching(FhirClient(), servers, settings.fetch_seconds)
+
+
 def _load_settled(settings: Settings) -> RuleSet:
     """Load the rules as they are at one moment, and again if they changed meanwhile."""
     while True:
@@ -275,7 +293,7 @@ def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
     """Answer one request, so that the first patient does not wait for what is loaded on demand."""
     templates = make_templates(ruleset.terms.vocabulary)
     with contextlib.suppress(Refused):  # rules of one's own may ask for other prefetch
-        answer(example.read_bytes(), ruleset, templates, today(settings))
+        asyncio.run(answer(example.read_bytes(), ruleset, templates, today(settings)))
 
 
 def _listen(host: str, port: int, variable: str = "CDS_PORT", other: int = 8001) -> socket.socket:

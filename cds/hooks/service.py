@@ -33,6 +33,8 @@ from cds.advice import Advice, advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
+from cds.hooks.clients import Client
+from cds.hooks.fetching import Fetching, gather
 from cds.hooks.headers import Secures, cors
 from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
@@ -41,7 +43,7 @@ from cds.hooks.logs import describe
 from cds.hooks.metrics import UNKNOWN, Metrics
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
-from cds.hooks.prefetch import Template, make_templates, read_prefetch
+from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.requests import read_request
 from cds.hooks.services import TITLE, Service, make_services
 from cds.hooks.tracing import Traces
@@ -72,24 +74,25 @@ class _Cards(Struct, frozen=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def answer(
+async def answer(
     body: bytes,
     ruleset: RuleSet,
     templates: tuple[Template, ...],
     as_of: date,
     hook: Hook = "patient-view",
+    fetching: Fetching | None = None,
     advised: Callable[[Advice, RuleSet], None] = lambda *_: None,
 ) -> bytes:
     """Answer a request of a hook with the cards of that day, both as JSON.
 
-
+    What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
     ``advised`` is told what is answered with and by which rules.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, hook)
     orders = read_orders(request.context)
-    delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
+    delivery = await gather(request, templates, fetching)
     sent = _kinds(delivery)
     drafts = selected = None
     if orders is not None:
@@ -116,8 +119,8 @@ _NO_TELLING = (
 
 
 _FOREIGN = (
-    "Each of the {} sent along is about another patient than `context.patientId`: nothing in this "
-    "request was used."
+    "Each of the {} sent along or fetched is about another patient than `context.patientId`: "
+    "nothing in this request was used."
 )
 
 
@@ -285,6 +288,7 @@ def create_app(
     ruleset: RuleSet | InService,
     today: Callable[[], date],
     authenticator: Authenticator | None = None,
+    fetching: Fetching | None = None,
     *,
     limits: Limits | None = None,
     origins: Sequence[str] = (),
@@ -296,6 +300,7 @@ def create_app(
     Without an authenticator everyone is answered. ``request.state.client`` is the client that
     calls, None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
     are what must be well besides the rules for ``/health/ready``.
+    Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault, and
     ``app.state.metrics`` has the ``Metrics``.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
@@ -384,18 +389,25 @@ def create_app(
             response = _outcome(404, "not-found", [problem])
         else:
             request.state.service = service.id
-            response = decide(served, service, await request.body())
+            response = await decide(request, service, await request.body())
         response.headers[DECISION_HEADER] = decision
         name = UNKNOWN if service is None else service.id
         metrics.answered(name, response.status_code, time.perf_counter() - started)
         return response
 
-    def decide(served: Served, service: Service, body: bytes) -> Response:
+    async def decide(request: Request, service: Service, body: bytes) -> Response:
         """Answer a call of a service, and write its one line in the log."""
         started = time.perf_counter()
+        served = _served(request)
         try:
-            content = answer(
-                body, served.ruleset, served.templates, today(), service.hook, metrics.advised
+            content = await answer(
+                body,
+                served.ruleset,
+                served.templates,
+                today(),
+                service.hook,
+                _fetching_for(request, fetching),
+                metrics.advised,
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
@@ -424,6 +436,14 @@ def _served(request: Request) -> Served:
     """The rules that were in service when the request began."""
     served: Served = request.state.served
     return served
+
+
+def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
+    """How to fetch for who calls: a client that is known has FHIR servers of its own."""
+    client: Client | None = request.state.client
+    if fetching is None or client is None:
+        return fetching
+    return msgspec.structs.replace(fetching, servers=client.fhir_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."

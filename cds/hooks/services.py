@@ -73,8 +73,9 @@ _DESCRIPTIONS: dict[Hook, str] = {
 }
 
 _REQUIREMENTS = (
-    "FHIR R4. Every prefetch key is needed: its resources, or null where there are none. "
-    "Searches with all their pages."
+    "FHIR R4. Every prefetch key is needed: its resources, or null where there are none, "
+    "searches with all their pages; or `fhirServer` and `fhirAuthorization`, so that what "
+    "is missing can be fetched."
 )
 
 _OF_ORDERS: dict[Hook, str] = {
