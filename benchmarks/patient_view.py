@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import os
 import re
@@ -36,6 +37,7 @@ from cds.advice import load_rules
 from cds.cards.card import Card, Source
 from cds.fhir.bundles import decode
 from cds.fhir.resources import Bundle
+from cds.hooks.logs import log_json
 from cds.hooks.requests import read_request
 from cds.hooks.service import create_app
 from cds.rules.engine import keep_memory
@@ -192,7 +194,9 @@ def add_floor(app: FastAPI) -> FastAPI:
 
 
 def make_app() -> FastAPI:
-    """The service as it is served, with the floor beside it."""
+    """The service as it is served, with the floor beside it; its log is written and not kept."""
+    with contextlib.redirect_stderr(open(os.devnull, "w")):
+        log_json()
     keep_memory()
     app = add_floor(create_app(load_rules(from_environment(os.environ).rules), lambda: TODAY))
     gc.collect()

@@ -145,6 +145,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port, in place of CDS_PORT.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Processes, in place of CDS_WORKERS.")
+    ] = None,
 ) -> None:
     """Serve CDS Hooks; settings come from the environment (CDS_PORT, CDS_AUTH and others)."""
     # Imported where it is needed: no other command has use for HTTP.
@@ -155,6 +158,9 @@ def serve(
         settings = msgspec.structs.replace(settings, host=host)
     if port is not None:
         settings = msgspec.structs.replace(settings, port=port)
+    if workers is not None:
+        operation = msgspec.structs.replace(settings.operation, workers=workers)
+        settings = msgspec.structs.replace(settings, operation=operation)
     serve_with(settings)
 
 

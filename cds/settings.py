@@ -19,6 +19,18 @@
 | ``CDS_PSEUDONYM_KEY_FILE`` | file of the key of the pseudonyms | made in ``CDS_STATE`` |
 | ``CDS_KEEP_DAYS`` | days that decisions and feedback are kept, 0 for ever | ``730`` |
 | ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
+| ``CDS_WORKERS`` | processes that answer; one that dies is replaced | ``1`` |
+| ``CDS_SHUTDOWN_SECONDS`` | how long calls that have begun may take to end when stopped | ``20`` |
+| ``CDS_MAX_BODY_BYTES`` | largest body of a request | ``8388608`` (8 MiB) |
+| ``CDS_MAX_ENTRIES`` | most entries of all Bundles of a request together | ``10000`` |
+| ``CDS_MAX_CALLS`` | most requests at a time, in each worker | ``100`` |
+| ``CDS_RECEIVE_SECONDS`` | longest time for a request to arrive | ``10`` |
+| ``CDS_ANSWER_SECONDS`` | longest time from its arrival to the answer | ``15`` |
+| ``CDS_CORS_ORIGINS`` | origins whose pages in a browser may call, separated by commas | none |
+| ``CDS_FORWARDED_ALLOW_IPS`` | proxies whose ``X-Forwarded-*`` headers are believed | none |
+| ``CDS_METRICS_PORT`` | port to serve metrics for Prometheus on, 0 for any free one | no metrics |
+| ``CDS_METRICS_HOST`` | address to serve them on; they need no authentication | ``127.0.0.1`` |
+| ``OTEL_EXPORTER_OTLP_ENDPOINT`` | base URL of an OpenTelemetry collector | no spans |
 """
 
 import difflib
@@ -28,6 +40,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
@@ -36,6 +49,7 @@ _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
 _A_MINUTE = 60
 _A_DAY = 86400
+_AN_HOUR = 3600
 _ACCEPTED = "accept-the-risk"
 _LONGEST_DAYS = 6
 
@@ -51,6 +65,27 @@ class SettingsInvalid(ValueError):
         super().__init__(
             "\n".join(["The settings cannot be used:", *(f"  - {problem}" for problem in problems)])
         )
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """How the service runs: limits, processes, and who may look on; see the table."""
+
+    workers: int = 1
+    shutdown_seconds: int = 20
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_entries: int = 10_000
+    max_calls: int = 100
+    receive_seconds: float = 10
+    answer_seconds: float = 15
+    cors_origins: tuple[str, ...] = ()
+    """Each as a browser sends it, or "*" alone for every one."""
+    forwarded_allow_ips: tuple[str, ...] = ()
+    """Addresses and networks of the proxies that are believed."""
+    metrics_port: int | None = None
+    """None for no metrics."""
+    metrics_host: str = "127.0.0.1"
+    tracing: bool = False
+    """Whether spans are sent; where to, OpenTelemetry reads from the environment itself."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long decisions and feedback are kept; 0 for ever."""
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
+    operation: Operation = Operation()
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -201,6 +237,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 f"Write {_similar(value, known)}, or leave it out for the machine's own time zone."
             )
 
+    operation = _operation(environ, auth, problems)
+
     if problems:
         raise SettingsInvalid(tuple(problems))
     return Settings(
@@ -220,7 +258,135 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         pseudonym_key=_file(environ.get("CDS_PSEUDONYM_KEY_FILE")),
         keep_days=keep_days,
         timezone=timezone,
+        operation=operation,
     )
+
+
+def _operation(environ: Mapping[str, str], auth: str, problems: list[str]) -> Operation:
+    default = Operation()
+    metrics_port = None
+    if environ.get("CDS_METRICS_PORT"):
+        metrics_port = _whole(environ, "CDS_METRICS_PORT", 9100, (0, _HIGHEST_PORT), problems)
+    return Operation(
+        workers=_whole(environ, "CDS_WORKERS", default.workers, (1, 64), problems),
+        shutdown_seconds=_whole(
+            environ, "CDS_SHUTDOWN_SECONDS", default.shutdown_seconds, (1, _AN_HOUR), problems
+        ),
+        max_body_bytes=_whole(
+            environ, "CDS_MAX_BODY_BYTES", default.max_body_bytes, (1024, 1024**3), problems
+        ),
+        max_entries=_whole(
+            environ, "CDS_MAX_ENTRIES", default.max_entries, (1, 10_000_000), problems
+        ),
+        max_calls=_whole(environ, "CDS_MAX_CALLS", default.max_calls, (1, 100_000), problems),
+        receive_seconds=_seconds(environ, "CDS_RECEIVE_SECONDS", default.receive_seconds, problems),
+        answer_seconds=_seconds(environ, "CDS_ANSWER_SECONDS", default.answer_seconds, problems),
+        cors_origins=_origins(environ, auth, problems),
+        forwarded_allow_ips=_networks(environ, problems),
+        metrics_port=metrics_port,
+        metrics_host=environ.get("CDS_METRICS_HOST") or default.metrics_host,
+        tracing=_collector(environ, problems),
+    )
+
+
+def _whole(
+    environ: Mapping[str, str],
+    name: str,
+    default: int,
+    bounds: tuple[int, int],
+    problems: list[str],
+) -> int:
+    low, high = bounds
+    value = environ.get(name)
+    if not value:
+        return default
+    if re.fullmatch(r"[0-9]{1,10}", value) and low <= int(value) <= high:
+        return int(value)
+    problems.append(
+        f"{name} is {value!r}, which is not a whole number from {low} to {high}. "
+        f"Write one, such as {default}, or leave it out."
+    )
+    return default
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float, problems: list[str]) -> float:
+    value = environ.get(name)
+    if not value:
+        return default
+    if re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", value) and 0 < float(value) <= _AN_HOUR:
+        return float(value)
+    problems.append(
+        f"{name} is {value!r}, which is not a number of seconds. "
+        f"Write a number above 0 and up to {_AN_HOUR}, such as {default:g}."
+    )
+    return default
+
+
+def _listed(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The values of a variable that holds several, separated by commas."""
+    return tuple(part for part in (p.strip() for p in environ.get(name, "").split(",")) if part)
+
+
+def _origins(environ: Mapping[str, str], auth: str, problems: list[str]) -> tuple[str, ...]:
+    name = "CDS_CORS_ORIGINS"
+    origins = _listed(environ, name)
+    if origins == ("*",) and auth == "off":
+        return origins
+    if "*" in origins:
+        problems.append(
+            f"{name} has '*', which would let a page of any origin call. It is possible alone, and "
+            "with CDS_AUTH=off, for a trial on this machine. Write the origins that may call, such "
+            "as https://ehr.example.org."
+        )
+    problems.extend(
+        f"{name} has {origin!r}, which is not an origin as browsers send it. Write scheme and "
+        "host in small letters, and the port if it is not the usual one, without a path or a "
+        "slash at the end, such as https://ehr.example.org."
+        for origin in origins
+        if origin != "*" and not _is_origin(origin)
+    )
+    return origins
+
+
+def _is_origin(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.username is None
+            and origin == f"{parts.scheme}://{parts.netloc}"
+            and origin == origin.lower()
+            and not re.search(r"[\s*]", origin)
+            and parts.port != {"http": 80, "https": 443}[parts.scheme]
+        )
+    except ValueError:
+        return False
+
+
+def _networks(environ: Mapping[str, str], problems: list[str]) -> tuple[str, ...]:
+    networks = _listed(environ, "CDS_FORWARDED_ALLOW_IPS")
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            problems.append(
+                f"CDS_FORWARDED_ALLOW_IPS has {network!r}, which is neither an IP address nor a "
+                "network. Write those of the proxies in front of this service, such as "
+                "127.0.0.1,10.1.0.0/16. Whoever is named can say whose request it is."
+            )
+    return networks
+
+
+def _collector(environ: Mapping[str, str], problems: list[str]) -> bool:
+    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    value = environ.get(name)
+    if value and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+        problems.append(
+            f"{name} is {value!r}, which is not the URL of a collector. Write its base URL, such "
+            "as http://127.0.0.1:4318, or leave it out."
+        )
+    return bool(value)
 
 
 def check_servable(settings: Settings) -> None:

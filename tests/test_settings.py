@@ -5,7 +5,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec import structs
 
-from cds.settings import Settings, SettingsInvalid, check_servable, from_environment, today
+from cds.settings import (
+    Operation,
+    Settings,
+    SettingsInvalid,
+    check_servable,
+    from_environment,
+    today,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -280,3 +287,81 @@ def test_days_that_are_no_number_are_refused(value: str) -> None:
     (problem,) = problems_of({"CDS_KEEP_DAYS": value})
     assert f"CDS_KEEP_DAYS is '{value}'" in problem
     assert "such as 730" in problem
+
+
+def test_every_variable_of_the_operation_is_read() -> None:
+    """Each variable sets its own field."""
+    environ = {
+        "CDS_AUTH": "off",
+        "CDS_WORKERS": "4",
+        "CDS_SHUTDOWN_SECONDS": "5",
+        "CDS_MAX_BODY_BYTES": "2048",
+        "CDS_MAX_ENTRIES": "50",
+        "CDS_MAX_CALLS": "6",
+        "CDS_RECEIVE_SECONDS": "1.5",
+        "CDS_ANSWER_SECONDS": "0.5",
+        "CDS_CORS_ORIGINS": "https://ehr.example.org, http://localhost:8080",
+        "CDS_FORWARDED_ALLOW_IPS": "10.0.0.1, fd00::/8",
+        "CDS_METRICS_PORT": "0",
+        "CDS_METRICS_HOST": "10.0.0.2",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    }
+    assert from_environment(environ).operation == Operation(
+        workers=4,
+        shutdown_seconds=5,
+        max_body_bytes=2048,
+        max_entries=50,
+        max_calls=6,
+        receive_seconds=1.5,
+        answer_seconds=0.5,
+        cors_origins=("https://ehr.example.org", "http://localhost:8080"),
+        forwarded_allow_ips=("10.0.0.1", "fd00::/8"),
+        metrics_port=0,
+        metrics_host="10.0.0.2",
+        tracing=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CDS_WORKERS", "0"),
+        ("CDS_WORKERS", "two"),
+        ("CDS_WORKERS", "65"),
+        ("CDS_SHUTDOWN_SECONDS", "-1"),
+        ("CDS_MAX_BODY_BYTES", "8 MiB"),
+        ("CDS_MAX_ENTRIES", "0"),
+        ("CDS_MAX_CALLS", "1e3"),
+        ("CDS_RECEIVE_SECONDS", "0"),
+        ("CDS_ANSWER_SECONDS", "3601"),
+        ("CDS_METRICS_PORT", "65536"),
+        ("CDS_CORS_ORIGINS", "ehr.example.org"),
+        ("CDS_CORS_ORIGINS", "https://ehr.example.org/"),
+        ("CDS_CORS_ORIGINS", "https://EHR.example.org"),
+        ("CDS_CORS_ORIGINS", "https://ehr.example.org:443"),
+        ("CDS_CORS_ORIGINS", "https://*.example.org"),
+        ("CDS_CORS_ORIGINS", "https://[x"),
+        ("CDS_FORWARDED_ALLOW_IPS", "proxy.example.org"),
+        ("CDS_FORWARDED_ALLOW_IPS", "*"),
+        ("CDS_FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+    ],
+)
+def test_what_the_operation_cannot_use_is_refused(name: str, value: str) -> None:
+    """The variable and its value are named, with what to write."""
+    (problem,) = problems_of({name: value})
+    assert problem.startswith((f"{name} is {value!r}, ", f"{name} has {value!r}, "))
+    assert "Write " in problem
+
+
+def test_pages_of_every_origin_may_call_only_in_a_trial() -> None:
+    """With authentication off a star is accepted, alone; otherwise origins are to be named."""
+    assert from_environment(
+        {"CDS_AUTH": "off", "CDS_CORS_ORIGINS": "*"}
+    ).operation.cors_origins == ("*",)
+    for environ in (
+        {"CDS_CORS_ORIGINS": "*"},
+        {"CDS_AUTH": "off", "CDS_CORS_ORIGINS": "*,https://ehr.example.org"},
+    ):
+        (problem,) = problems_of(environ)
+        assert problem.startswith("CDS_CORS_ORIGINS has '*', ")

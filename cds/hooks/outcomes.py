@@ -12,7 +12,17 @@ import msgspec
 from msgspec import Struct
 
 IssueType = Literal[
-    "invalid", "not-found", "not-supported", "incomplete", "exception", "processing", "transient"
+    "invalid",
+    "not-found",
+    "not-supported",
+    "incomplete",
+    "exception",
+    "processing",
+    "too-long",
+    "too-costly",
+    "timeout",
+    "throttled",
+    "transient",
 ]
 """Codes of https://hl7.org/fhir/R4/valueset-issue-type.html."""
 

@@ -8,7 +8,6 @@ which it is known to the client.
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 
@@ -50,15 +49,21 @@ class _Begun(Struct, frozen=True):
 
 
 class Recording:
-    """The record of one call: ``begin``, ``left_out`` once it is evaluated, and ``end``."""
+    """The record of one call: ``begin``, ``left_out`` once it is evaluated, and ``end``.
 
-    def __init__(self, store: Store, ruleset: RuleSet, service: str, client: str) -> None:
+    ``decision`` is the id by which the decision is known in the log and to the client as well.
+    """
+
+    def __init__(
+        self, store: Store, ruleset: RuleSet, service: str, client: str, decision: str
+    ) -> None:
         self._began = time.perf_counter_ns()
         self._at = datetime.now(UTC)
         self._store = store
         self._ruleset = ruleset
         self._service = service
         self._client = client
+        self._id = decision
         self._begun: _Begun | None = None
         self._fingerprints: dict[str, str] = {}
         self._standing: dict[str, str] = {}
@@ -105,7 +110,7 @@ class Recording:
         known later is not given.
         """
         assert self._begun is not None
-        id_ = str(uuid.uuid4())
+        id_ = self._id
         answer = encode_cards(name_cards(zip(advice.given, advice.cards, strict=True), id_))
         rules = {rule.id: rule for rule in self._ruleset.card_rules}
         given = [rules[name] for name in advice.given]

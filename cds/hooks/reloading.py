@@ -86,8 +86,8 @@ class Reloader:
     """Keeps the rules in service as the folders have them, as long as these are in order.
 
     ``poll`` tells the version of what the folders hold, or why that cannot be told; ``prepare``
-    makes of it what can be served, raising as the function of this module does. ``check`` is for
-    one thread only.
+    makes of it what can be served, raising as the function of this module does. ``tell`` is told of
+    each attempt when it is over. ``check`` is for one thread only.
     """
 
     def __init__(
@@ -95,10 +95,12 @@ class Reloader:
         in_service: InService,
         poll: Callable[[], str | Problem],
         prepare: Callable[[], Served],
+        tell: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self._in_service = in_service
         self._poll = poll
         self._prepare = prepare
+        self._tell = tell
         self._seen: str | Problem | None = None
         self._tried: str | Problem = in_service.served.version
 
@@ -157,6 +159,7 @@ class Reloader:
             self._in_service.close_unused()
             del replaced
             settle_memory()
+        self._tell(attempt)
 
 
 _FAULT = (

@@ -8,62 +8,82 @@ import shlex
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 import uvicorn
+from msgspec import Struct
 
 from cds.advice import load_rules
 from cds.fhir.client import FhirClient
 from cds.fhir.servers import read_servers
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
+from cds.hooks.connections import BoundedHead
 from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
+from cds.hooks.limits import Limits
 from cds.hooks.logs import log_json
+from cds.hooks.metrics import Metrics, forget, registry_of_all, share
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
-from cds.hooks.service import DISCOVERY, InService, answer, create_app
+from cds.hooks.service import (
+    DISCOVERY,
+    Attempt,
+    InService,
+    Served,
+    answer,
+    create_app,
+    make_served,
+)
 from cds.hooks.services import service_id
-from cds.located import FilesInvalid
+from cds.hooks.tracing import TracingUnavailable, start_tracing
+from cds.hooks.workers import Job, Supervisor, leave_on_signals, stop_by
+from cds.located import FilesInvalid, Problem
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, today
 from cds.store.database import DatabaseUnusable
 from cds.store.store import Place as StorePlace
-from cds.store.store import Store, open_store
+from cds.store.store import Store, open_store, prepare_store
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than a proxy keeps it (nginx: 60), which would
+else send a call into a connection that is just being closed, and lose it."""
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted, where the operating system allows as many."""
 
 EXAMPLE = "rp-ild-mda5.request.json"
 """A request that is answered with a critical card."""
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted.
+    """Serve until interrupted, with as many processes as the settings say.
 
     What prevents that (settings, clients, rules, a port in use) is printed to stderr, and the
     process ends with status 1.
     """
+    operation = settings.operation
+    example = settings.examples / EXAMPLE
+    warm_up = partial(_warm_up, example=example, settings=settings)
     try:
         check_servable(settings)
         clients = _clients(settings)
+        fetching = _fetching(settings)
         keep_memory()
         ruleset = _load_settled(settings)
-        store = open_store(place_of(settings), settings.keep_days)
-        app = create_app(
-            ruleset,
-            partial(today, settings),
-            _authenticator(clients, store),
-            _fetching(settings),
-            store,
-        )
-        example = settings.examples / EXAMPLE
-        warm_up = partial(_warm_up, example=example, settings=settings)
+        prepare_store(place_of(settings))
+        in_service = InService(make_served(ruleset))
         warm_up(ruleset)
-        store.keep_rules(ruleset)
     except SettingsInvalid as fault:
         _stop(str(fault))
     except FilesInvalid as fault:
@@ -73,37 +93,159 @@ def serve(settings: Settings) -> None:
         _stop(f"The rule engine does not work here: {fault}")
     except DatabaseUnusable as fault:
         _stop(str(fault))
+    if operation.tracing:
+        _check_tracing()
     settle_memory()
-    in_service: InService = app.state.in_service
     log_json(lambda: in_service.served.version)
-    folders = settings.rules, settings.site
-    reloader = Reloader(
-        in_service, partial(poll, *folders), partial(prepare, *folders, settings.examples, warm_up)
-    )
-    with _listen(settings.host, settings.port) as listening:
-        host, port = listening.getsockname()[:2]
-        base = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        print(_greeting(base, ruleset, settings, example, clients), flush=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http="httptools",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
+    with contextlib.ExitStack() as open_until_the_end:
+        listening = open_until_the_end.enter_context(_listen(settings.host, settings.port))
+        metrics = None
+        if operation.metrics_port is not None:
+            metrics = _listen(
+                operation.metrics_host, operation.metrics_port, "CDS_METRICS_PORT", 9101
             )
+            open_until_the_end.enter_context(metrics)
+        structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
+        print(_greeting(_base(listening), ruleset, settings, example, metrics, clients), flush=True)
+
+        folders = settings.rules, settings.site
+        watching = Watching(
+            in_service,
+            partial(poll, *folders),
+            partial(prepare, *folders, settings.examples, warm_up),
         )
-        try:
-            with (
-                contextlib.suppress(KeyboardInterrupt),
-                _watching(reloader, settings.reload_seconds),
-            ):
-                server.run(sockets=[listening])
-        finally:
-            store.close()
+        if operation.workers == 1:
+            leave_on_signals()
+            with contextlib.suppress(SystemExit):
+                _work(settings, clients, fetching, watching, listening, metrics)
+            return
+        jobs = [
+            Job(
+                f"worker {number}", partial(_work, settings, clients, fetching, watching, listening)
+            )
+            for number in range(1, operation.workers + 1)
+        ]
+        died: Callable[[int], None] | None = None
+        if metrics is not None:
+            share(open_until_the_end.enter_context(TemporaryDirectory(prefix="myositis-cds-")))
+            jobs.append(Job("metrics", partial(_serve_metrics, metrics)))
+            died = forget
+        Supervisor(
+            jobs,
+            [listening] if metrics is None else [listening, metrics],
+            tend=watching.reloader().check,
+            seconds=settings.reload_seconds,
+            shutdown_seconds=operation.shutdown_seconds,
+            died=died,
+        ).run()
+
+
+class Watching(Struct, frozen=True):
+    """The rules in service of a process, and how it learns of others; a fork has its own."""
+
+    in_service: InService
+    poll: Callable[[], str | Problem]
+    prepare: Callable[[], Served]
+
+    def reloader(self, tell: Callable[[Attempt], None] = lambda _: None) -> Reloader:
+        """What looks at the folders, and tells of each attempt."""
+        return Reloader(self.in_service, self.poll, self.prepare, tell)
+
+
+def _work(
+    settings: Settings,
+    clients: tuple[Client, ...] | None,
+    fetching: Fetching,
+    watching: Watching,
+    listening: socket.socket,
+    metrics_listening: socket.socket | None = None,
+) -> None:
+    """Answer calls in this process until SIGTERM or SIGINT, and finish those that have begun.
+
+    Whatever has threads or connections of its own is made here, after the fork. The socket for
+    metrics is given where this process serves them too.
+    """
+    operation = settings.operation
+    provider = start_tracing() if operation.tracing else None
+    store = open_store(place_of(settings), settings.keep_days)
+    store.keep_rules(watching.in_service.served.ruleset)
+    app = create_app(
+        watching.in_service,
+        partial(today, settings),
+        _authenticator(clients, store),
+        fetching,
+        store,
+        checks={"database": store.ailment},
+        limits=Limits(
+            body_bytes=operation.max_body_bytes,
+            entries=operation.max_entries,
+            calls=operation.max_calls,
+            receive_seconds=operation.receive_seconds,
+            answer_seconds=operation.answer_seconds,
+        ),
+        origins=operation.cors_origins,
+        tracer=provider.get_tracer("cds.hooks") if provider else None,
+    )
+    metrics: Metrics = app.state.metrics
+    if metrics_listening is not None:
+        serve_them = partial(_serve_metrics, metrics_listening, metrics.registry)
+        threading.Thread(target=serve_them, name="metrics", daemon=True).start()
+
+    def tell(attempt: Attempt) -> None:
+        metrics.reloaded(accepted=attempt.accepted)
+        metrics.serves(watching.in_service.served.version)
+
+    try:
+        with _watching(watching.reloader(tell), settings.reload_seconds):
+            _run(
+                listening,
+                app,
+                http=BoundedHead,
+                proxy_headers=bool(operation.forwarded_allow_ips),
+                forwarded_allow_ips=list(operation.forwarded_allow_ips),
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=operation.shutdown_seconds,
+            )
+    finally:
+        store.close()
+        if provider is not None:
+            provider.shutdown()
+
+
+def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None = None) -> None:
+    """Serve the metrics of this process, or without ``registry`` those of all workers."""
+    from prometheus_client import make_asgi_app
+
+    _run(listening, make_asgi_app(registry or registry_of_all()))
+
+
+def _run(listening: socket.socket, app: Any, **more: Any) -> None:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            **{"http": "httptools", **more},
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            # What one request notes for the log would otherwise stand in a pipelined next one's.
+            reset_contextvars=True,
+        )
+    )
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn does so itself, but only when its loop is running.
+        stop_by(server.handle_exit)
+    server.run(sockets=[listening])
+
+
+def _check_tracing() -> None:
+    """Say before anything is served that spans cannot be sent."""
+    try:
+        start_tracing().shutdown()
+    except TracingUnavailable as fault:
+        _stop(str(fault))
 
 
 def place_of(settings: Settings) -> StorePlace:
@@ -168,16 +310,22 @@ def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
         asyncio.run(answer(example.read_bytes(), ruleset, templates, today(settings)))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, variable: str = "CDS_PORT", other: int = 8001) -> socket.socket:
     """Listen already, so that who reads where the service is can call it at once."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as fault:
         _stop(
             f"Cannot serve on {host}, port {port}: {(fault.strerror or '').split(' (')[0]}.\n"
-            "Choose another port with CDS_PORT, for example CDS_PORT=8001, or 0 for any free one."
+            f"Choose another port with {variable}, for example {variable}={other}, "
+            "or 0 for any free one."
         )
+
+
+def _base(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 _OFF = "for a trial on this machine only, never with real patients."
@@ -189,12 +337,15 @@ def _greeting(
     ruleset: RuleSet,
     settings: Settings,
     example: Path,
+    metrics: socket.socket | None,
     clients: tuple[Client, ...] | None,
 ) -> str:
     url = base + DISCOVERY
     rules = str(settings.rules)
     if ruleset.site is not None:
         rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
+    if metrics is not None:
+        rules += f"\nMetrics for Prometheus on {_base(metrics)}/metrics"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
     serves = f"""\

@@ -2,19 +2,21 @@
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
-response names the version of the rules that it was made with, in the header `X-Rules-Version`.
-Only a request without an accepted token is answered with neither, and a bare 401.
+response names the version of the rules that it was made with, in the header `X-Rules-Version`, and
+the answer to a call also itself, in `X-Decision-Id`, as its line in the log does. Only a request
+without an accepted token is answered with none of these, and a bare 401.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
-from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -22,29 +24,38 @@ from fastapi import FastAPI, Request, Response
 from msgspec import Struct
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from cds.advice import Question, advise
+from cds.advice import Advice, Question, advise
 from cds.cards.card import encode_cards
 from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Client
 from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
+from cds.hooks.headers import Secures, cors
+from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
+from cds.hooks.limits import HEALTH, KeepsLimits, Limits
 from cds.hooks.logs import describe
+from cds.hooks.metrics import UNKNOWN, Metrics
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.recording import Recording
 from cds.hooks.requests import read_request
 from cds.hooks.services import TITLE, Service, make_services
+from cds.hooks.tracing import Traces
 from cds.rules.engine import EngineFault
 from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.store.store import Store
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 _log = structlog.get_logger()
 
@@ -52,6 +63,7 @@ DISCOVERY = "/cds-services"
 RULES = "/rules"
 INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
+DECISION_HEADER = "X-Decision-Id"
 
 
 class _Discovery(Struct, frozen=True):
@@ -66,11 +78,13 @@ async def answer(
     hook: Hook = "patient-view",
     fetching: Fetching | None = None,
     recording: Recording | None = None,
+    advised: Callable[[Advice], None] = lambda _: None,
 ) -> bytes:
     """Answer a request of a hook with the cards of that day, both as JSON, and record the decision.
 
     What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
-    Raises ``Refused`` for a request that cannot be answered, or not be recorded, ``EngineFault`` or
+    ``advised`` is told what is answered with. Raises ``Refused`` for a request that cannot be
+    answered, or not be recorded, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, hook)
@@ -100,9 +114,9 @@ async def answer(
     if advice.applies is None:
         unread = [e.reason for e in advice.excluded if e.reference.startswith("Condition")]
         raise Refused(412, "incomplete", [_NO_TELLING, *unread])
-    if recording is None:
-        return encode_cards(advice.cards)
-    return recording.end(question, advice)
+    answered = encode_cards(advice.cards) if recording is None else recording.end(question, advice)
+    advised(advice)
+    return answered
 
 
 _NO_TELLING = (
@@ -274,27 +288,36 @@ class _TakesRules:
 
 def _is_open(path: str) -> bool:
     """Whether a path is answered without a token: the entrance, and whether the service lives."""
-    return path == "/" or path.startswith("/health/")
+    return path == "/" or path.startswith(HEALTH)
 
 
 def create_app(
-    ruleset: RuleSet,
+    ruleset: RuleSet | InService,
     today: Callable[[], date],
     authenticator: Authenticator | None = None,
     fetching: Fetching | None = None,
     store: Store | None = None,
+    *,
+    limits: Limits | None = None,
+    origins: Sequence[str] = (),
+    checks: Mapping[str, Check] | None = None,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     Without an authenticator everyone is answered. ``request.state.client`` is the client that
-    calls, None without an authenticator.
+    calls, None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
+    are what must be well besides the rules for ``/health/ready``.
     Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     Without a store no decision is recorded, and no feedback taken.
-    ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
+    ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault, and
+    ``app.state.metrics`` has the ``Metrics``.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
-    in_service = InService(make_served(ruleset))
+    in_service = ruleset if isinstance(ruleset, InService) else InService(make_served(ruleset))
+    metrics = Metrics()
+    metrics.serves(in_service.served.version)
     entrance = msgspec.json.encode(
         {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
     )
@@ -305,14 +328,35 @@ def create_app(
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.faults = faults
     app.state.in_service = in_service
+    app.state.metrics = metrics
+
+    def fail(fault: Exception, told_first: str = _ADVICE_FAILED) -> Response:
+        metrics.failed(fault)
+        return _fail(fault, faults, told_first)
+
+    def fail_outside(scope: Scope, fault: Exception) -> Response:
+        """Answer a fault that nothing else answers, which is outside of what names the rules."""
+        response = fail(fault)
+        if (served := scope.get("state", {}).get("served")) is not None:
+            response.headers[VERSION_HEADER] = served.version
+        return response
+
+    # From the innermost to the outermost.
+    app.add_middleware(KeepsLimits, limits=limits or Limits(), refused=metrics.refused)
     app.add_middleware(_TakesRules, in_service=in_service)
-    # Added last, so that it stands before all else: who is not known gets no further.
+    # Who is not known gets no further than this: no body of theirs is waited for.
     app.add_middleware(
         RequiresToken,
         authenticator=authenticator,
         is_open=_is_open,
-        fail=partial(_fail, faults=faults),
+        fail=fail,
     )
+    app.add_middleware(Traces, tracer=tracer)
+    app.add_middleware(Secures, fail=fail_outside)
+    if origins:
+        app.add_middleware(CORSMiddleware, **cors(origins))
+    rules = rules_work(lambda: in_service.served.ruleset, today)
+    add_health(app, {"rules": rules, **(checks or {})})
 
     @app.api_route("/", methods=["GET", "HEAD"])
     async def show_entrance() -> Response:
@@ -342,32 +386,52 @@ def create_app(
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
+        started = time.perf_counter()
         served = _served(request)
         service = served.services.get(request.path_params["service_id"])
+        decision = str(uuid.uuid4())
+        request.state.decision = decision
+        # Not undone at the end, as with the version of the rules.
+        bind_contextvars(decision=decision)
         if service is None:
-            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
-        body = await request.body()
+            problem = "There is no such service. " + _SEE_DISCOVERY
+            response = _outcome(404, "not-found", [problem])
+        else:
+            request.state.service = service.id
+            response = await decide(request, service, await request.body())
+        response.headers[DECISION_HEADER] = decision
+        name = UNKNOWN if service is None else service.id
+        metrics.answered(name, response.status_code, time.perf_counter() - started)
+        return response
+
+    async def decide(request: Request, service: Service, body: bytes) -> Response:
+        """Answer a call of a service, and write its one line in the log."""
+        started = time.perf_counter()
+        served = _served(request)
         recording = None
         if store is not None:
-            recording = Recording(store, served.ruleset, service.id, client_of(request))
+            recording = Recording(
+                store, served.ruleset, service.id, client_of(request), request.state.decision
+            )
         try:
-            source = _fetching_for(request, fetching)
-            return _json(
-                await answer(
-                    body,
-                    served.ruleset,
-                    served.templates,
-                    today(),
-                    service.hook,
-                    source,
-                    recording,
-                )
+            content = await answer(
+                body,
+                served.ruleset,
+                served.templates,
+                today(),
+                service.hook,
+                _fetching_for(request, fetching),
+                recording,
+                metrics.advised,
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
         except Exception as fault:
-            return _fail(fault, faults)
+            return fail(fault)
+        milliseconds = round((time.perf_counter() - started) * 1000, 2)
+        _log.info("call_answered", service=service.id, milliseconds=milliseconds)
+        return _json(content)
 
     if store is not None:
 
@@ -383,7 +447,7 @@ def create_app(
                 _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
                 return _outcome(refusal.status, refusal.issue_type, refusal.problems)
             except Exception as fault:
-                return _fail(fault, faults, _FEEDBACK_FAILED)
+                return fail(fault, _FEEDBACK_FAILED)
             return Response(status_code=200)
 
     @app.exception_handler(HTTPException)
@@ -396,13 +460,6 @@ def create_app(
     @app.exception_handler(ClientDisconnect)
     async def let_go(request: Request, fault: ClientDisconnect) -> Response:
         return _outcome(400, "incomplete", ["The connection ended before the request did."])
-
-    @app.exception_handler(Exception)
-    async def fail(request: Request, fault: Exception) -> Response:
-        response = _fail(fault, faults)
-        # This answer is given outside of what names the rules in the others.
-        response.headers[VERSION_HEADER] = _served(request).version
-        return response
 
     return app
 
@@ -454,7 +511,7 @@ def client_of(request: Request) -> str:
     return "" if client is None else str(client.name)
 
 
-def _fail(fault: Exception, faults: Counter[str], told_first: str = _ADVICE_FAILED) -> Response:
+def _fail(fault: Exception, faults: Counter[str], told_first: str) -> Response:
     """Count and log a fault, and tell the client no more than how to find it in the log."""
     name = type(fault).__name__
     faults[name] += 1

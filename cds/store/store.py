@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds.rules.ruleset import RuleSet
@@ -104,6 +104,21 @@ class Store:
         """How the store is."""
         return State(self._journal.pending, self._writer.failing)
 
+    async def ailment(self) -> str | None:
+        """What ails the database, in a sentence without secrets; None where it answers."""
+        if self._writer.failing:
+            return "The database does not take what is to be written; it waits in the journal."
+
+        def ask() -> None:
+            with self._asked.connect() as connection:
+                connection.execute(select(1))
+
+        try:
+            await asyncio.to_thread(ask)
+        except SQLAlchemyError:
+            return "The database does not answer."
+        return None
+
     def pseudonym(self, client: str, server: str, patient: str) -> str:
         """The pseudonym of a patient of a client and its FHIR server."""
         return pseudonym(self._key, client, server, patient)
@@ -176,6 +191,15 @@ class Store:
         self._journal.close()
         self._asked.dispose()
         self.engine.dispose()
+
+
+def prepare_store(place: Place) -> None:
+    """Make the tables and the key where they are missing, before several processes want them.
+
+    Nothing stays open. Raises ``DatabaseUnusable``.
+    """
+    read_key(place.key_file or private_folder(place.folder) / KEY)
+    open_database(place).dispose()
 
 
 def open_store(place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITING) -> Store:

@@ -546,7 +546,14 @@ def test_point_18_a_wrong_token_is_answered_with_a_bare_401(
     answer = served.get(DISCOVERY, headers=bearer(token))
 
     assert (answer.status_code, answer.content) == (401, b"")
-    assert dict(answer.headers) == {"www-authenticate": "Bearer", "content-length": "0"}
+    assert dict(answer.headers) == {
+        "www-authenticate": "Bearer",
+        "content-length": "0",
+        "cache-control": "no-store",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+    }
     (entry,) = [entry for entry in log.entries if entry["event"] == "unauthenticated"]
     assert entry["reason"] == reason
     for part in token.split("."):

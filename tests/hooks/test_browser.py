@@ -104,7 +104,6 @@ def look(chromium: str, origin: str, service: str, seen: queue.Queue[Seen], prof
         browser.wait(timeout=30)
 
 
-@pytest.mark.xfail(reason="the service neither allows other origins nor takes feedback yet")
 def test_a_page_of_an_allowed_origin_is_served(
     chromium: str, page: tuple[str, queue.Queue[Seen]], tmp_path: Path
 ) -> None:

@@ -1,0 +1,303 @@
+"""A bounded load from a second process: throughput, latency under it, errors and memory.
+
+The service runs as it is deployed (``cds serve``, with its settings), on a free port of the
+loopback interface. This process keeps a number of connections busy: each sends a call as soon as
+its last one is answered, until so many calls are made. Every answer must be the expected one: 200
+with the same cards as the first call got.
+
+    python benchmarks/load.py [--calls 3000] [--connections 1 8 32] [--workers 1]
+    python benchmarks/load.py --calls 100000 --connections 8 --workers 2 --reload --kill-worker
+
+``--reload`` changes a rule of a copy of the rules every few seconds meanwhile, and back.
+``--kill-worker`` kills a worker (SIGKILL) every few seconds; a call that was under way in its
+connection may then end without an answer. Those are counted apart, and are sent once more.
+
+Exits with 1 for an answer that is not the expected one, for a call lost without a worker killed, or
+if the 99th percentile at 8 connections is over 5 times the median at one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httptools
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CALL = "/cds-services/myositis-patient-view"
+EXAMPLE = "not-improved"
+BOUND = 5.0
+SECONDS_BETWEEN_TROUBLE = 3.0
+
+Headers = Callable[[], dict[str, str]]
+"""Headers of one more request, such as a token that no other request has."""
+
+
+class Answer:
+    """The answer that a connection is reading."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.body = b""
+        self.complete = False
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        """Note the end."""
+        self.complete = True
+
+
+class Load:
+    """So many calls over so many connections, and what became of them."""
+
+    def __init__(self, port: int, body: bytes, calls: int, headers: Headers) -> None:
+        self.port = port
+        self.body = body
+        self.left = calls
+        self.headers = headers
+        self.milliseconds: list[float] = []
+        self.wrong: Counter[str] = Counter()
+        self.lost = 0
+        self.expected: bytes | None = None
+
+    async def run(self, connections: int) -> float:
+        """Make the calls; the seconds that they took together."""
+        started = time.perf_counter()
+        await asyncio.gather(*(self._keep_busy() for _ in range(connections)))
+        return time.perf_counter() - started
+
+    async def _keep_busy(self) -> None:
+        reader = writer = None
+        while self.left > 0:
+            self.left -= 1
+            started = time.perf_counter()
+            while True:
+                try:
+                    if writer is None or reader is None:
+                        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    status, body, keep = await self._call(reader, writer)
+                    break
+                except (OSError, EOFError):
+                    self.lost += 1
+                    if writer is not None:
+                        writer.close()
+                    writer = None
+            self.milliseconds.append((time.perf_counter() - started) * 1000)
+            self._judge(status, body)
+            if not keep:
+                writer.close()
+                writer = None
+        if writer is not None:
+            writer.close()
+
+    async def _call(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[int, bytes, bool]:
+        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers().items())
+        head = (
+            f"POST {CALL} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{own}"
+            f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + self.body)
+        answer = Answer()
+        while not answer.complete:
+            received = await reader.read(262144)
+            if not received:
+                raise EOFError
+            answer.parser.feed_data(received)
+        return answer.parser.get_status_code(), answer.body, answer.parser.should_keep_alive()
+
+    def _judge(self, status: int, body: bytes) -> None:
+        if status != 200:
+            self.wrong[f"status {status}: {body[:200]!r}"] += 1
+            return
+        if self.expected is None:
+            self.expected = body
+        if body != self.expected:
+            self.wrong["other cards than at the first call"] += 1
+
+
+class Server:
+    """The service in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.startswith("Stop with"):
+                break
+        found = re.search(r"serves on http://\S+:(\d+)\n", said)
+        if found is None:
+            raise SystemExit(f"The service did not start: {said}")
+        self.port = int(found[1])
+
+    def workers(self) -> list[int]:
+        """The processes that answer: its children, or itself where it has none."""
+        main = self.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        return [int(child) for child in children] or [main]
+
+    def megabytes(self) -> float:
+        """Memory of the largest process that answers."""
+        sizes = [0.0]
+        for worker in self.workers():
+            with contextlib.suppress(OSError):  # it may have died meanwhile
+                status = Path(f"/proc/{worker}/status").read_text()
+                if found := re.search(r"VmRSS:\s+(\d+) kB", status):
+                    sizes.append(int(found[1]) / 1024)
+        return max(sizes)
+
+
+@contextlib.contextmanager
+def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Server]:
+    """Serve on a free port; settings of this process's environment go before these."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cds", "serve", "--workers", str(workers)],
+        cwd=CHECKOUT,
+        env={
+            "CDS_AUTH": "off",
+            "CDS_RULES": str(rules),
+            "CDS_RELOAD_SECONDS": "0.5",
+            **os.environ,
+            "CDS_PORT": "0",
+            **environ,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield Server(process)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+async def reload(rules: Path, made: Counter[str]) -> None:
+    """Change the version of a rule and back, again and again."""
+    file = rules / "guidance" / "scope" / "inclusion-body-myositis.yaml"
+    before = file.read_text()
+    assert "version: 1.0.0" in before
+    try:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_TROUBLE)
+            version = f"version: 1.0.{made['rules changed'] + 1}"
+            file.write_text(before.replace("version: 1.0.0", version))
+            made["rules changed"] += 1
+    finally:
+        file.write_text(before)
+
+
+async def kill_workers(server: Server, made: Counter[str]) -> None:
+    """Kill one worker after the other."""
+    while True:
+        await asyncio.sleep(SECONDS_BETWEEN_TROUBLE)
+        os.kill(server.workers()[made["workers killed"] % 2], signal.SIGKILL)
+        made["workers killed"] += 1
+
+
+@contextlib.asynccontextmanager
+async def beside(*troubles: asyncio.Task[None]) -> AsyncIterator[None]:
+    """Let tasks run meanwhile; a fault of theirs is raised."""
+    try:
+        yield
+    finally:
+        for trouble in troubles:
+            trouble.cancel()
+        for ended in await asyncio.gather(*troubles, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The smallest value that so many of the ordered values do not pass."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+async def measure(options: argparse.Namespace, headers: Headers, environ: dict[str, str]) -> int:
+    """Measure at each number of connections and print a table; 1 where a bound is passed."""
+    body = (CHECKOUT / "fhir_examples" / f"{EXAMPLE}.request.json").read_bytes()
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        rules = Path(shutil.copytree(CHECKOUT / "rules", Path(folder) / "rules"))
+        with serving(options.workers, rules, environ) as server:
+            warm = Load(server.port, body, 200, headers)
+            await warm.run(4)
+            print(f"{options.calls} calls of {EXAMPLE} each, {options.workers} worker(s)")
+            columns = (
+                "connections",
+                "calls/s",
+                "p50 ms",
+                "p95 ms",
+                "p99 ms",
+                "wrong",
+                "lost",
+                "MB",
+            )
+            print(" ".join(f"{column:>11}" for column in columns))
+            alone = None
+            made: Counter[str] = Counter()
+            for connections in options.connections:
+                load = Load(server.port, body, options.calls, headers)
+                troubles = []
+                if options.reload:
+                    troubles.append(asyncio.create_task(reload(rules, made)))
+                if options.kill_worker:
+                    troubles.append(asyncio.create_task(kill_workers(server, made)))
+                async with beside(*troubles):
+                    seconds = await load.run(connections)
+                ordered = sorted(load.milliseconds)
+                p50, p95, p99 = (percentile(ordered, share) for share in (0.50, 0.95, 0.99))
+                wrong = load.wrong.total()
+                print(
+                    f"{connections:>11} {len(ordered) / seconds:>11.0f} {p50:>11.2f} {p95:>11.2f} "
+                    f"{p99:>11.2f} {wrong:>11} {load.lost:>11} {server.megabytes():>11.0f}",
+                    flush=True,
+                )
+                for what, count in load.wrong.most_common(5):
+                    print(f"  {count} times {what}")
+                failed |= wrong > 0 or (load.lost > 0 and not options.kill_worker)
+                if connections == 1:
+                    alone = statistics.median(ordered)
+                if connections == 8 and alone is not None and p99 > BOUND * alone:
+                    print(f"  p99 is over {BOUND:g} times the median at one connection")
+                    failed = True
+            if made:
+                print(", ".join(f"{count} {what}" for what, count in made.items()))
+    return int(failed)
+
+
+def main() -> int:
+    """Run the benchmark; 1 where a bound is passed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--reload", action="store_true")
+    parser.add_argument("--kill-worker", action="store_true")
+    options = parser.parse_args()
+    if options.kill_worker and options.workers < 2:
+        parser.error("--kill-worker needs --workers 2 or more")
+    return asyncio.run(measure(options, dict, {}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+import asyncio
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from structlog.testing import LogCapture
+
+from cds.hooks import health
+from cds.hooks.limits import Limits
+from cds.hooks.service import create_app
+from cds.rules.engine import EngineFault
+from cds.rules.ruleset import RuleSet
+
+
+def client_of(ruleset: RuleSet, **given: Any) -> TestClient:
+    """Serve the rules with what is given."""
+    return TestClient(create_app(ruleset, lambda: date(2026, 11, 16), **given))
+
+
+def test_a_service_that_can_answer_is_live_and_ready(client: TestClient) -> None:
+    """Both are 200, by GET and by HEAD, and readiness names its checks."""
+    assert client.get("/health/live").json() == {"live": True}
+    ready = client.get("/health/ready")
+    assert ready.status_code == 200
+    assert ready.json() == {"ready": True, "checks": {"rules": {"ready": True}}}
+    assert client.head("/health/ready").status_code == 200
+
+
+def test_rules_that_no_longer_work_make_it_unready(
+    ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch, log: LogCapture
+) -> None:
+    """Readiness evaluates the rules; what is said to the network is the fault's name alone."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise EngineFault("the text of the fault")
+
+    client = client_of(ruleset)
+    monkeypatch.setattr(health, "advise", fail)
+    ready = client.get("/health/ready")
+
+    assert ready.status_code == 503
+    said = "The check failed (EngineFault); the log of the service tells more."
+    assert ready.json() == {"ready": False, "checks": {"rules": {"ready": False, "problem": said}}}
+    assert client.get("/health/live").status_code == 200
+    assert [entry["event"] for entry in log.entries] == ["check_failed"]
+
+
+def check_of(problem: str | None) -> Callable[[], Any]:
+    """Make a check that finds this problem."""
+
+    async def check() -> str | None:
+        return problem
+
+    return check
+
+
+def test_each_part_of_the_service_is_told_apart(ruleset: RuleSet) -> None:
+    """One that is not well makes the whole unready, and the others stay as they are."""
+    problem = "The database does not answer."
+    checks = {"database": check_of(problem), "keys": check_of(None)}
+    ready = client_of(ruleset, checks=checks).get("/health/ready")
+
+    assert ready.status_code == 503
+    assert ready.json()["checks"] == {
+        "rules": {"ready": True},
+        "database": {"ready": False, "problem": problem},
+        "keys": {"ready": True},
+    }
+
+
+def test_a_check_that_hangs_has_failed(ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that never answers does not make readiness wait for ever."""
+
+    async def hang() -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+    monkeypatch.setattr(health, "CHECK_SECONDS", 0.01)
+    ready = client_of(ruleset, checks={"database": hang}).get("/health/ready")
+
+    assert ready.status_code == 503
+    assert "(TimeoutError)" in ready.json()["checks"]["database"]["problem"]
+
+
+def test_health_is_told_however_many_are_served(ruleset: RuleSet) -> None:
+    """A busy service is not taken for a dead one."""
+    busy = client_of(ruleset, limits=Limits(calls=0))
+    assert busy.get("/cds-services").status_code == 503
+    assert busy.get("/health/live").status_code == 200
+    assert busy.get("/health/ready").status_code == 200

@@ -1,0 +1,258 @@
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import date
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Request, Response
+
+from cds.hooks.limits import KeepsLimits, Limits
+from cds.hooks.service import create_app
+from cds.rules.ruleset import RuleSet
+
+CALL = "/cds-services/myositis-patient-view"
+
+
+class Limited:
+    """An application behind limits: what it was asked, and what was refused."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.bodies: list[bytes] = []
+        self.refused: Counter[str] = Counter()
+        self.go_on = asyncio.Event()
+        self.busy = asyncio.Event()
+        app = FastAPI()
+
+        @app.post("/read")
+        async def read(request: Request) -> Response:
+            self.bodies.append(await request.body())
+            return Response(b"read")
+
+        @app.post("/wait")
+        @app.post("/health/wait")
+        async def wait() -> Response:
+            self.busy.set()
+            await self.go_on.wait()
+            return Response(b"waited")
+
+        limited = KeepsLimits(app, Limits(**limits), lambda reason: self.refused.update([reason]))
+        self.client = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=limited), base_url="http://service"
+        )
+
+
+def issue(answer: httpx2.Response) -> tuple[str, str]:
+    """Return code and sentence of the only issue of an OperationOutcome."""
+    outcome = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    (only,) = outcome["issue"]
+    return only["code"], only["diagnostics"]
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    """Give a body in parts, without a length declared beforehand."""
+    for part in parts:
+        yield part
+
+
+def test_a_body_is_read_up_to_the_limit_and_refused_above_it() -> None:
+    """The very size that is allowed arrives whole; one byte more is 413, declared or streamed."""
+
+    async def run() -> None:
+        limited = Limited(body_bytes=10)
+        assert (await limited.client.post("/read", content=b"0123456789")).status_code == 200
+        assert (await limited.client.post("/read", content=chunks(b"01", b"23"))).status_code == 200
+        for content in (b"0123456789x", chunks(b"01234", b"56789", b"x")):
+            answer = await limited.client.post("/read", content=content)
+            assert answer.status_code == 413
+            code, said = issue(answer)
+            assert code == "too-long"
+            assert "has 11 bytes; this service reads at most 10 (CDS_MAX_BODY_BYTES)" in said
+        assert limited.bodies == [b"0123456789", b"0123"]
+        assert limited.refused == {"body": 2}
+
+    asyncio.run(run())
+
+
+BUNDLE = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Patient"}}] * 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"prefetch": {"a": BUNDLE}}, 200),
+        ({"prefetch": {"a": BUNDLE, "b": {"entry": [{}]}}}, 413),
+        ({"prefetch": {"a": {"entry": [{"resource": BUNDLE}]}}}, 413),
+        ({"context": {"draftOrders": {"entry": [{}] * 4}}}, 413),
+        ({"objects": [{}] * 59}, 200),
+        ({"objects": [{}] * 60}, 413),
+        ({"text": "{" * 60}, 413),
+    ],
+)
+def test_entries_are_counted_wherever_bundles_are(body: Any, status: int) -> None:
+    """Entries of all Bundles count together; twenty times as many objects are not even counted."""
+
+    async def run() -> None:
+        limited = Limited(entries=3)
+        answer = await limited.client.post("/read", content=json.dumps(body).encode())
+        assert answer.status_code == status
+        if status == 413:
+            assert issue(answer)[0] == "too-costly"
+            assert limited.refused == {"entries": 1}
+
+    asyncio.run(run())
+
+
+def test_what_is_not_json_is_left_to_its_reader() -> None:
+    """Many braces that are no JSON pass: whoever reads the body says what is wrong with it."""
+
+    async def run() -> None:
+        limited = Limited(entries=3)
+        assert (await limited.client.post("/read", content=b"{{{{")).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
+    """A client that stops sending gets 408, and its connection is closed."""
+
+    async def run() -> None:
+        limited = Limited(receive_seconds=0.05)
+
+        async def stalling() -> AsyncIterator[bytes]:
+            yield b"{"
+            await asyncio.Event().wait()
+
+        answers = await ask(limited, stalling)
+        assert answers[0]["status"] == 408
+        assert (b"connection", b"close") in answers[0]["headers"]
+        assert "within 0.05 seconds (CDS_RECEIVE_SECONDS)" in answers[1]["body"].decode()
+        assert limited.refused == {"receive": 1}
+
+    asyncio.run(run())
+
+
+async def ask(limited: Limited, body: Callable[[], AsyncIterator[bytes]]) -> list[Any]:
+    """Send a body that arrives bit by bit; httpx2 would read it whole before it calls."""
+    sent: list[Any] = []
+    parts = body()
+
+    async def receive() -> Any:
+        async for part in parts:
+            return {"type": "http.request", "body": part, "more_body": True}
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    transport = limited.client._transport
+    assert isinstance(transport, httpx2.ASGITransport)
+    scope = {"type": "http", "method": "POST", "path": "/read", "headers": [], "query_string": b""}
+    await transport.app(scope, receive, send)
+    return sent
+
+
+def test_a_client_that_leaves_is_not_answered() -> None:
+    """A connection that ends before the body does reaches no application."""
+
+    async def run() -> None:
+        limited = Limited()
+
+        async def leaving() -> AsyncIterator[bytes]:
+            yield b"{"
+
+        assert await ask(limited, leaving) == []
+        assert limited.bodies == []
+        assert limited.refused == {}
+
+    asyncio.run(run())
+
+
+def test_more_requests_than_allowed_at_a_time_are_refused_until_one_ends() -> None:
+    """The one too many gets 503 with Retry-After; health is answered; then there is room again."""
+
+    async def run() -> None:
+        limited = Limited(calls=1)
+        first = asyncio.create_task(limited.client.post("/wait"))
+        await limited.busy.wait()
+        busy = await limited.client.post("/read")
+        assert (busy.status_code, busy.headers["Retry-After"]) == (503, "1")
+        assert issue(busy)[0] == "throttled"
+        health = asyncio.create_task(limited.client.post("/health/wait"))
+        limited.go_on.set()
+        assert (await first).text == (await health).text == "waited"
+        assert (await limited.client.post("/read")).status_code == 200
+        assert limited.refused == {"busy": 1}
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    """The client gets 503 and the reason, and the place is free again."""
+
+    async def run() -> None:
+        limited = Limited(answer_seconds=0.05, calls=1)
+        late = await limited.client.post("/wait")
+        assert (late.status_code, late.headers["Retry-After"]) == (503, "1")
+        code, said = issue(late)
+        assert code == "timeout"
+        assert "within 0.05 seconds (CDS_ANSWER_SECONDS)" in said
+        assert (await limited.client.post("/read")).status_code == 200
+        assert limited.refused == {"answer": 1}
+
+    asyncio.run(run())
+
+
+def test_a_timeout_of_the_application_itself_stays_a_fault() -> None:
+    """Only the time of the whole answer is this limit's; other timeouts are the caller's."""
+
+    async def timed_out(*_: object) -> None:
+        raise TimeoutError
+
+    async def run() -> None:
+        with contextlib.suppress(TimeoutError):
+            limited = KeepsLimits(timed_out, Limits())
+            transport = httpx2.ASGITransport(app=limited)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+                await client.post("/")
+            raise AssertionError("was answered")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"prefetch": {"x": DEEP}}',
+        '{"unknown": DEEP}',
+        '{"hook": "patient-view", "hookInstance": "6bb7daf0-0000-4000-8000-000000000001",'
+        ' "context": {"userId": "Practitioner/1", "patientId": "p1", "x": DEEP}}',
+        '{"hook": "patient-view", "hookInstance": "6bb7daf0-0000-4000-8000-000000000001",'
+        ' "context": {"userId": "Practitioner/1", "patientId": "p1"},'
+        ' "prefetch": {"conditions": {"resourceType": "Bundle", "entry": [{"resource":'
+        ' {"resourceType": "Condition", "extension": DEEP}}]}}}',
+    ],
+)
+@pytest.mark.parametrize(
+    ("levels", "status", "told"),
+    [(10_000, 400, "nested too deeply"), (1_000_000, 413, "far more JSON objects")],
+)
+def test_deep_nesting_is_refused_wherever_it_is(
+    ruleset: RuleSet, body: str, levels: int, status: int, told: str
+) -> None:
+    """Garbage of any depth gets a status and a sentence, in what is read and in what is skipped."""
+    app = create_app(ruleset, lambda: date(2026, 11, 16))
+
+    async def run() -> None:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+            content = body.replace("DEEP", '[{"a":' * (levels // 2) + "1" + "}]" * (levels // 2))
+            answer = await client.post(CALL, content=content.encode())
+        assert answer.status_code == status
+        assert told in issue(answer)[1]
+
+    asyncio.run(run())

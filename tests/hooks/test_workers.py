@@ -1,0 +1,214 @@
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+CALL = "/cds-services/myositis-patient-view"
+BODY = (CHECKOUT / "fhir_examples/inclusion-body-myositis.request.json").read_bytes()
+
+
+class Serving:
+    """The service with several workers, in processes of its own."""
+
+    def __init__(self, **settings: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
+        given = {"CDS_AUTH": "off", "CDS_PORT": "0", "CDS_WORKERS": "2", **settings}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cds", "serve"],
+            cwd=CHECKOUT,
+            env=kept | given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self.said = ""
+        for line in self.process.stdout:
+            self.said += line
+            if line.startswith("Stop with"):
+                break
+        self.url = re.findall(r"serves on (http://\S+)\n", self.said)[0]
+        self.lines: list[dict[str, Any]] = []
+        self.not_json = ""
+        self._logged = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            with self._logged:
+                try:
+                    self.lines.append(json.loads(line))
+                except ValueError:
+                    self.not_json += line
+                self._logged.notify_all()
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Return the first line of this event, as soon as it is there."""
+
+        def found() -> dict[str, Any] | None:
+            return next((line for line in self.lines if line["event"] == event), None)
+
+        with self._logged:
+            line = self._logged.wait_for(found, timeout=30)
+        assert line, f"{event} is not among {[each['event'] for each in self.lines]}"
+        return line
+
+    def workers(self) -> set[int]:
+        """Return the processes that this service has begun and that live."""
+        main = self.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        return set(map(int, children))
+
+    def call(self) -> tuple[int, int]:
+        """Call once over a connection of its own; the status, and the process that answered."""
+        answer = httpx2.post(self.url + CALL, content=BODY, timeout=30)
+        decision = answer.headers["X-Decision-Id"]
+        with self._logged:
+            line = self._logged.wait_for(
+                lambda: next((x for x in self.lines if x.get("decision") == decision), None), 30
+            )
+        assert line
+        return answer.status_code, line["process"]
+
+
+@pytest.fixture
+def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """Serve with two workers, and with what the test says."""
+    running = Serving(**getattr(request, "param", {}))
+    yield running
+    running.process.terminate()
+    running.process.wait(30)
+    assert running.not_json == ""
+
+
+def test_a_worker_that_is_killed_is_replaced(serving: Serving) -> None:
+    """Its death is logged, another one begins, and calls are answered throughout."""
+    status, victim = serving.call()
+    assert status == 200
+    assert victim in serving.workers()
+
+    os.kill(victim, signal.SIGKILL)
+    answered = [serving.call() for _ in range(20)]
+
+    died = serving.wait_for("worker_died")
+    assert (died["worker"], died["status"]) == (victim, -signal.SIGKILL)
+    assert {status for status, _ in answered} == {200}
+    assert victim not in {worker for _, worker in answered}
+    while len(serving.workers()) < 2:  # bounded by the time of the whole test run
+        assert serving.call()[0] == 200
+    assert victim not in serving.workers()
+
+
+def test_under_load_only_the_calls_of_the_killed_worker_are_lost(serving: Serving) -> None:
+    """Of eight clients that keep calling, each loses at most the call that was under way."""
+
+    async def client(calls: int, lost: list[int]) -> int:
+        answered = 0
+        async with httpx2.AsyncClient(timeout=30) as http:
+            while answered < calls:
+                try:
+                    answer = await http.post(serving.url + CALL, content=BODY)
+                except httpx2.TransportError:
+                    lost.append(1)
+                    continue
+                assert answer.status_code == 200
+                answered += 1
+        return answered
+
+    async def run() -> tuple[int, int]:
+        lost: list[int] = []
+        load = [asyncio.create_task(client(60, lost)) for _ in range(8)]
+        await asyncio.wait(load, timeout=0.2)
+        os.kill(min(serving.workers()), signal.SIGKILL)
+        return sum(await asyncio.gather(*load)), len(lost)
+
+    answered, lost = asyncio.run(run())
+
+    assert answered == 480
+    assert lost <= 8
+    assert serving.wait_for("worker_died")["status"] == -signal.SIGKILL
+
+
+def test_what_has_begun_is_finished_when_the_service_is_stopped(serving: Serving) -> None:
+    """A call whose body is still arriving at SIGTERM is answered, and then the service ends."""
+
+    async def run() -> bytes:
+        port = int(serving.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST {CALL} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n"
+        # The server asks for the body when it has begun to answer.
+        writer.write(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+        serving.process.terminate()
+        while True:
+            try:
+                _, closing = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                break
+            closing.close()
+        writer.write(BODY)
+        return await asyncio.wait_for(reader.read(), 30)
+
+    answer = asyncio.run(run())
+
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert serving.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("serving", [{"CDS_SHUTDOWN_SECONDS": "1"}], indirect=True)
+def test_a_call_that_never_ends_does_not_hold_up_the_end(serving: Serving) -> None:
+    """After the time that the settings give, the service ends all the same."""
+
+    async def run() -> None:
+        port = int(serving.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"POST {CALL} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n".encode())
+        writer.write(b"Expect: 100-continue\r\n\r\n")
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+        serving.process.terminate()
+        await asyncio.to_thread(serving.process.wait, 30)
+        writer.close()
+
+    asyncio.run(run())
+    assert serving.process.returncode == 0
+
+
+def test_workers_end_with_the_process_that_began_them(serving: Serving) -> None:
+    """Nothing is left to serve old rules on the port if the first process is killed."""
+    while len(workers := serving.workers()) < 2:
+        os.sched_yield()
+    serving.process.kill()
+    serving.process.wait(30)
+    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+        os.sched_yield()
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(serving.url)
+
+
+@pytest.mark.parametrize("serving", [{"CDS_METRICS_PORT": "0"}], indirect=True)
+def test_the_counts_of_all_workers_are_served_together(serving: Serving) -> None:
+    """Calls that different workers answered are added up, and outlive the worker."""
+    url = re.findall(r"Metrics for Prometheus on (http://\S+)\n", serving.said)[0]
+    answering: set[int] = set()
+    calls = 0
+    while len(answering) < 2:
+        answering.add(serving.call()[1])
+        calls += 1
+    os.kill(answering.pop(), signal.SIGKILL)
+    serving.wait_for("worker_died")
+
+    text = httpx2.get(url).text
+    count = re.findall(r"myositis_cds_calls_total\{\S*status=\"200\"\} (\S+)", text)
+    assert [float(value) for value in count] == [calls]
