@@ -22,7 +22,10 @@ EvidenceCertainty = Literal["high", "moderate", "low", "expert opinion", "defini
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A publication: ``checked`` says whether the citation was read or recalled."""
+    """A publication: ``checked`` says whether the citation was read or recalled.
+
+    ``note`` says what of it was not read. A ``retired`` one is cited no more.
+    """
 
     title: str
     citation: str
@@ -108,6 +111,12 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
+    ``id`` is also the name of its file, and ``version`` goes up with each change of what is in
+    service. ``owner`` answers for it, was last content with it when it was ``reviewed``, and looks
+    at it again until ``review_by``, after which the check warns. ``evidence`` says what each source
+    supports. ``parameters`` are its numbers by name, which a site may set otherwise; conditions and
+    texts say ``parameters.name``.
+
     What it derives is true or false (``when``), a number (``sum``, the points of several numbers
     added, or ``count``, of the members of a group that meet a condition) in a ``unit``, or one of
     ``categories``, which stand from the highest to the lowest, the last without a condition.
@@ -139,7 +148,10 @@ class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A draft that a card may carry, for the clinician to complete: a FHIR resource to create."""
+    """A draft that a card may carry, for the clinician to complete: a FHIR resource to create.
+
+    It is offered where ``when`` is true. Texts in the ``resource`` may name facts in braces.
+    """
 
     label: str
     description: str
