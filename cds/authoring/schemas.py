@@ -122,7 +122,7 @@ _STRUCTURES: Mapping[str, type[Struct]] = {
 
 def _describe(definition: Schema, structure: type[Struct]) -> None:
     """Give a structure its docstring, and each field the sentences of it that name the field."""
-    sentences = [
+    told = [
         sentence
         for each in structure.__mro__
         if issubclass(each, Struct) and each is not Struct
@@ -130,7 +130,7 @@ def _describe(definition: Schema, structure: type[Struct]) -> None:
     ]
     definition["description"] = " ".join(sentences(structure.__doc__ or ""))
     for name, field in definition["properties"].items():
-        said = [sentence for sentence in sentences if f"`{name}`" in sentence]
+        said = [sentence for sentence in told if f"`{name}`" in sentence]
         if said:
             definition["properties"][name] = {"description": " ".join(said), **field}
 
