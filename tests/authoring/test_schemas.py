@@ -202,7 +202,8 @@ def test_fields_are_described_by_their_docstrings() -> None:
 
     assert show.startswith("`show` names the tables that follow: `measures`, `treatments`")
     assert "cds." not in schema_text(RULE)
-    assert "description" not in definitions["RuleFile"]["properties"]["owner"]
+    assert "`owner` answers for it" in definitions["RuleFile"]["properties"]["owner"]["description"]
+    assert "description" not in definitions["RuleFile"]["properties"]["title"]
 
 
 def test_the_command_writes_every_schema(tmp_path: Path) -> None:
