@@ -12,6 +12,7 @@ from cds.cards.cards import check_drafts, make_cards
 from cds.chart.chart import Chart, read_chart, read_findings
 from cds.fhir.bundles import Delivery, Excluded, keep_about
 from cds.located import FilesInvalid
+from cds.rules.language import Hook
 from cds.rules.nodes import Truth
 from cds.rules.reading import read_ruleset
 from cds.rules.ruleset import Evaluation, RuleSet
@@ -22,7 +23,8 @@ class Advice(Struct, frozen=True):
 
     Where the rules do not apply (no myositis is recorded) there are no cards, and chart and
     evaluation are made only on demand. ``applies`` is None where Conditions are missing or could
-    not be read, so that nobody can say: an answer without cards would then be wrong.
+    not be read, so that nobody can say: an answer without cards would then be wrong. ``cards`` are
+    those for ``hook``.
     """
 
     patient: str
@@ -32,6 +34,42 @@ class Advice(Struct, frozen=True):
     evaluation: Evaluation | None
     cards: tuple[Card, ...]
     excluded: tuple[Excluded, ...]
+    hook: Hook = "patient-view"
+
+
+class Question(Struct, frozen=True):
+    """What is asked: about whom, by what was sent, at which hook, with which draft orders.
+
+    ``drafts`` and ``selected`` are as ``advise`` has them.
+    """
+
+    delivery: Delivery
+    patient: str
+    hook: Hook = "patient-view"
+    drafts: Delivery | None = None
+    selected: frozenset[str] | None = None
+
+
+def advise_on(
+    question: Question,
+    ruleset: RuleSet,
+    as_of: date,
+    *,
+    baseline: date | None = None,
+    everything: bool = False,
+) -> Advice:
+    """Answer a question as ``advise`` does."""
+    return advise(
+        question.delivery,
+        question.patient,
+        ruleset,
+        as_of,
+        baseline=baseline,
+        everything=everything,
+        hook=question.hook,
+        drafts=question.drafts,
+        selected=question.selected,
+    )
 
 
 def load_rules(folder: Path, site: Path | None = None, *, drafts: bool = False) -> RuleSet:
@@ -57,20 +95,29 @@ def advise(
     *,
     baseline: date | None = None,
     everything: bool = False,
+    hook: Hook = "patient-view",
+    drafts: Delivery | None = None,
+    selected: frozenset[str] | None = None,
 ) -> Advice:
     """Read the chart, evaluate the rules and make the cards.
 
     ``baseline`` names the date to compare with. ``everything`` reads the chart even of a patient
-    whom the rules are not about, for a report. Raises ``EngineFault`` or ``EnginesDisagree`` where
-    no answer can be trusted; never answers with fewer cards instead.
+    whom the rules are not about, for a report. Cards are given of the rules that declare ``hook``.
+    ``drafts`` holds the orders that are being placed, which are no treatment yet, whatever else the
+    record says of them; ``selected`` names those of them (``MedicationRequest/1``) that cards are
+    wanted for, as ``make_cards`` has it. Raises ``EngineFault`` or ``EnginesDisagree`` where no
+    answer can be trusted; never answers with fewer cards instead.
     """
     keep_about(delivery, patient)
+    if drafts is not None:
+        drafts.patients = delivery.patients
+        keep_about(drafts, patient)
     conditions = read_findings(delivery, ruleset.terms, as_of)
     complete = "Condition" in delivery.delivered - delivery.incomplete - delivery.unread
     applies = ruleset.applies(conditions, complete=complete)
     if not applies and not everything:
-        return Advice(patient, as_of, applies, None, None, (), tuple(delivery.excluded))
-    chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline)
+        return Advice(patient, as_of, applies, None, None, (), tuple(delivery.excluded), hook)
+    chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline, drafts)
     evaluation = ruleset.evaluate(chart)
-    cards = make_cards(ruleset, chart, evaluation) if applies else ()
-    return Advice(patient, as_of, applies, chart, evaluation, cards, chart.excluded)
+    cards = make_cards(ruleset, chart, evaluation, hook, selected) if applies else ()
+    return Advice(patient, as_of, applies, chart, evaluation, cards, chart.excluded, hook)

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
 
-from cds.advice import advise, load_rules
+from cds.advice import Question, advise_on, load_rules
 from cds.authoring import scaffold
 from cds.authoring.checking import check_rules
 from cds.authoring.codes import CODES
@@ -69,17 +69,19 @@ from cds.fhir.bundles import (
     keep_about,
     read_resource,
     reference_id,
+    take_drafts,
 )
 from cds.fhir.resources import Bundle, Condition, MedicationUse, Observation
 from cds.fhir.strict import Fault, NotValid, validate
+from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
-from cds.hooks.requests import Request, read_request
+from cds.hooks.requests import OrderSignContext, Request, hook_of, read_request
 from cds.located import FilesInvalid, Place, Problem, did_you_mean
 from cds.report import print_report, printable, record_of
 from cds.rules.derivations import Derivation
 from cds.rules.engine import EngineFault
-from cds.rules.ruleset import EnginesDisagree, RuleSet
+from cds.rules.ruleset import EnginesDisagree, Rule, RuleSet
 from cds.rules.site import read_changed_vocabulary, read_site
 from cds.ruletests import describe as describe_tests
 from cds.ruletests import run as run_tests
@@ -287,11 +289,10 @@ def _evaluate_one(file: str, asking: _Asking, console: Console, *, as_json: bool
     # A file name may be bytes that are no text.
     name = os.fsencode(file).decode("utf-8", "backslashreplace")
     try:
-        delivery, patient = _read(file, name, asking)
-        _check_about(delivery, patient, name)
-        advice = advise(
-            delivery,
-            patient,
+        question = _read(file, name, asking)
+        _check_about(question, name)
+        advice = advise_on(
+            question,
             asking.ruleset,
             asking.as_of,
             baseline=asking.baseline,
@@ -359,8 +360,8 @@ _NOT_AN_OBJECT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def _read(file: str, name: str, asking: _Asking) -> tuple[Delivery, str]:
-    """Read what a file holds, and whose it is; raises ``Unreadable`` or ``_NotStrict``."""
+def _read(file: str, name: str, asking: _Asking) -> Question:
+    """Read what a file holds, and whom it is about; raises ``Unreadable`` or ``_NotStrict``."""
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as fault:
@@ -368,7 +369,7 @@ def _read(file: str, name: str, asking: _Asking) -> tuple[Delivery, str]:
     return _read_content(raw, name, asking)
 
 
-def _read_content(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str]:
+def _read_content(raw: bytes, name: str, asking: _Asking) -> Question:
     """Read a Bundle, a resource or a request as ``_read`` does."""
     raw = raw.removeprefix(_BYTE_ORDER_MARK)
     if not raw.strip():
@@ -387,24 +388,32 @@ def _read_content(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str
     read_resource(resource, delivery, type(resource).__name__)
     if isinstance(resource, Bundle):
         delivery.delivered |= RESOURCE_TYPES
-    return delivery, _whose(delivery, name)
+    return Question(delivery, _whose(delivery, name))
 
 
-def _read_request(raw: bytes, name: str, asking: _Asking) -> tuple[Delivery, str]:
+def _read_request(raw: bytes, name: str, asking: _Asking) -> Question:
+    hook = hook_of(raw) or "patient-view"
+    drafts = selected = None
     try:
-        request = read_request(raw, "patient-view")
+        request = read_request(raw, hook)
+        orders = read_orders(request.context)
         if asking.strict and (faults := list(_faults_of(request))):
             raise _NotStrict(faults)
         delivery = read_prefetch(request.prefetch or {}, asking.templates, request.patient)
+        if orders is not None:
+            check_about(orders, delivery, request.patient)
+            drafts, selected = orders.drafts, orders.selected
     except Refused as refusal:
         raise Unreadable(name, " ".join(refusal.problems)) from None
-    return delivery, request.patient
+    return Question(delivery, request.patient, hook, drafts, selected)
 
 
 def _faults_of(request: Request) -> Iterator[Fault]:
     for key, value in (request.prefetch or {}).items():
         if bytes(value) != b"null":
             yield from validate(bytes(value), f"prefetch.{key}")
+    if isinstance(request.context, OrderSignContext):
+        yield from validate(bytes(request.context.draftOrders), "context.draftOrders")
 
 
 def _whose(delivery: Delivery, name: str) -> str:
@@ -424,11 +433,12 @@ def _whose(delivery: Delivery, name: str) -> str:
     return found[0]
 
 
-def _check_about(delivery: Delivery, patient: str, name: str) -> None:
+def _check_about(question: Question, name: str) -> None:
     """Refuse a file in which all of a kind is about others: none would then be missed by anybody.
 
     Raises ``Unreadable``.
     """
+    delivery, patient = question.delivery, question.patient
     kinds: tuple[tuple[str, Sequence[Observation | Condition | MedicationUse]], ...] = (
         ("Observation", delivery.observations),
         ("Condition", delivery.conditions),
@@ -803,9 +813,9 @@ def explain_rule(
         if rule in asking.ruleset.unfinished:
             asking = _asking(folder, site, as_of, drafts=True)
         asked = find_rule(rule, asking.ruleset)
-        delivery, patient = _read(file, name, asking)
-        _check_about(delivery, patient, name)
-        advice = advise(delivery, patient, asking.ruleset, asking.as_of, everything=True)
+        question = _at_hook_of(asked, _read(file, name, asking))
+        _check_about(question, name)
+        advice = advise_on(question, asking.ruleset, asking.as_of, everything=True)
         explanation = (
             explain_derived(asked, asking.ruleset, advice)
             if isinstance(asked, Derivation)
@@ -828,6 +838,15 @@ def explain_rule(
     )
     for line in lines:
         typer.echo(printable(line))
+
+
+def _at_hook_of(rule: Rule | Derivation, question: Question) -> Question:
+    """A chart as at the first hook of a rule: with its draft orders, where one is being placed."""
+    hook = rule.file.hooks[0]
+    if question.drafts is not None or hook == "patient-view":
+        return question
+    drafts = take_drafts(question.delivery)
+    return msgspec.structs.replace(question, hook=hook, drafts=drafts)
 
 
 def _asking(
@@ -933,10 +952,10 @@ def _compare(
 
 
 def _reader(asking: _Asking) -> Reader:
-    def read(content: bytes, name: str) -> tuple[Delivery, str]:
-        delivery, patient = _read_content(content, name, asking)
-        _check_about(delivery, patient, name)
-        return delivery, patient
+    def read(content: bytes, name: str) -> Question:
+        question = _read_content(content, name, asking)
+        _check_about(question, name)
+        return question
 
     return read
 
@@ -1011,12 +1030,12 @@ def coverage_of_files(
     for file in files:
         name = os.fsencode(file).decode("utf-8", "backslashreplace")
         try:
-            delivery, patient = _read(file, name, asking)
+            question = _read(file, name, asking)
         except Unreadable as fault:
             _complain(str(fault))
         else:
-            keep_about(delivery, patient)
-            deliveries.append(delivery)
+            keep_about(question.delivery, question.patient)
+            deliveries.append(question.delivery)
     found = find_unmapped(deliveries, ruleset.terms)
     if as_json:
         typer.echo(msgspec.json.encode(found))

@@ -51,7 +51,8 @@ def check(file: FileArgument = None) -> None:
             _say(f"                {line}")
         _say(f"  audience      {_listed(client.audience)}")
         _say(f"  tenants       {_listed(client.tenants) or 'any'}")
-        _say(f"  FHIR servers  {_listed(client.fhir_servers) or 'none: nothing is fetched'}")
+        servers = _listed(tuple(server.base for server in client.fhir_servers))
+        _say(f"  FHIR servers  {servers or 'none: nothing is fetched'}")
         _say("")
     if missing:
         _fail(f"Without keys, no call of {missing} of {len(clients)} clients is accepted.")

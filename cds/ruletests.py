@@ -28,7 +28,14 @@ from cds.chart.chart import Chart, read_chart
 from cds.chart.facts import Declaration, Event, Value
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.fhir.bundles import RESOURCE_TYPES, Delivery, Unreadable, decode, read_resource
+from cds.fhir.bundles import (
+    RESOURCE_TYPES,
+    Delivery,
+    Unreadable,
+    decode,
+    read_resource,
+    take_drafts,
+)
 from cds.fhir.resources import Observation
 from cds.located import (
     Document,
@@ -54,7 +61,7 @@ from cds.rules.conditions import (
 )
 from cds.rules.derivations import Derivation, Part, Sum, nodes_of, points
 from cds.rules.engine import Engine, EngineFault
-from cds.rules.language import CardParts, Case, CaseFile
+from cds.rules.language import CardParts, Case, CaseFile, Hook
 from cds.rules.nodes import Node, Truth
 from cds.rules.ruleset import EnginesDisagree, Evaluation, Rule, RuleSet
 from cds.rules.trace import Trace, trace_rule
@@ -274,7 +281,7 @@ def _run_case(
         return None
     try:
         if isinstance(made, Delivery):
-            chart, evaluation = _evaluate_example(made, case, ruleset)
+            chart, evaluation = _evaluate_example(made, case, rule, ruleset)
         else:
             chart, values = made
             evaluation = ruleset.evaluate_values(values)
@@ -354,14 +361,24 @@ def _check_case(
                 )
 
 
-def _evaluate_example(delivery: Delivery, case: Case, ruleset: RuleSet) -> tuple[Chart, Evaluation]:
+def _evaluate_example(
+    delivery: Delivery, case: Case, rule: Rule | Derivation, ruleset: RuleSet
+) -> tuple[Chart, Evaluation]:
     assert case.as_of is not None
     patient = delivery.patients[0].id
     assert patient is not None
-    advice = advise(delivery, patient, ruleset, case.as_of, everything=True)
+    hook = _hook_of(case, rule)
+    drafts = None if hook == "patient-view" else take_drafts(delivery)
+    advice = advise(
+        delivery, patient, ruleset, case.as_of, everything=True, hook=hook, drafts=drafts
+    )
     assert advice.chart is not None
     assert advice.evaluation is not None
     return advice.chart, advice.evaluation
+
+
+def _hook_of(case: Case, rule: Rule | Derivation) -> Hook:
+    return case.hook or rule.file.hooks[0]
 
 
 def _delivery_of_example(
@@ -574,7 +591,7 @@ def _compare(
         return tuple(differences)
     if rule.card is not None and outcome is True:
         card = make_card(rule, rule.card, ruleset, chart, evaluation)
-        shown = rule.id in (r.id for r, _ in rank_cards(ruleset, evaluation))
+        shown = rule.id in (r.id for r, _ in rank_cards(ruleset, evaluation, _hook_of(case, rule)))
         differences += _compare_card(case.card, card, shown=shown)
     return tuple(differences)
 

@@ -10,6 +10,8 @@
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
 | ``CDS_CLIENTS`` | file that lists the clients that may call | none |
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
+| ``CDS_FHIR_SERVERS`` | FHIR servers that may be asked, separated by commas | none |
+| ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
 | ``CDS_TIMEZONE`` | IANA time zone that decides which day is today | the machine's own |
 """
 
@@ -26,6 +28,7 @@ import msgspec
 
 _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
+_A_MINUTE = 60
 _A_DAY = 86400
 _ACCEPTED = "accept-the-risk"
 
@@ -61,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """File that lists the clients that may call, absolute."""
     off_on_network: bool = False
     """Whether addresses that others reach may be served without authentication."""
+    fhir_servers: tuple[str, ...] = ()
+    """Base URLs that may be asked where no list of clients says it, and networks they may be in."""
+    fetch_seconds: float = 5
+    """How long a call may take to fetch what was not sent along."""
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
 
@@ -146,6 +153,18 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 f"Write {_ACCEPTED} to serve a network without authentication, or leave it out."
             )
 
+    servers = (entry.strip() for entry in (environ.get("CDS_FHIR_SERVERS") or "").split(","))
+
+    fetch_seconds = 5.0
+    if value := environ.get("CDS_FETCH_SECONDS"):
+        if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", value) and 0 < float(value) <= _A_MINUTE:
+            fetch_seconds = float(value)
+        else:
+            problems.append(
+                f"CDS_FETCH_SECONDS is {value!r}, which is not a number of seconds. "
+                f"Write a number above 0, up to {_A_MINUTE}, such as 5."
+            )
+
     timezone = None
     if value := environ.get("CDS_TIMEZONE"):
         known = available_timezones()
@@ -169,6 +188,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         auth=auth,
         clients=clients,
         off_on_network=off_on_network,
+        fhir_servers=tuple(filter(None, servers)),
+        fetch_seconds=fetch_seconds,
         timezone=timezone,
     )
 

@@ -5,9 +5,11 @@ the vocabulary, and read what changed.
 
 A request is what an EHR would send that holds the patient of the Bundle: each prefetch key has the
 resources that its query finds there, so Observations with no code of the vocabulary stay behind.
-Only ``real-world-mess`` carries all that its Bundle holds. The cards are the service's own answer.
+Only ``real-world-mess`` carries all that its Bundle holds. Where a Bundle holds draft orders, the
+request is made when they are to be signed. The cards are the service's own answer.
 """
 
+import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ def make_request(bundle: Json, templates: tuple[Template, ...]) -> Json:
     """Make the request of a patient's Bundle."""
     case = bundle["id"]
     patient = next(resource for resource in resources(bundle) if is_a(resource, "Patient"))
+    drafts = [entry for entry in entries(bundle) if is_draft(entry["resource"])]
     found = {template.key: entries_of(template, bundle) for template in templates}
     prefetch = {
         template.key: patient if template.answer == "Patient" else searchset(found[template.key])
@@ -41,10 +44,13 @@ def make_request(bundle: Json, templates: tuple[Template, ...]) -> Json:
     }
     if case == MESS:
         prefetch[MESS_KEY] = mess(bundle, found)
+    context: Json = {"userId": "Practitioner/example", "patientId": patient["id"]}
+    if drafts:
+        context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
     return {
-        "hook": "patient-view",
+        "hook": "order-sign" if drafts else "patient-view",
         "hookInstance": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{FHIR}/hooks/{case}")),
-        "context": {"userId": "Practitioner/example", "patientId": patient["id"]},
+        "context": context,
         "prefetch": prefetch,
     }
 
@@ -68,12 +74,18 @@ def is_a(resource: Json, resource_type: str) -> bool:
     return bool(resource["resourceType"] == resource_type)
 
 
+def is_draft(resource: Json) -> bool:
+    """Whether a resource is an order that nobody has signed yet."""
+    return is_a(resource, "MedicationRequest") and bool(resource["status"] == "draft")
+
+
 def entries_of(template: Template, bundle: Json) -> list[Json]:
     """The entries that a query finds in a Bundle."""
     return [
         entry
         for entry in entries(bundle)
         if is_a(entry["resource"], template.resource)
+        and not is_draft(entry["resource"])
         and (not template.codes or codings(entry["resource"]) & set(template.codes))
     ]
 
@@ -112,7 +124,9 @@ def mess(bundle: Json, found: dict[str, list[Json]]) -> Json:
 
 def make_cards(request: Json, ruleset: RuleSet, templates: tuple[Template, ...]) -> Json:
     """Ask the service for the answer to a request, on the day of the examples."""
-    cards: Json = json.loads(answer(written(request).encode(), ruleset, templates, AS_OF))
+    body = written(request).encode()
+    answered = asyncio.run(answer(body, ruleset, templates, AS_OF, request["hook"]))
+    cards: Json = json.loads(answered)
     return cards
 
 

@@ -239,7 +239,7 @@ UNREADABLE = {
         "hookInstance",
     ),
     "other hook": (
-        json.dumps(json.loads(CRITICAL.read_bytes()) | {"hook": "order-sign"}),
+        json.dumps(json.loads(CRITICAL.read_bytes()) | {"hook": "encounter-start"}),
         "a.json",
         "patient-view",
     ),
@@ -339,7 +339,7 @@ def test_a_fault_of_the_rules_is_an_error_and_not_an_answer(
     def fail(*arguments: object, **options: object) -> None:
         raise fault
 
-    monkeypatch.setattr(cli, "advise", fail)
+    monkeypatch.setattr(cli, "advise_on", fail)
     result = run("evaluate", MET, *DAY, "--json")
     (line,) = lines(result)
 
@@ -692,3 +692,66 @@ def test_the_version_is_told() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert result.stdout.startswith("cds")
+
+
+# --- orders that are being placed ----------------------------------------------------------------
+
+SIGNING = EXAMPLES / "methotrexate-ordered-with-ild.request.json"
+ORDERED = "methotrexate-ordered-with-ild"
+
+
+def test_a_request_about_orders_is_answered_with_the_cards_about_them() -> None:
+    """A request is read by its hook; its drafts are in no list of treatment."""
+    signing = run("evaluate", SIGNING, *DAY, "--json")
+    (line,) = lines(signing)
+
+    assert signing.exit_code == 0
+    assert [card["indicator"] for card in line["cards"]] == ["warning"]
+    assert "Methotrexate ordered" in line["cards"][0]["summary"]
+
+
+def test_the_drafts_of_a_bundle_are_no_treatment() -> None:
+    """A Bundle is read as when its chart is opened: what is a draft is listed as such."""
+    (line,) = lines(run("evaluate", EXAMPLES / f"{ORDERED}.bundle.json", *DAY, "--json"))
+    excluded = {each["reference"]: each["reason"] for each in line["excluded"]}
+
+    assert (
+        excluded["MedicationRequest/methotrexate-ild-methotrexate-draft"] == "its status is draft"
+    )
+    assert not any("Methotrexate ordered" in card["summary"] for card in line["cards"])
+
+
+@pytest.mark.parametrize("kind", ["bundle", "request"])
+def test_a_rule_about_orders_is_explained(kind: str) -> None:
+    """The drafts of a Bundle count where the rule is one about orders."""
+    result = run("rules", "explain", ORDERED, EXAMPLES / f"{ORDERED}.{kind}.json", *DAY, "--json")
+    explained = json.loads(result.stdout)
+
+    assert (explained["truth"], explained["card_given"]) == (True, True)
+
+
+def test_drafts_are_checked_too_where_strictness_is_asked_for() -> None:
+    """A draft that is not valid FHIR is named by its place."""
+    request = json.loads(SIGNING.read_bytes())
+    request["context"]["draftOrders"]["entry"][0]["resource"]["intent"] = 5
+    result = run("evaluate", write("a.json", json.dumps(request)), *DAY, "--strict")
+
+    assert result.exit_code == 1
+    assert "context.draftOrders" in result.stderr
+
+
+def test_the_list_of_rules_says_their_hooks() -> None:
+    """Who looks for a rule sees when it is asked."""
+    result = run("rules", "list", ROOT / "rules")
+
+    assert re.search(rf"{ORDERED} .*?order-select, order-sign", result.stdout, re.DOTALL)
+
+
+def test_a_change_of_a_rule_about_orders_has_an_impact() -> None:
+    """Requests about orders are compared at their hook."""
+    changed = ("indicator: warning", "indicator: info")
+    copy_of_rules("mine", methotrexate_ordered_with_ild=changed)
+    result = run("rules", "impact", ROOT / "rules", "mine", SIGNING, *DAY)
+
+    assert result.exit_code == 0
+    assert ORDERED in result.stdout

@@ -301,6 +301,20 @@ def test_parts_of_the_card_are_compared(test: Test, card: str, difference: str |
         assert [difference in seen for seen in result.differences] == [True]
 
 
+def test_a_case_says_at_which_hook_it_is(test: Test) -> None:
+    """A card is shown at the hooks that its rule declares, the first of which is taken."""
+    shown = FIRES + "    card: {shown: true}\n"
+    at_view, at_sign = (
+        shown.replace("- name: low", f"- name: low\n    hook: {hook}")
+        for hook in ("patient-view", "order-sign")
+    )
+    (failed,) = (result for result in test(at_sign).results if not result.passed)
+
+    assert test(shown).passed
+    assert test(at_view).passed
+    assert failed.differences == ("card: expected to be shown, seen to give way to another",)
+
+
 def test_an_example_is_read_as_a_whole_chart(test: Test) -> None:
     """A Bundle of the folder of examples, on the day that the case names."""
     case = "  - {name: a, example: %s.bundle.json, as_of: 2026-11-16, expect: %s}\n"

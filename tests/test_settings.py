@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _NAMES = (
     *("CDS_RULES", "CDS_SITE", "CDS_HOST", "CDS_PORT", "CDS_AUTH", "CDS_TIMEZONE"),
     *("CDS_CLIENTS", "CDS_AUTH_OFF_ON_NETWORK"),
+    *("CDS_FHIR_SERVERS", "CDS_FETCH_SECONDS"),
 )
 
 
@@ -54,6 +55,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "CDS_AUTH": "off",
             "CDS_CLIENTS": str(tmp_path / "clients.yaml"),
             "CDS_AUTH_OFF_ON_NETWORK": "accept-the-risk",
+            "CDS_FHIR_SERVERS": "https://ehr.example/fhir, 10.20.0.0/16,",
+            "CDS_FETCH_SECONDS": "2.5",
             "CDS_TIMEZONE": "Europe/Stockholm",
         }
     ) == settings_with(
@@ -64,6 +67,8 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         auth="off",
         clients=tmp_path / "clients.yaml",
         off_on_network=True,
+        fhir_servers=("https://ehr.example/fhir", "10.20.0.0/16"),
+        fetch_seconds=2.5,
         timezone=ZoneInfo("Europe/Stockholm"),
     )
 
@@ -138,6 +143,13 @@ def test_seconds_that_are_none_are_refused(value: str) -> None:
     (problem,) = problems_of({"CDS_RELOAD_SECONDS": value})
     assert problem.startswith(f"CDS_RELOAD_SECONDS is {value!r}, ")
     assert "0 (never look for changed rules)" in problem
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "61", "1e1", "five", "٣"])
+def test_what_is_no_time_for_fetching_is_refused(value: str) -> None:
+    """A budget is above nothing, and no longer than anybody would wait."""
+    (problem,) = problems_of({"CDS_FETCH_SECONDS": value})
+    assert problem.startswith(f"CDS_FETCH_SECONDS is {value!r}, ")
 
 
 def test_rules_that_are_no_folder_are_refused(tmp_path: Path) -> None:

@@ -295,8 +295,10 @@ _VOCABULARY = (
     Code(
         id="query-too-long",
         title="a prefetch query is too long",
-        why="The query asks for so many codes that servers, or what stands before them, would "
-        "refuse it, and the facts would be unknown for every patient. Divide the key in two.",
+        why="Servers, or what stands before them, would refuse a query of more than 2,000 "
+        "characters, and the facts would be unknown for every patient. Codes are divided over "
+        "several keys without your doing anything: what is too long is the rest of the query, or "
+        "one code. Shorten it.",
         file=TERMS,
         mended='query: "Condition?patient={{context.patientId}}"',
         broken='query: "Condition?patient={{context.patientId}}&code=' + "1234567890," * 180 + '"',

@@ -228,7 +228,11 @@ def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
         if not possible.together(given):
             continue
         for other in ranked[:i]:
-            if _problem(other) == _problem(rule) and possible.implies(given, other.node):
+            if (
+                _problem(other) == _problem(rule)
+                and set(rule.file.hooks) <= set(other.file.hooks)
+                and possible.implies(given, other.node)
+            ):
                 yield _warning(
                     rule.place,
                     "shadowed",

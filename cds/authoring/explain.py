@@ -137,7 +137,7 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
     if advice.chart is None or advice.evaluation is None:
         raise ValueError("an explanation needs advice made with `everything`")
     trace = trace_rule(rule, ruleset, advice.chart, advice.evaluation)
-    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation)]
+    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation, advice.hook)]
     rivals = [
         each
         for each in ruleset.card_rules

@@ -28,12 +28,12 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
-from cds.advice import advise
+from cds.advice import Question, advise_on
 from cds.cards.card import Card, Suggestion
 from cds.cards.cards import rank_cards
 from cds.cards.markdown import escape, table
 from cds.chart.vocabulary import Number
-from cds.fhir.bundles import RESOURCE_TYPES, Delivery, Unreadable, reference_id
+from cds.fhir.bundles import RESOURCE_TYPES, Unreadable, reference_id
 from cds.fhir.strict import NotValid
 from cds.rules.engine import EngineFault
 from cds.rules.language import CardFile, RuleFile
@@ -41,8 +41,8 @@ from cds.rules.reading import rule_files
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.rules.words import say_number
 
-Reader: TypeAlias = Callable[[bytes, str], tuple[Delivery, str]]
-"""Reads what a file holds, named for messages, and whose it is; raises ``Unreadable``."""
+Reader: TypeAlias = Callable[[bytes, str], Question]
+"""Reads what a file asks, and about whom; it is named for messages. Raises ``Unreadable``."""
 
 
 class Side(Struct, frozen=True):
@@ -403,8 +403,8 @@ def _answer(side: Side, member: Member, as_of: date) -> _Answer:
     if member.problem:
         raise _Unanswered("could not be read", f"{member.place}: {member.problem}")
     try:
-        delivery, patient = side.read(member.content, member.place)
-        advice = advise(delivery, patient, side.ruleset, as_of)
+        question = side.read(member.content, member.place)
+        advice = advise_on(question, side.ruleset, as_of)
     except Unreadable as fault:
         within = fault.place.startswith(member.place)
         said = str(fault) if within else f"{member.place}: {fault}"
@@ -422,10 +422,10 @@ def _answer(side: Side, member: Member, as_of: date) -> _Answer:
             f"{member.place}: Conditions are missing or could not be read, so whether the rules "
             "are about this patient is not known",
         )
-    ranked = rank_cards(side.ruleset, advice.evaluation) if advice.evaluation else []
+    ranked = rank_cards(side.ruleset, advice.evaluation, advice.hook) if advice.evaluation else []
     names = [rule.id for rule, _ in ranked]
     cards = dict(zip(names, advice.cards, strict=True)) if advice.applies else {}
-    return _Answer(patient, advice.applies, cards)
+    return _Answer(advice.patient, advice.applies, cards)
 
 
 def _changes(old: dict[str, Card], new: dict[str, Card]) -> Iterator[CardChange]:

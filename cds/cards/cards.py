@@ -10,8 +10,12 @@ from cds.cards.detail import detail_of
 from cds.cards.markdown import shorten
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
+from cds.chart.facts import is_about_drafts
 from cds.fhir.strict import NotValid, built, validated
 from cds.located import Problem, Steps
+from cds.rules.conditions import facts_of
+from cds.rules.derivations import facts_asked
+from cds.rules.language import Hook
 from cds.rules.ruleset import CardTemplate, Evaluation, Rule, RuleSet
 from cds.rules.ruleset import Suggestion as SuggestionTemplate
 
@@ -24,22 +28,76 @@ _NAMESPACE = uuid.UUID("6f1d2f0a-6d1c-5d0f-9a44-0c1b7a5e2f61")
 """Of this project's name-based identifiers; any fixed value serves."""
 
 
-def make_cards(ruleset: RuleSet, chart: Chart, evaluation: Evaluation) -> tuple[Card, ...]:
-    """The cards of the rules that fired, ranked; equal input gives equal cards."""
-    return tuple(
-        make_card(rule, card, ruleset, chart, evaluation)
-        for rule, card in rank_cards(ruleset, evaluation)
+def make_cards(
+    ruleset: RuleSet,
+    chart: Chart,
+    evaluation: Evaluation,
+    hook: Hook = "patient-view",
+    selected: frozenset[str] | None = None,
+) -> tuple[Card, ...]:
+    """The cards of the rules that declare a hook and fired, ranked; equal input, equal cards.
+
+    With ``selected``, the references of some of the draft orders, a rule that asks for drafts gives
+    its card only where one of these is among the drafts that it found: of the others the reader
+    was told when they were selected.
+    """
+    among = ruleset.card_rules
+    if selected is not None:
+        among = tuple(
+            rule for rule in among if _concerns(rule, selected, ruleset, chart, evaluation)
+        )
+    ranked = rank_cards(ruleset, evaluation, hook, among)
+    return tuple(make_card(rule, card, ruleset, chart, evaluation) for rule, card in ranked)
+
+
+def _concerns(
+    rule: Rule,
+    selected: frozenset[str],
+    ruleset: RuleSet,
+    chart: Chart,
+    evaluation: Evaluation,
+) -> bool:
+    asked = [f for f in _facts_behind(rule, ruleset) if is_about_drafts(f)]
+    return not asked or any(
+        evidence.reference in selected
+        for fact in asked
+        if evaluation.values[fact] is not False
+        for evidence in ruleset.facts[fact].evidence(chart)
     )
 
 
-def rank_cards(ruleset: RuleSet, evaluation: Evaluation) -> list[tuple[Rule, CardTemplate]]:
+def _facts_behind(rule: Rule, ruleset: RuleSet) -> dict[str, None]:
+    """The facts that a rule asks for, itself or through what it waits for."""
+    found: dict[str, None] = {}
+    asked = list(facts_of(rule.node.condition))
+    while asked:
+        fact = asked.pop()
+        if fact in found:
+            continue
+        found[fact] = None
+        if fact in ruleset.deriving:
+            asked += facts_of(ruleset.deriving[fact].node.condition)
+        elif fact in ruleset.derivations:
+            asked += facts_asked(ruleset.derivations[fact].makes)
+    return found
+
+
+def rank_cards(
+    ruleset: RuleSet,
+    evaluation: Evaluation,
+    hook: Hook = "patient-view",
+    among: tuple[Rule, ...] | None = None,
+) -> list[tuple[Rule, CardTemplate]]:
     """The rules whose cards are given: of each problem the most urgent, the most urgent first.
 
-    Of equally urgent ones the rule that comes first in the rule set is given.
+    Only rules that declare ``hook`` count, and of these all, or those ``among`` some. Of equally
+    urgent ones the rule that comes first in the rule set is given.
     """
     chosen: dict[str, tuple[Rule, CardTemplate]] = {}
-    for rule in ruleset.card_rules:
+    for rule in ruleset.card_rules if among is None else among:
         if rule.card is None or evaluation.outcomes[rule.id] is not True:
+            continue
+        if hook not in rule.file.hooks:
             continue
         rival = chosen.get(rule.card.problem)
         if rival is None or _urgency(rule.card) < _urgency(rival[1]):

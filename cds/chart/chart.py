@@ -10,10 +10,19 @@ from cds.chart.assessments import MeasureChange, Visits, choose_visits, measure_
 from cds.chart.conditions import Assertion, read_conditions
 from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms
-from cds.chart.treatments import Course, Exposure, course, read_treatments
+from cds.chart.treatments import (
+    NO_DRAFTS,
+    Course,
+    Drafts,
+    Exposure,
+    course,
+    read_drafts,
+    read_treatments,
+)
 from cds.chart.vocabulary import DrugClassEntry
-from cds.fhir.bundles import Delivery, Excluded
+from cds.fhir.bundles import Delivery, Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date
+from cds.fhir.resources import MedicationUse
 
 
 class Chart(Struct, frozen=True):
@@ -21,6 +30,7 @@ class Chart(Struct, frozen=True):
 
     ``complete`` names the resource types of which everything was delivered and could be read: what
     they do not hold is not recorded. ``excluded`` lists what was delivered and not used, and why.
+    ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
     """
 
     terms: Terms
@@ -36,6 +46,7 @@ class Chart(Struct, frozen=True):
     visits: Visits
     changes: dict[str, MeasureChange]
     excluded: tuple[Excluded, ...]
+    drafts: Drafts = NO_DRAFTS
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:
@@ -57,13 +68,19 @@ def read_chart(
     terms: Terms,
     as_of: date,
     baseline: date | None = None,
+    drafts: Delivery | None = None,
 ) -> Chart:
     """Read a patient's delivery into a chart; ``conditions`` were read before, for the gate."""
     excluded = list(delivery.excluded)
     born = read_date(delivery.patients[0].birthDate) if delivery.patients else None
     measurements = read_observations(delivery.observations, terms, as_of, excluded)
     unread = set(delivery.unread)
-    exposures = read_treatments(delivery.uses, delivery.medications, terms, as_of, excluded, unread)
+    uses, drafted = delivery.uses, NO_DRAFTS
+    if drafts is not None:
+        excluded += drafts.excluded
+        drafted = read_drafts(drafts, delivery.medications, terms, excluded)
+        uses = _without_drafts(uses, drafts, excluded)
+    exposures = read_treatments(uses, delivery.medications, terms, as_of, excluded, unread)
     numbers = terms.vocabulary.assessments
     gap = int(numbers.course_gap.value) if numbers else 0
     classes = terms.vocabulary.drug_classes
@@ -94,7 +111,19 @@ def read_chart(
         visits,
         measure_changes(measurements.series, terms, visits, adult=adult),
         tuple(excluded),
+        drafted,
     )
+
+
+def _without_drafts(
+    uses: list[MedicationUse], drafts: Delivery, excluded: list[Excluded]
+) -> list[MedicationUse]:
+    """Some records hold an order as active while it is still being signed."""
+    drafted = {name_of(draft) for draft in drafts.uses if draft.id}
+    excluded += [
+        Excluded(name_of(use), "is still a draft order") for use in uses if name_of(use) in drafted
+    ]
+    return [use for use in uses if name_of(use) not in drafted]
 
 
 def read_findings(delivery: Delivery, terms: Terms, as_of: date) -> dict[str, list[Assertion]]:

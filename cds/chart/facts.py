@@ -73,6 +73,7 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
         *_of_conditions(vocabulary),
         *_of_antibodies(vocabulary),
         *_of_drugs(vocabulary),
+        *_of_orders(),
         *_of_observations(vocabulary),
         *_of_measures(vocabulary),
         *_of_visits(),
@@ -190,7 +191,67 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
                     evidence=_exposures(name, current_only=suffix == ".current"),
                 )
             )
+        made.append(
+            Declaration(
+                name=f"drug.{name}.ordered",
+                kind="boolean",
+                title=f"{entry.title}, in the draft orders",
+                read=_ordered(name),
+                evidence=_drafted(name),
+            )
+        )
     return made
+
+
+def is_about_drafts(fact: str) -> bool:
+    """Whether a fact is about the orders that somebody is about to place."""
+    return fact == ORDER_UNREAD or (fact.startswith("drug.") and fact.endswith(".ordered"))
+
+
+ORDER_UNREAD = "order.unread"
+"""The fact that the drug of a draft order cannot be known."""
+
+
+def _of_orders() -> list[Declaration]:
+    return [
+        Declaration(
+            name=ORDER_UNREAD,
+            kind="boolean",
+            title="A draft order whose drug cannot be read",
+            read=lambda chart: bool(chart.drafts.unread),
+            evidence=lambda chart: tuple(
+                Evidence(unread.reference, "", unread.reason) for unread in chart.drafts.unread
+            ),
+        )
+    ]
+
+
+def _ordered(name: str) -> Callable[[Chart], Value]:
+    """Whether a draft order is of a drug; no unread draft may be taken to be of another one."""
+
+    def read(chart: Chart) -> Value:
+        drafted = chart.drafts.courses.get(name, NO_COURSE)
+        if drafted.events:
+            return True
+        return None if drafted.uncertain or chart.drafts.unread else False
+
+    return read
+
+
+def _drafted(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        drafted = chart.drafts.courses.get(name, NO_COURSE)
+        return tuple(map(_cite_exposure, (*drafted.events, *drafted.uncertain)))
+
+    return evidence
+
+
+def _cite_exposure(exposure: Exposure) -> Evidence:
+    return Evidence(
+        exposure.reference,
+        str(exposure.start) if exposure.start else "",
+        describe(exposure) + (f" ({exposure.remark})" if exposure.remark else ""),
+    )
 
 
 def _complete(chart: Chart) -> bool:
@@ -254,11 +315,7 @@ def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evid
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
         return tuple(
-            Evidence(
-                e.reference,
-                str(e.start) if e.start else "",
-                describe(e) + (f" ({e.remark})" if e.remark else ""),
-            )
+            _cite_exposure(e)
             for e in (*course.events, *course.uncertain)
             if e.current is not False or not current_only
         )

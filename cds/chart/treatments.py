@@ -19,7 +19,7 @@ from cds.chart.coding import Match, find_all, texts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry
-from cds.fhir.bundles import Excluded, name_of
+from cds.fhir.bundles import Delivery, Excluded, find_medication, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
 from cds.fhir.resources import (
     CodeableConcept,
@@ -33,7 +33,7 @@ from cds.fhir.resources import (
     Reference,
 )
 
-Kind = Literal["ordered", "given", "stated"]
+Kind = Literal["ordered", "given", "stated", "drafted"]
 
 _ORDER_INTENTS = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order"}
@@ -46,7 +46,7 @@ _COUNTED = {
 
 
 class Exposure(Struct, frozen=True, gc=False):
-    """One order, administration or statement of one drug.
+    """One order, administration or statement of one drug, or a draft of an order.
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
     where it can be read. ``end`` is open (None) for what still goes on, or is not told.
@@ -104,6 +104,74 @@ def read_treatments(
             if isinstance(reason, _Unidentified):
                 unread.add(type(use).__name__)
     return found
+
+
+class Drafts(Struct, frozen=True):
+    """The orders that somebody is about to place: none of them is treatment yet.
+
+    ``courses`` has, by drug and class of drugs, what is drafted: its ``events``, and as
+    ``uncertain`` what may belong to a class. ``unread`` are the drafts whose drug cannot be known;
+    each could be any drug.
+    """
+
+    courses: dict[str, Course]
+    unread: tuple[Excluded, ...] = ()
+
+
+NO_DRAFTS = Drafts({})
+"""Where no order is being placed: when a chart is opened."""
+
+
+def read_drafts(
+    drafts: Delivery,
+    medications: dict[str, Medication],
+    terms: Terms,
+    excluded: list[Excluded],
+) -> Drafts:
+    """Read draft orders as the orders that they would become, by drug and class of drugs.
+
+    ``medications`` are those of the chart, which drafts may refer to. Status and intent say no more
+    than that a draft is none yet, and a start in the future is no reason to wait with advice. What
+    is left out is added to ``excluded``; a draft of what is no drug is left out too.
+    """
+    known = {**medications, **drafts.medications}
+    found: dict[str, list[Exposure]] = {}
+    unread = []
+    if "MedicationRequest" in drafts.unread | drafts.incomplete:
+        unread.append(Excluded(UNREAD_DRAFT, "a draft order cannot be read"))
+    for order in drafts.uses:
+        if not isinstance(order, MedicationRequest):
+            excluded.append(Excluded(name_of(order), "is among the draft orders and no order"))
+            continue
+        if order.status in _WITHDRAWN:
+            excluded.append(Excluded(name_of(order), f"its status is {order.status}"))
+            continue
+        placed = msgspec.structs.replace(order, status="active", intent="order")
+        try:
+            for exposure in _exposures(placed, known, terms, date.max):
+                drafted = msgspec.structs.replace(exposure, kind="drafted", current=None)
+                found.setdefault(exposure.drug, []).append(drafted)
+        except _Unidentified as reason:
+            unread.append(Excluded(name_of(order), str(reason)))
+            excluded.append(unread[-1])
+        except Unusable as reason:
+            excluded.append(Excluded(name_of(order), str(reason)))
+    entries = {
+        **{
+            name: DrugClassEntry(title=terms.vocabulary.drugs[name].title, any_of=(name,))
+            for name in found
+        },
+        **terms.vocabulary.drug_classes,
+    }
+    courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
+    return Drafts({name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread))
+
+
+UNREAD_DRAFT = "MedicationRequest"
+"""How a draft is referred to of which not even the id can be told."""
+
+_WITHDRAWN = frozenset({"cancelled", "completed", "entered-in-error", "stopped"})
+"""What is no longer about to be placed, wherever it is sent."""
 
 
 class _Unidentified(Unusable):
@@ -176,10 +244,9 @@ def product_of(
     pointer = use.medicationReference
     if pointer is None:
         raise _Unidentified("it names no drug")
-    medication = _contained(use, pointer) or medications.get(pointer.reference or "")
+    medication = _contained(use, pointer)
     if medication is None and pointer.reference:
-        tail = "/".join(pointer.reference.split("/_history/")[0].rsplit("/", 2)[-2:])
-        medication = medications.get(tail)
+        medication = find_medication(pointer.reference, medications)
     if medication is not None and medication.code is not None:
         return medication.code, medication.form
     if pointer.display:

@@ -355,17 +355,43 @@ def keep_about(delivery: Delivery, patient_id: str) -> None:
         Excluded(name_of(p), "is another patient") for p in delivery.patients if p.id != patient_id
     ]
     delivery.patients = _once([p for p in delivery.patients if p.id == patient_id], delivery)
-    ours = {f"Patient/{patient_id}"}
-    ours.update(url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
-    known_as = {i for p in delivery.patients for i in p.identifier if i.value}
+    ours, known_as = _known_as(delivery, patient_id)
     delivery.observations = _ours(delivery.observations, ours, known_as, delivery)
     delivery.conditions = _ours(delivery.conditions, ours, known_as, delivery)
     delivery.uses = _ours(delivery.uses, ours, known_as, delivery)
 
 
+def _known_as(delivery: Delivery, patient_id: str) -> tuple[set[str], set[Identifier]]:
+    """The references and identifiers that mean our patient."""
+    ours = {f"Patient/{patient_id}"}
+    ours.update(url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
+    return ours, {i for p in delivery.patients for i in p.identifier if i.value}
+
+
+def not_about(subject: Reference | None, delivery: Delivery, patient_id: str) -> str | None:
+    """Say why a subject is not the patient of a delivery, as ``keep_about`` has it, or ``None``."""
+    return _not_about(subject, *_known_as(delivery, patient_id))
+
+
+def take_drafts(delivery: Delivery) -> Delivery:
+    """Take the draft orders out of a chart: a delivery of their own, with their Medications."""
+    drafts = Delivery(medications=delivery.medications)
+    for use in delivery.uses:
+        if isinstance(use, MedicationRequest) and use.status == "draft":
+            drafts.uses.append(use)
+    delivery.uses = [use for use in delivery.uses if use not in drafts.uses]
+    return drafts
+
+
 def name_of(resource: Resource) -> str:
     """How a resource is referred to: ``Observation/ck-1``."""
     return f"{type(resource).__name__}/{resource.id or '(without id)'}"
+
+
+def find_medication(reference: str, medications: dict[str, Medication]) -> Medication | None:
+    """The Medication that an order refers to, by its address or by the end of that."""
+    found = medications.get(reference)
+    return found if found is not None else medications.get(_relative(reference))
 
 
 def _ours(

@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
+from cds.fhir.servers import Server, read_servers
 from cds.hooks.keys import KeysInvalid, Source, read_key_set
 from cds.located import Document, FilesInvalid, Steps, read_document, read_struct
 
@@ -32,8 +33,7 @@ class Client(Struct, frozen=True, kw_only=True):
     under which it calls this service, without a slash at the end: the `aud` of a token is one of
     them with the path of the endpoint behind it. Its public keys stand in ``jwks_file`` or at the
     address ``jku``, one of the two. If ``tenants`` are named, the `tenant` of a token must be among
-    them. ``fhir_servers`` are the base URLs that may be asked for what was not prefetched, without
-    a slash at the end; none if empty.
+    them. ``fhir_servers`` may be asked for what was not prefetched; none if empty.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Client(Struct, frozen=True, kw_only=True):
     jwks_file: Path | None = None
     jku: str | None = None
     tenants: tuple[str, ...] = ()
-    fhir_servers: tuple[str, ...] = ()
+    fhir_servers: tuple[Server, ...] = ()
 
     @property
     def keys(self) -> Source:
@@ -137,10 +137,7 @@ def _client(document: Document, steps: Steps, entry: _Entry, folder: Path) -> Cl
         jwks_file=jwks_file,
         jku=entry.jku,
         tenants=entry.tenants,
-        fhir_servers=tuple(
-            _address(document, (*steps, "fhir_servers", number), url, confidential=True)
-            for number, url in enumerate(entry.fhir_servers)
-        ),
+        fhir_servers=_fhir_servers(document, (*steps, "fhir_servers"), entry.fhir_servers),
     )
 
 
@@ -151,6 +148,16 @@ def _check_file(document: Document, steps: Steps, file: Path) -> None:
         document.report("bad-key-set", steps, f"{file} cannot be read: {fault.strerror}")
     except KeysInvalid as fault:
         document.report("bad-key-set", steps, f"{file} cannot be used: {fault}")
+
+
+def _fhir_servers(document: Document, steps: Steps, listed: tuple[str, ...]) -> tuple[Server, ...]:
+    servers: list[Server] = []
+    for number, entry in enumerate(listed):
+        try:
+            servers += read_servers([entry])
+        except ValueError as fault:
+            document.report("bad-address", (*steps, number), str(fault))
+    return () if document.problems else read_servers(listed)
 
 
 def _audience(document: Document, steps: Steps, url: str) -> str:
@@ -170,7 +177,7 @@ def _address(
 ) -> str:
     """An absolute URL without the slash at its end, or the problem that it is none.
 
-    ``confidential`` where keys or patient data come from there: with http, only from this machine.
+    ``confidential`` where keys come from there: with http, only from this machine.
     """
     parts = _split(url)
     example = "write an absolute URL such as https://ehr.hospital.example/fhir"

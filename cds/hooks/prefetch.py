@@ -6,6 +6,7 @@ https://cds-hooks.hl7.org/2.0/#prefetch-template
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 from msgspec import Raw, Struct
 
@@ -16,7 +17,10 @@ from cds.hooks.outcomes import Refused
 from cds.located import FilesInvalid, Place, Problem
 
 LONGEST_QUERY = 2000
-"""Characters in a template: servers and what stands before them refuse longer addresses."""
+"""Characters in a query as it is sent: servers and what stands before them refuse longer ones."""
+
+LONGEST_ID = "x" * 64
+"""The longest id that FHIR allows, https://hl7.org/fhir/R4/datatypes.html#id."""
 
 
 class Template(Struct, frozen=True):
@@ -39,9 +43,11 @@ class Template(Struct, frozen=True):
 def make_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
     """Make the templates of the vocabulary's prefetch section, filled with its codes.
 
-    Raises ``FilesInvalid`` where a query has become longer than ``LONGEST_QUERY``.
+    Codes that make a query longer than ``LONGEST_QUERY`` are divided over several keys: ``key``,
+    ``key-2``, ``key-3``. Raises ``FilesInvalid`` where that cannot be done.
     """
     templates = []
+    problems = []
     for key, entry in vocabulary.prefetch.items():
         codes = tuple(
             dict.fromkeys(
@@ -52,22 +58,49 @@ def make_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
                 for code in by_code
             )
         )
-        written = ",".join(f"{url}|{code}" for url, code in codes)
-        templates.append(
-            Template(key, entry.resource, entry.query.replace("{codes}", written), codes)
-        )
-    too_long = [t for t in templates if len(t.query) > LONGEST_QUERY]
-    if too_long:
-        raise FilesInvalid(
-            Problem(
-                Place("vocabulary"),
-                "query-too-long",
-                f"`prefetch.{t.key}` makes a query of {len(t.query)} characters, more than "
-                f"{LONGEST_QUERY}: divide its sections between two keys",
-            )
-            for t in too_long
-        )
+        for n, part in enumerate(_divided(entry.query, codes), 1):
+            # No id of an entry has a hyphen, so that this is the name of no other key.
+            name = key if n == 1 else f"{key}-{n}"
+            query = _filled(entry.query, part)
+            templates.append(Template(name, entry.resource, query, part))
+            length = _length_sent(entry.query, part)
+            if length > LONGEST_QUERY:
+                of = f" for the code {part[0][1]} alone" if part else ""
+                problems.append(
+                    Problem(
+                        Place("vocabulary"),
+                        "query-too-long",
+                        f"`prefetch.{key}` makes a query of {length} characters as it is "
+                        f"sent{of}, more than {LONGEST_QUERY}: shorten it",
+                    )
+                )
+    if problems:
+        raise FilesInvalid(problems)
     return tuple(templates)
+
+
+_Codes = tuple[tuple[str, str], ...]
+
+
+def _divided(query: str, codes: _Codes) -> Iterator[_Codes]:
+    """Yield codes in their order, as many at a time as one query may be long."""
+    part: _Codes = ()
+    for code in codes:
+        if part and _length_sent(query, (*part, code)) > LONGEST_QUERY:
+            yield part
+            part = ()
+        part = (*part, code)
+    yield part
+
+
+def _filled(query: str, codes: _Codes) -> str:
+    return query.replace("{codes}", ",".join(f"{url}|{code}" for url, code in codes))
+
+
+def _length_sent(query: str, codes: _Codes) -> int:
+    """The most characters that a query can be sent as: whatever may be escaped is, for any id."""
+    sent = _filled(query, codes).replace("{{context.patientId}}", LONGEST_ID)
+    return len(quote(sent, safe="?&="))
 
 
 def _both(entries: Mapping[str, CodedEntry]) -> Iterator[Codes]:
@@ -110,17 +143,37 @@ def read_prefetch(
 ) -> Delivery:
     """Read what was sent for each template into one delivery.
 
-    ``null`` means that the record holds nothing. Raises ``Refused``: status 412 naming every key
-    that cannot be used, because what it would have held may change the advice; status 400 where
-    the Patient is not the one whom the call is about, because then nothing in the request can be
-    trusted, and nothing that could be fetched in its place would mend it.
+    Raises ``Refused``: status 412 naming every key that cannot be used, because what it would have
+    held may change the advice, and as ``read_sent``.
+    """
+    into, unsatisfied = read_sent(prefetch, templates, patient)
+    if unsatisfied:
+        raise cannot_be_had(unsatisfied)
+    return into
+
+
+def cannot_be_had(problems: Mapping[str, str]) -> Refused:
+    """The refusal of a call for which keys cannot be had, with what is wrong with each."""
+    told = [f"`prefetch.{key}` {problem}" for key, problem in problems.items()]
+    return Refused(412, "incomplete", told)
+
+
+def read_sent(
+    prefetch: Mapping[str, Raw], templates: tuple[Template, ...], patient: str
+) -> tuple[Delivery, dict[str, str]]:
+    """Read what was sent, and say of each key that is not satisfied why.
+
+    ``null`` means that the record holds nothing. A key that is not satisfied may have left part of
+    its resources in the delivery. Raises ``Refused`` with status 400 where the Patient is not the
+    one whom the call is about, because then nothing in the request can be trusted, and nothing that
+    could be fetched in its place would mend it.
     """
     into = Delivery(delivered={template.resource for template in templates})
-    problems = []
+    problems = {}
     for template in templates:
         problem = _read(template, prefetch, into)
         if problem is not None:
-            problems.append(f"`prefetch.{template.key}` {problem}")
+            problems[template.key] = problem
         if template.resource == "Patient" and any(
             p.id not in (None, patient) for p in into.patients
         ):
@@ -132,9 +185,7 @@ def read_prefetch(
                     "nothing in this request was used."
                 ],
             )
-    if problems:
-        raise Refused(412, "incomplete", problems)
-    return into
+    return into, problems
 
 
 def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> str | None:
@@ -159,16 +210,16 @@ def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> st
     listed, earlier = len(into.excluded), into.incomplete
     into.incomplete = set()
     read_resource(resource, into, place)
-    problem = _incomplete(into.excluded[listed:]) if into.incomplete else None
+    problem = what_is_missing(into.excluded[listed:]) if into.incomplete else None
     into.incomplete |= earlier
     return problem
 
 
-def _incomplete(left_out: list[Excluded]) -> str | None:
+def what_is_missing(left_out: list[Excluded]) -> str | None:
     """Say what is missing from an answer; ``None`` where only the chart needs to know."""
     if any(e.reference.endswith(".link[next]") for e in left_out):
         return (
-            "has a further page (its link `next`), which this version cannot fetch: "
+            "has a further page (its link `next`), which was not sent: "
             "send all pages, as Bundles in one Bundle of type collection, or one larger page."
         )
     if any("the server" in e.reason for e in left_out):

@@ -14,6 +14,7 @@ import structlog
 from msgspec import Meta, Raw, Struct
 
 from cds.hooks.outcomes import Refused
+from cds.rules.language import Hook
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -28,10 +29,22 @@ class PatientViewContext(Struct, frozen=True):
     encounterId: str | None = None
 
 
-class Request(Struct, frozen=True):
-    """A call of a patient-view service. Each value of ``prefetch`` is left as JSON.
+class OrderSignContext(PatientViewContext, frozen=True, kw_only=True):
+    """Who is about to sign which orders; ``draftOrders`` is left as JSON."""
 
-    Of ``fhirAuthorization`` only the presence counts: the token in it is never decoded.
+    draftOrders: Raw
+
+
+class OrderSelectContext(OrderSignContext, frozen=True, kw_only=True):
+    """Who selected which orders just now; ``draftOrders`` holds them and all others not signed."""
+
+    selections: tuple[Text, ...]
+
+
+class Request(Struct, frozen=True):
+    """A call of a service. Each value of ``prefetch`` is left as JSON.
+
+    The token in ``fhirAuthorization`` is not decoded here.
     """
 
     hook: Text
@@ -51,23 +64,53 @@ _PATIENT = "Patient/"
 # The characters of a FHIR id, and the underscore, which some servers use. An id of any other form
 # would be nobody's in the data sent along, and the answer a reassuring list without cards.
 _ID = re.compile(r"[A-Za-z0-9._-]+")
-_DECODER = msgspec.json.Decoder(Request)
 
 
-def read_request(body: bytes, hook: str) -> Request:
+class _OrderSignRequest(Request, frozen=True, kw_only=True):
+    context: OrderSignContext
+
+
+class _OrderSelectRequest(Request, frozen=True, kw_only=True):
+    context: OrderSelectContext
+
+
+class _Called(Struct, frozen=True):
+    hook: object = None
+
+
+_DECODERS: dict[Hook, msgspec.json.Decoder[Request]] = {
+    "patient-view": msgspec.json.Decoder(Request),
+    "order-select": msgspec.json.Decoder(_OrderSelectRequest),
+    "order-sign": msgspec.json.Decoder(_OrderSignRequest),
+}
+_CALLED = msgspec.json.Decoder(_Called)
+
+
+def hook_of(body: bytes) -> Hook | None:
+    """The hook that a request names, if there is a service for it; None too for what is none."""
+    try:
+        called = _CALLED.decode(body).hook
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return next((hook for hook in _DECODERS if hook == called), None)
+
+
+def read_request(body: bytes, hook: Hook) -> Request:
     """Read the request of a service for ``hook``.
 
     Raises ``Refused`` with status 400, saying where in the JSON the problem is.
     """
     try:
-        request = _DECODER.decode(body)
+        request = _DECODERS[hook].decode(body)
     except msgspec.ValidationError as fault:
+        if hook_of(body) not in (None, hook):  # of which what is missing here is no fault
+            raise _malformed(_OTHER_HOOK.format(hook)) from None
         # Its text names types and places, never values.
         raise _malformed(f"{fault}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise _malformed(_not_json(body, fault)) from None
     if request.hook != hook:
-        raise _malformed(f"this service is for the hook {hook}, and `$.hook` names another.")
+        raise _malformed(_OTHER_HOOK.format(hook))
     if not _ID.fullmatch(request.patient):
         raise _malformed(
             "`$.context.patientId` should be the id of a Patient: letters, digits, `-`, `.` and "
@@ -78,6 +121,9 @@ def read_request(body: bytes, hook: str) -> Request:
     if request.context.patientId.startswith(_PATIENT):
         _log.info("patient_id_with_type", reason="context.patientId is written as Patient/id")
     return request
+
+
+_OTHER_HOOK = "this service is for the hook {}, and `$.hook` names another."
 
 
 def _malformed(problem: str) -> Refused:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shlex
 import socket
@@ -16,15 +17,19 @@ import structlog
 import uvicorn
 
 from cds.advice import load_rules
+from cds.fhir.client import FhirClient
+from cds.fhir.servers import read_servers
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
+from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.logs import log_json
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
 from cds.hooks.replays import InMemory
-from cds.hooks.service import DISCOVERY, InService, answer, create_app, patient_view
+from cds.hooks.service import DISCOVERY, InService, answer, create_app
+from cds.hooks.services import service_id
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -45,7 +50,9 @@ def serve(settings: Settings) -> None:
         clients = _clients(settings)
         keep_memory()
         ruleset = _load_settled(settings)
-        app = create_app(ruleset, partial(today, settings), _authenticator(clients))
+        app = create_app(
+            ruleset, partial(today, settings), _authenticator(clients), _fetching(settings)
+        )
         example = settings.examples / EXAMPLE
         warm_up = partial(_warm_up, example=example, settings=settings)
         warm_up(ruleset)
@@ -99,6 +106,15 @@ def _authenticator(clients: tuple[Client, ...] | None) -> Authenticator | None:
     return None if clients is None else Authenticator(clients, KeySets(), InMemory().first_use)
 
 
+def _fetching(settings: Settings) -> Fetching:
+    """How to fetch what was not sent along; raises ``SettingsInvalid``."""
+    try:
+        servers = read_servers(settings.fhir_servers)
+    except ValueError as fault:
+        raise SettingsInvalid((f"CDS_FHIR_SERVERS cannot be used: {fault}.",)) from None
+    return Fetching(FhirClient(), servers, settings.fetch_seconds)
+
+
 def _load_settled(settings: Settings) -> RuleSet:
     """Load the rules as they are at one moment, and again if they changed meanwhile."""
     while True:
@@ -126,7 +142,7 @@ def _warm_up(ruleset: RuleSet, example: Path, settings: Settings) -> None:
     """Answer one request, so that the first patient does not wait for what is loaded on demand."""
     templates = make_templates(ruleset.terms.vocabulary)
     with contextlib.suppress(Refused):  # rules of one's own may ask for other prefetch
-        answer(example.read_bytes(), ruleset, templates, today(settings))
+        asyncio.run(answer(example.read_bytes(), ruleset, templates, today(settings)))
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -171,7 +187,7 @@ Stop with Ctrl-C."""
     return f"""\
 {serves}
 Try:  curl {url}
-      curl {url}/{patient_view(()).id} \\
+      curl {url}/{service_id("patient-view")} \\
         -H 'Content-Type: application/json' --data @{shlex.quote(str(example))}
 
 Authentication is OFF: {_OFF_ON_NETWORK if settings.off_on_network else _OFF}

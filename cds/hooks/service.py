@@ -1,4 +1,4 @@
-"""The CDS Hooks service over HTTP: discovery, cards when a chart is opened, the rules in service.
+"""The CDS Hooks service over HTTP: discovery, cards when a hook calls, the rules in service.
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
 success carries an OperationOutcome, and a fault is never answered with cards left out. Every
@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Literal
 
 import msgspec
 import structlog
@@ -31,48 +30,25 @@ from cds.advice import advise
 from cds.cards.card import Card
 from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
+from cds.hooks.clients import Client
+from cds.hooks.fetching import Fetching, gather
+from cds.hooks.interface import describe_interface
 from cds.hooks.logs import describe
+from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
-from cds.hooks.prefetch import Template, make_templates, read_prefetch
+from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.requests import read_request
+from cds.hooks.services import TITLE, Service, make_services
 from cds.rules.engine import EngineFault
+from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 
 _log = structlog.get_logger()
 
 DISCOVERY = "/cds-services"
 RULES = "/rules"
+INTERFACE = "/openapi.json"
 VERSION_HEADER = "X-Rules-Version"
-
-
-class Service(Struct, frozen=True):
-    """A service as discovery describes it."""
-
-    hook: Literal["patient-view"]
-    id: str
-    title: str
-    description: str
-    prefetch: dict[str, str]
-    usageRequirements: str
-
-
-def patient_view(templates: tuple[Template, ...]) -> Service:
-    """The service that is called when a chart is opened."""
-    return Service(
-        hook="patient-view",
-        id="myositis-patient-view",
-        title="Myositis decision support",
-        description=(
-            "Response to treatment by the IMACS core set measures, life-threatening involvement of "
-            "heart and lung, and options for treatment, for patients with inflammatory myopathy. "
-            "No cards for patients without it."
-        ),
-        prefetch={template.key: template.query for template in templates},
-        usageRequirements=(
-            "FHIR R4. Every prefetch key is needed: its resources, or null where there are none. "
-            "Searches with all their pages."
-        ),
-    )
 
 
 class _Discovery(Struct, frozen=True):
@@ -86,16 +62,31 @@ class _Cards(Struct, frozen=True):
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def answer(body: bytes, ruleset: RuleSet, templates: tuple[Template, ...], as_of: date) -> bytes:
-    """Answer a patient-view request with the cards of that day, both as JSON.
+async def answer(
+    body: bytes,
+    ruleset: RuleSet,
+    templates: tuple[Template, ...],
+    as_of: date,
+    hook: Hook = "patient-view",
+    fetching: Fetching | None = None,
+) -> bytes:
+    """Answer a request of a hook with the cards of that day, both as JSON.
 
+    What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
     Raises ``Refused`` for a request that cannot be answered, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
-    request = read_request(body, "patient-view")
-    delivery = read_prefetch(request.prefetch or {}, templates, request.patient)
+    request = read_request(body, hook)
+    orders = read_orders(request.context)
+    delivery = await gather(request, templates, fetching)
     sent = _kinds(delivery)
-    advice = advise(delivery, request.patient, ruleset, as_of)
+    drafts = selected = None
+    if orders is not None:
+        check_about(orders, delivery, request.patient)
+        drafts, selected = orders.drafts, orders.selected
+    advice = advise(
+        delivery, request.patient, ruleset, as_of, hook=hook, drafts=drafts, selected=selected
+    )
     foreign = sent - _kinds(delivery)
     # Contradicting versions were left out too, and make the rules answer that much is unknown.
     if foreign and not delivery.incomplete:
@@ -113,8 +104,8 @@ _NO_TELLING = (
 
 
 _FOREIGN = (
-    "Each of the {} sent along is about another patient than `context.patientId`: nothing in this "
-    "request was used."
+    "Each of the {} sent along or fetched is about another patient than `context.patientId`: "
+    "nothing in this request was used."
 )
 
 
@@ -129,10 +120,14 @@ def _kinds(delivery: Delivery) -> set[str]:
 
 
 class Served(Struct, frozen=True):
-    """A rule set in service, with all that is made from it: what one request is answered by."""
+    """A rule set in service, with all that is made from it: what one request is answered by.
+
+    ``services`` are by their ids.
+    """
 
     ruleset: RuleSet
     templates: tuple[Template, ...]
+    services: dict[str, Service]
     discovery: bytes
     since: datetime
 
@@ -153,8 +148,10 @@ def make_served(ruleset: RuleSet) -> Served:
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     templates = make_templates(ruleset.terms.vocabulary)
-    discovery = msgspec.json.encode(_Discovery((patient_view(templates),)))
-    return Served(ruleset, templates, discovery, datetime.now(UTC))
+    services = make_services(ruleset, templates)
+    discovery = msgspec.json.encode(_Discovery(services))
+    by_id = {service.id: service for service in services}
+    return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
 class Attempt(Struct, frozen=True):
@@ -273,19 +270,24 @@ def _is_open(path: str) -> bool:
 
 
 def create_app(
-    ruleset: RuleSet, today: Callable[[], date], authenticator: Authenticator | None = None
+    ruleset: RuleSet,
+    today: Callable[[], date],
+    authenticator: Authenticator | None = None,
+    fetching: Fetching | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     Without an authenticator everyone is answered. ``request.state.client`` is the client that
     calls, None without an authenticator.
+    Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault.
     ``app.state.in_service`` is the ``InService`` in which the rule set can be replaced.
     Raises ``FilesInvalid`` where the vocabulary makes no usable prefetch template.
     """
     in_service = InService(make_served(ruleset))
-    service = patient_view(())
-    entrance = msgspec.json.encode({"title": service.title, "discovery": DISCOVERY, "rules": RULES})
+    entrance = msgspec.json.encode(
+        {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
+    )
     faults: Counter[str] = Counter()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
@@ -315,15 +317,31 @@ def create_app(
     async def show_rules(request: Request) -> Response:
         return _json(_show_rules(_served(request), in_service.last_attempt))
 
+    @app.api_route(INTERFACE, methods=["GET", "HEAD"])
+    async def show_interface(request: Request) -> Response:
+        served = _served(request)
+        addresses = {getattr(route, "path", "") for route in app.routes}
+        described = describe_interface(
+            served.services.values(),
+            served.version,
+            feedback=f"{DISCOVERY}/{{service_id}}/feedback" in addresses,
+            authenticated=authenticator is not None,
+        )
+        return _json(msgspec.json.encode(described))
+
     @app.post(DISCOVERY + "/{service_id}")
     @app.post(DISCOVERY + "/{service_id}/")
     async def call(request: Request) -> Response:
-        if request.path_params["service_id"] != service.id:
-            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         served = _served(request)
+        service = served.services.get(request.path_params["service_id"])
+        if service is None:
+            return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
         body = await request.body()
         try:
-            return _json(answer(body, served.ruleset, served.templates, today()))
+            source = _fetching_for(request, fetching)
+            return _json(
+                await answer(body, served.ruleset, served.templates, today(), service.hook, source)
+            )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
             return _outcome(refusal.status, refusal.issue_type, refusal.problems)
@@ -355,6 +373,14 @@ def _served(request: Request) -> Served:
     """The rules that were in service when the request began."""
     served: Served = request.state.served
     return served
+
+
+def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
+    """How to fetch for who calls: a client that is known has FHIR servers of its own."""
+    client: Client | None = request.state.client
+    if fetching is None or client is None:
+        return fetching
+    return msgspec.structs.replace(fetching, servers=client.fhir_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."

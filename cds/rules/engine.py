@@ -103,8 +103,9 @@ class Engine:
     def fired(self, attributes: Mapping[str, Value]) -> frozenset[str]:
         """The names of the rules whose formula is true.
 
-        Attributes that no rule names are ignored. A shard none of whose attributes is present is
-        not asked: as there is no negation, none of its rules could fire.
+        Attributes that no rule names are ignored. A shard is not asked where each of its rules
+        compares, in every way in which it could come true, some attribute that is absent or has
+        another truth value: as there is no negation, none of them could fire.
 
         Raises:
             EngineFault: an attribute is not of the kind that the rules compare it with, or cannot
@@ -116,7 +117,8 @@ class Engine:
             for name, value in attributes.items()
             if name in known
         }
-        return frozenset(name for shard in self._shards for name in shard.fired(written))
+        present = {_present(name, text, known[name]) for name, text in written.items()}
+        return frozenset(name for shard in self._shards for name in shard.fired(written, present))
 
     def close(self) -> None:
         """Give the handles back; to evaluate afterwards raises EngineFault."""
@@ -150,6 +152,7 @@ class _Shard:
         named = dict.fromkeys(leaf.attribute for _, rule in rules for leaf in leaves(rule))
         self._keys = {attribute: f"a{index}" for index, attribute in enumerate(named)}
         self._names = {f"r{index}": name for index, (name, _) in enumerate(rules)}
+        self._needed = list(dict.fromkeys(_needed(rule) for _, rule in rules))
         compiled = (
             f'"r{index}":{{"all":[{{"m":{_rule(rule, self._keys)}}}]}}'
             for index, (_, rule) in enumerate(rules)
@@ -164,15 +167,18 @@ class _Shard:
         with self._lock:
             self._evaluate(_BATCH % "")
 
-    def fired(self, written: Mapping[str, str]) -> set[str]:
-        """The names of the rules that fired, each attribute given as the C parser reads it."""
+    def fired(self, written: Mapping[str, str], present: set[str]) -> set[str]:
+        """The names of the rules that fired, each attribute given as the C parser reads it.
+
+        ``present`` says in ``_needed``'s words what is there.
+        """
+        if not any(needed <= present for needed in self._needed):
+            return set()
         pairs = [
             f',"{key}":{written[attribute]}'
             for attribute, key in self._keys.items()
             if attribute in written
         ]
-        if not pairs:
-            return set()
         with self._lock:
             fired = self._evaluate(_BATCH % "".join(pairs))
         return {self._names[short] for short in fired}
@@ -250,6 +256,24 @@ def _about_missing(sentinels: frozenset[str]) -> str:
         f"The rule engine dropped part of what it was given: sentinel "
         f"{', '.join(sorted(sentinels))} did not fire. {_NO_RESULT}"
     )
+
+
+def _needed(formula: Formula) -> frozenset[str]:
+    """What must be present for a formula to hold: attributes, of a truth value with that value."""
+    if isinstance(formula, Compare):
+        truth = isinstance(formula.constant, bool)
+        return frozenset(
+            {f"{formula.attribute}={formula.constant}" if truth else formula.attribute}
+        )
+    of_parts = [_needed(part) for part in formula.parts]
+    if isinstance(formula, Both):
+        return frozenset().union(*of_parts)
+    return of_parts[0].intersection(*of_parts[1:])
+
+
+def _present(name: str, written: str, attribute: _Attribute) -> str:
+    """What ``_needed`` calls an attribute that has been written."""
+    return f"{name}={written == 'true'}" if attribute.kind is bool else name
 
 
 def _flatten(rule: str, formula: Formula) -> Formula:

@@ -178,6 +178,9 @@ class CardParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One test of a rule: facts or an example Bundle, a date, and what is expected.
 
+    ``hook`` is the hook that calls: the first that the rule declares, if not given. Where an order
+    is being placed, the MedicationRequests of status ``draft`` in an example are the draft orders.
+
     ``facts`` gives values by name: true, false or ``unknown``; a number or ``[low, high]``; for an
     event the days since, ``never``, ``unknown`` or ``perhaps 3`` (something that may be one, 3 days
     ago). ``measures`` gives the values of core set measures, ``[baseline, current]``, or
@@ -192,6 +195,7 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: str
+    hook: Hook | None = None
     example: str | None = None
     as_of: date | None = None
     facts: dict[str, Any] = {}

@@ -427,6 +427,9 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
             continue
         scope = Scope(reading.facts, reading.groups, file.parameters)
         _check_evidence(document, file, reading)
+        if not file.hooks:
+            said = "names no hook, so that its card would never be given: leave it out, or name one"
+            document.report("wrong-value", ("hooks",), said)
         if not _one_meaning(document, file):
             continue
         if file.derive is not None and file.when is None:

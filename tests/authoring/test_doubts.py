@@ -131,6 +131,16 @@ def test_a_card_that_always_gives_way_is_told(
     assert bool(told) is shadowed
 
 
+def test_cards_of_other_hooks_shadow_nothing(folder: Path) -> None:
+    """A card that is given when an order is signed is not what is given when a chart is opened."""
+    text = (folder / TAPER).read_text(encoding="utf-8").replace("id: taper", "id: watch")
+    for hooks, shadowed in (("[order-sign]", False), ("[patient-view]", True)):
+        written = text.replace("when:\n", f"hooks: {hooks}\nwhen:\n", 1)
+        (folder / "guidance/watch.yaml").write_text(written, "utf-8")
+        shutil.copy(folder / "guidance/taper.test.yaml", folder / "guidance/watch.test.yaml")
+        assert any(" shadowed " in s for s in said(folder)) is shadowed
+
+
 def test_cards_about_other_problems_shadow_nothing(folder: Path) -> None:
     """Cards about two problems are both given, whatever fires."""
     edit(

@@ -18,6 +18,7 @@ from cds.cards.card import SUMMARY_LIMIT, Card
 from cds.cards.cards import OVERRIDE_REASONS, make_card, make_cards, rank_cards
 from cds.chart.facts import Evidence
 from cds.located import FilesInvalid
+from cds.rules.language import Hook
 from cds.rules.ruleset import RuleSet
 
 CHECKOUT = Path(__file__).parents[2]
@@ -175,7 +176,7 @@ def test_another_patient_gets_another_identifier(
 
 
 def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example: Example) -> None:
-    """If every rule fired there would be one card for each problem, the critical ones first."""
+    """If every rule of a hook fired there would be one card a problem, the critical ones first."""
     advice = example("myocarditis")
     every = {rule.id for rule in ruleset.card_rules}
 
@@ -183,7 +184,11 @@ def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example
 
     problems = [card.problem for _, card in ranked]
     assert len(problems) == len(set(problems))
-    assert set(problems) == {rule.card.problem for rule in ruleset.card_rules if rule.card}
+    assert set(problems) == {
+        rule.card.problem
+        for rule in ruleset.card_rules
+        if rule.card and "patient-view" in rule.file.hooks
+    }
     indicators = [card.indicator for _, card in ranked]
     assert indicators == sorted(indicators, key=["critical", "warning", "info"].index)
     given_ids = {rule.id for rule, _ in ranked}
@@ -213,6 +218,18 @@ def test_cards_are_ranked(
     evaluation = outcomes(example("myocarditis"), ruleset, set(fired))
 
     assert [rule.id for rule, _ in rank_cards(ruleset, evaluation)] == given_cards
+
+
+def test_only_rules_of_the_hook_make_cards(ruleset: RuleSet, example: Example) -> None:
+    """What is for orders is not shown when a chart is opened, nor the other way round."""
+    fired = {"methotrexate-ordered-with-ild", "pulse-for-myocarditis"}
+    evaluation = outcomes(example("myocarditis"), ruleset, fired)
+
+    def ranked(hook: Hook) -> list[str]:
+        return [rule.id for rule, _ in rank_cards(ruleset, evaluation, hook)]
+
+    assert ranked("patient-view") == ["pulse-for-myocarditis"]
+    assert ranked("order-sign") == ranked("order-select") == ["methotrexate-ordered-with-ild"]
 
 
 def test_a_rule_that_is_unknown_makes_no_card(ruleset: RuleSet, example: Example) -> None:

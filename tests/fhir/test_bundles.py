@@ -12,6 +12,7 @@ from cds.fhir.bundles import (
     Excluded,
     Unreadable,
     decode,
+    find_medication,
     keep_about,
     name_of,
     read_bundle,
@@ -652,3 +653,17 @@ def test_contradicting_medications_name_no_drug() -> None:
     read = delivery_of(bundle(medication("a"), medication("b")))
     assert texts(read) == {"Medication/m1": None}
     assert [e.reference for e in read.excluded] == ["Medication/m1"] * 2
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["Medication/m1", "https://ehr.example/fhir/Medication/m1", "Medication/m1/_history/2"],
+)
+def test_a_medication_is_found_by_however_an_order_refers_to_it(reference: str) -> None:
+    """Server and version of a reference make no difference; another id does."""
+    held = delivery_of({"resourceType": "Medication", "id": "m1"}).medications
+
+    found = find_medication(reference, held)
+
+    assert found is not None and found.id == "m1"
+    assert find_medication("Medication/m2", held) is None

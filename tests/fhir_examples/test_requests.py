@@ -1,3 +1,4 @@
+import asyncio
 import json
 import runpy
 from pathlib import Path
@@ -6,11 +7,12 @@ from typing import Any
 import pytest
 
 from cds.advice import advise, load_rules
-from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource, take_drafts
 from cds.fhir.strict import validate
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.service import answer
 from cds.rules.ruleset import RuleSet
+from tests.hooks.conformance import faults
 
 EXAMPLES = Path(__file__).parents[2] / "fhir_examples"
 BUILD = runpy.run_path(str(EXAMPLES / "build.py"))
@@ -62,7 +64,10 @@ def test_the_answer_to_the_request_is_the_cards_beside_it(
     """The service answers each example with exactly the cards that were read and kept."""
     body = text(case, "request").encode()
 
-    assert json.loads(answer(body, ruleset, templates, AS_OF)) == json.loads(text(case, "cards"))
+    hook = json.loads(body)["hook"]
+    given = asyncio.run(answer(body, ruleset, templates, AS_OF, hook))
+
+    assert json.loads(given) == json.loads(text(case, "cards"))
 
 
 @every_case
@@ -73,10 +78,19 @@ def test_the_bundle_gives_the_same_cards_as_the_request(case: str, ruleset: Rule
     delivery = Delivery(delivered=set(RESOURCE_TYPES))
     read_resource(decode(bundle.encode()), delivery, "Bundle")
 
-    advice = advise(delivery, patient, ruleset, AS_OF)
+    hook = json.loads(text(case, "request"))["hook"]
+    drafts = None if hook == "patient-view" else take_drafts(delivery)
+    advice = advise(delivery, patient, ruleset, AS_OF, hook=hook, drafts=drafts)
 
     expected = json.loads(text(case, "cards"))["cards"]
     assert [card.uuid for card in advice.cards] == [card["uuid"] for card in expected]
+
+
+@every_case
+def test_request_and_cards_are_what_the_interface_says(case: str) -> None:
+    """What an EHR would send and what it gets are by the schemas of the interface."""
+    assert faults("request", json.loads(text(case, "request"))) == []
+    assert faults("response", json.loads(text(case, "cards"))) == []
 
 
 @every_case

@@ -520,6 +520,15 @@ def test_point_17_discovery_and_calls_are_answered_with_a_token(served: TestClie
     assert called.json()["cards"][0]["indicator"] == "critical"
 
 
+def test_the_interface_says_that_a_token_is_needed(served: TestClient) -> None:
+    """Its description needs one too, as everything does that tells of the services."""
+    said = claims(aud=BASE + "/openapi.json")
+    described = served.get("/openapi.json", headers=bearer(sign(said))).json()
+
+    assert served.get("/openapi.json").status_code == 401
+    assert described["security"] == [{"clientJwt": []}]
+
+
 def test_the_client_of_a_request_is_known_to_what_answers_it(served: TestClient) -> None:
     """By its whole entry in the list of clients."""
     answer = served.get("/whose", headers=bearer(sign(claims(aud=BASE + "/whose"))))

@@ -1,10 +1,12 @@
 import json
+from ipaddress import ip_network
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 from joserfc.jwk import ECKey
 
+from cds.fhir.servers import Server
 from cds.hooks.clients import Client, read_clients
 from cds.located import FilesInvalid
 
@@ -58,7 +60,7 @@ def test_clients_are_read_as_they_are_written(file: Path) -> None:
             jku="https://ehr.hospital.example/keys?set=cds",
             audience=("https://cds.hospital.example", "https://internal.example/myositis"),
             tenants=("2ddd6c3a",),
-            fhir_servers=("https://ehr.hospital.example/fhir",),
+            fhir_servers=(Server("https://ehr.hospital.example/fhir"),),
         ),
         Client(
             name="A trial",
@@ -147,12 +149,12 @@ def test_http_is_read_from_this_machine(file: Path, host: str) -> None:
         (
             "fhir_servers: [https:",
             "fhir_servers: [http:",
-            "7:20 bad-address `http://ehr.hospital.example/fhir/` is read without encryption",
+            "7:20 bad-address `http://ehr.hospital.example/fhir/` would send",
         ),
         (
             "fhir_servers: [https://",
             "fhir_servers: [https://me:secret@",
-            "7:20 bad-address has a name or password in it",
+            "7:20 bad-address the address of ehr.hospital.example holds a name or password",
         ),
         (
             "fhir_servers: [https://ehr.hospital.example/fhir/",
@@ -220,3 +222,13 @@ def test_the_example_of_the_guide_is_right(tmp_path: Path) -> None:
     (client,) = read_clients(file)
     assert client.name == "Example University Hospital"
     assert client.tenants and client.fhir_servers
+
+
+def test_networks_of_the_fhir_servers_may_be_listed_beside_them(file: Path) -> None:
+    """A hospital's own server usually has a private address, which the list must name."""
+    listed = GOOD.replace("example/fhir/]", "example/fhir/, 10.20.0.0/16]")
+    file.write_text(listed, encoding="utf-8")
+
+    assert read_clients(file)[0].fhir_servers == (
+        Server("https://ehr.hospital.example/fhir", (ip_network("10.20.0.0/16"),)),
+    )

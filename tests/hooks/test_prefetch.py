@@ -1,5 +1,6 @@
 import json
 from typing import Any
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 import pytest
@@ -114,9 +115,48 @@ def test_a_template_without_codes_stays_as_it_is_written() -> None:
     assert (template.answer, CONDITIONS.answer) == ("Patient", "Bundle")
 
 
+def test_codes_that_make_a_query_too_long_are_divided_over_several_keys() -> None:
+    """Every code is asked for once, in order, and no query is longer than servers take."""
+    many = {f"{n:04}": "" for n in range(500)}
+    lab = ObservationEntry(title="Lab", units="u", codes={"loinc": many})
+    vocabulary = msgspec.structs.replace(
+        VOCABULARY, observations=VOCABULARY.observations | {"lab": lab}
+    )
+    templates = make_templates(vocabulary)
+    divided = [t for t in templates if t.key.startswith("laboratory")]
+    asked = [code for t in divided for code in t.codes]
+
+    assert len(divided) > 2
+    assert [t.key for t in divided] == [
+        "laboratory",
+        *(f"laboratory-{n}" for n in range(2, len(divided) + 1)),
+    ]
+    assert asked == [*(("http://loinc.org", code) for code in many), ("http://loinc.org", "3-3")]
+    for template in divided:
+        sent = template.query.replace("{{context.patientId}}", "x" * 64)
+        assert len(quote(sent, safe="?&=")) <= LONGEST_QUERY
+        written = template.query.partition("&code=")[2]
+        assert written == ",".join(f"{system}|{code}" for system, code in template.codes)
+
+
+def test_only_the_recommended_query_parameters_are_used(templates: tuple[Template, ...]) -> None:
+    """Reads by id, references, tokens, and sorting by date are what every EHR can do."""
+    for template in templates:
+        resource, _, query = template.query.partition("?")
+        asked = dict(parse_qsl(query, strict_parsing=True)) if query else {}
+        if not query:
+            assert resource == "Patient/{{context.patientId}}"
+            continue
+        assert resource == template.resource
+        assert asked.pop("patient") == "{{context.patientId}}"
+        assert asked.pop("_sort", "-date") == "-date"
+        assert all("|" in code for code in asked.pop("code", "|").split(","))
+        assert asked == {}
+
+
 def test_a_query_that_is_too_long_is_an_error_of_the_rules() -> None:
-    """The check names the key and the length, and lets exactly the longest pass."""
-    length = len(make_templates(VOCABULARY)[1].query)
+    """One code that is too long cannot be divided; exactly the longest passes."""
+    alone = "Observation?patient=" + "x" * 64 + "&code=https%3A%2F%2Fown.example%7C"
 
     def lengthened(by: int) -> Vocabulary:
         long = ObservationEntry(title="", units="u", codes={"own": {"x" * by: ""}})
@@ -124,9 +164,12 @@ def test_a_query_that_is_too_long_is_an_error_of_the_rules() -> None:
             VOCABULARY, observations=VOCABULARY.observations | {"score": long}
         )
 
-    spare = LONGEST_QUERY - length + len("score")
+    spare = LONGEST_QUERY - len(alone)
 
-    assert len(make_templates(lengthened(spare))[1].query) == LONGEST_QUERY
+    assert [len(t.codes) for t in make_templates(lengthened(spare)) if "measures" in t.key] == [
+        2,
+        1,
+    ]
     with pytest.raises(FilesInvalid, match=r"prefetch\.measures.* 2001 characters"):
         make_templates(lengthened(spare + 1))
 

@@ -480,10 +480,10 @@ def test_a_request_is_answered_by_the_rules_that_it_began_with(running: Running)
     start, body = sent
     assert (b"x-rules-version", old.version.encode()) in start["headers"]
     assert json.loads(body["body"])["cards"][0]["summary"].startswith(SUMMARY)
-    assert answer(BODY, old.ruleset, old.templates, AS_OF) == body["body"]
+    assert asyncio.run(answer(BODY, old.ruleset, old.templates, AS_OF)) == body["body"]
     running.reloader.check()
     with pytest.raises(EngineFault, match="closed"):
-        answer(BODY, old.ruleset, old.templates, AS_OF)
+        asyncio.run(answer(BODY, old.ruleset, old.templates, AS_OF))
 
 
 def test_rules_that_nobody_uses_are_closed_when_they_are_replaced(running: Running) -> None:
@@ -493,7 +493,7 @@ def test_rules_that_nobody_uses_are_closed_when_they_are_replaced(running: Runni
     running.look_twice()
 
     with pytest.raises(EngineFault, match="closed"):
-        answer(BODY, old.ruleset, old.templates, AS_OF)
+        asyncio.run(answer(BODY, old.ruleset, old.templates, AS_OF))
 
 
 SWAPS = 24

@@ -18,6 +18,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from tests.fhir_server import serving as serving_fhir
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cds", "serve"]
 
@@ -239,8 +241,9 @@ def test_a_site_is_served_and_named() -> None:
     site = CHECKOUT / "fhir_examples/site"
     with serve(CDS_SITE=str(site)) as running:
         assert f"as changed for Example University Hospital by {site}" in running.said
-        (service,) = httpx2.get(f"{running.url}/cds-services").json()["services"]
-    assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
+        services = httpx2.get(f"{running.url}/cds-services").json()["services"]
+    for service in services:
+        assert "CodeSystem/flowsheet|30401" in service["prefetch"]["core_set_measures"]
 
 
 def test_a_wrong_site_is_told_and_ends_with_status_1(tmp_path: Path) -> None:
@@ -262,9 +265,9 @@ def test_rules_that_ask_for_other_prefetch_are_served(tmp_path: Path) -> None:
     prefetch.write_text(prefetch.read_text() + more)
 
     with serve(CDS_RULES=str(rules)) as serving:
-        (service,) = httpx2.get(f"{serving.url}/cds-services").json()["services"]
+        services = httpx2.get(f"{serving.url}/cds-services").json()["services"]
 
-    assert "encounters" in service["prefetch"]
+    assert all("encounters" in service["prefetch"] for service in services)
 
 
 def last_attempt(serving: Serving, *, accepted: bool) -> Any:
@@ -330,3 +333,31 @@ def test_what_may_not_be_served_is_not(settings: dict[str, str], told: str) -> N
     assert ended.returncode == 1
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_list_of_fhir_servers_with_a_mistake_ends_with_status_1() -> None:
+    """The variable and the entry are named, and nothing is served."""
+    listed = "https://ehr.example/fhir,http://ehr.example/fhir"
+    ended = start(CDS_AUTH="off", CDS_PORT="0", CDS_FHIR_SERVERS=listed)
+
+    assert ended.returncode == 1
+    assert "CDS_FHIR_SERVERS cannot be used: `http://ehr.example/fhir` would send" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_served_process_fetches_from_the_servers_that_are_listed() -> None:
+    """The settings reach the call: a listed server is asked, and its refusal is told and logged."""
+    request = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
+    del request["prefetch"]["conditions"]
+    request["fhirAuthorization"] = {"access_token": "s3cret-t0ken", "token_type": "Bearer"}
+    with serving_fhir({}) as ehr, serve(CDS_FHIR_SERVERS=ehr.base) as running:
+        request["fhirServer"] = ehr.base
+
+        answer = httpx2.post(f"{running.url}/cds-services/myositis-patient-view", json=request)
+        _, log = running.stop()
+
+    assert answer.status_code == 412
+    assert "HTTP status 404" in answer.json()["issue"][0]["diagnostics"]
+    assert [asked.headers["Authorization"] for asked in ehr.asked] == ["Bearer s3cret-t0ken"]
+    assert "s3cret-t0ken" not in log + answer.text
+    assert "rp-ild-mda5" not in log + answer.text

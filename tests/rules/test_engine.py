@@ -483,7 +483,7 @@ def test_an_interrupt_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_answer_that_lost_a_rule_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """When the engine says that a fact matched but no rule fires, there is no answer."""
-    built = Engine({"one": is_true("one")})
+    built = Engine({"one": Compare("one", ">", Decimal(5))})
     assert_facts = durable_rules_engine.assert_facts
 
     def matched(handle: int, batch: str) -> tuple[int, int]:
@@ -492,8 +492,43 @@ def test_an_answer_that_lost_a_rule_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as broken:
         broken.setattr(durable_rules_engine, "assert_facts", matched)
         with pytest.raises(EngineFault, match="contradicts itself"):
-            built.fired({"one": False})
-    assert built.fired({"one": True}) == {"one"}
+            built.fired({"one": Decimal(4)})
+    assert built.fired({"one": Decimal(6)}) == {"one"}
+
+
+@pytest.mark.parametrize(
+    ("formula", "attributes", "asked"),
+    [
+        (is_true("a"), {"a": False}, False),
+        (is_true("a"), {}, False),
+        (is_true("a"), {"a": True}, True),
+        (Compare("a", "==", False), {"a": False}, True),
+        (Both((is_true("a"), Compare("n", ">", Decimal(5)))), {"a": True}, False),
+        (Both((is_true("a"), Compare("n", ">", Decimal(5)))), {"a": True, "n": Decimal(1)}, True),
+        (Either((is_true("a"), is_true("b"))), {"a": False, "b": True}, True),
+        (Both((is_true("c"), Either((is_true("a"), is_true("b"))))), {"a": True, "b": True}, False),
+        (Either((Both((is_true("a"), is_true("b"))), is_true("a"))), {"b": True}, False),
+    ],
+)
+def test_the_engine_is_asked_only_where_a_rule_may_fire(
+    monkeypatch: pytest.MonkeyPatch,
+    formula: Formula,
+    attributes: dict[str, Value],
+    asked: bool,
+) -> None:
+    """Where every way for each rule to come true lacks something, the answer is none at once."""
+    built = Engine({"one": formula})
+    batches = []
+    assert_facts = durable_rules_engine.assert_facts
+
+    def noted(handle: int, batch: str) -> tuple[int, int]:
+        batches.append(batch)
+        answer: tuple[int, int] = assert_facts(handle, batch)
+        return answer
+
+    monkeypatch.setattr(durable_rules_engine, "assert_facts", noted)
+    assert built.fired(attributes) == ({"one"} if holds(formula, attributes) else set())
+    assert bool(batches) is asked
 
 
 def test_a_closed_engine_says_so() -> None:

@@ -83,6 +83,9 @@ CASES = [
      "guidance/taper.yaml:5:1 wrong-type should be text, but is nothing; put it in quotes"),
     (IMPROVED, "id: improved", "id: bettered",
      "criteria/improved.yaml:1:1 bad-id `bettered` should be `improved`, as the file is named"),
+    (TAPER, "status: active", "status: active\nhooks: []",
+     "guidance/taper.yaml:5:1 wrong-value names no hook, so that its card would never be given: "
+     "leave it out, or name one"),
     # --- what a rule makes ---
     (IMPROVED, "derive: response.improved\n", "",
      "criteria/improved.yaml:1:1 derive-or-card a rule has either `derive` or `card`, and not "

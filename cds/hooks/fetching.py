@@ -1,0 +1,276 @@
+"""Fetches from the EHR what it did not send along, with the token of the call.
+
+https://cds-hooks.hl7.org/2.0/#fhir-resource-access. Only the keys that are not satisfied are
+fetched, all at once, and only from a server that whoever runs this service has listed. The token is
+read here and nowhere else, and is never kept or logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from cds.fhir.bundles import Delivery, find_medication, keep_about, name_of, read_resource
+from cds.fhir.client import Access, CannotBeHad, FhirClient
+from cds.fhir.resources import AnyResource, Medication
+from cds.fhir.servers import Server, base_of
+from cds.hooks.outcomes import Refused
+from cds.hooks.prefetch import Template, cannot_be_had, read_sent, what_is_missing
+from cds.hooks.requests import Request
+
+MOST_MEDICATIONS = 50
+"""Medications that are fetched for one call, each by its reference."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class Fetching(Struct, frozen=True):
+    """How to fetch: with which client, from which servers, and for how many seconds at most."""
+
+    client: FhirClient
+    servers: tuple[Server, ...] = ()
+    seconds: float = 5.0
+
+
+class Authorization(Struct, frozen=True):
+    """What `fhirAuthorization` says; a scope is the FHIR server's to interpret."""
+
+    access_token: str
+    token_type: str
+    patient: str | None = None
+
+    def __repr__(self) -> str:
+        """Nothing of it."""
+        return "Authorization(...)"
+
+
+async def gather(
+    request: Request,
+    templates: tuple[Template, ...],
+    fetching: Fetching | None = None,
+) -> Delivery:
+    """What was sent along with a call, and in place of what was not, what its FHIR server answers.
+
+    Nothing is fetched where every key is satisfied and every drug has a name, and without
+    ``fetching``. Medications that orders refer to are fetched too; where one cannot be had, its
+    drug stays unknown.
+
+    Raises ``Refused``: status 412 naming each key that cannot be had and why; status 400 where the
+    Patient that was sent, or the one whom the token is for, is another than the call is about.
+    """
+    prefetch = request.prefetch or {}
+    delivery, unsatisfied = read_sent(prefetch, templates, request.patient)
+    if not unsatisfied and not _nameless(delivery):
+        return delivery
+    access = _access(request, fetching)
+    if fetching is None or not isinstance(access, Access):
+        if unsatisfied:
+            raise cannot_be_had({key: f"{u} {access}" for key, u in unsatisfied.items()})
+        return delivery
+    deadline = asyncio.get_running_loop().time() + fetching.seconds
+    if unsatisfied:
+        # Read anew without what an unsatisfied key may have left behind.
+        satisfied = tuple(t for t in templates if t.key not in unsatisfied)
+        delivery, _ = read_sent(prefetch, satisfied, request.patient)
+        missing = [t for t in templates if t.key in unsatisfied]
+        problems = await _fetch(missing, delivery, request, access, fetching.client, deadline)
+        _log.info("fetched", keys=list(unsatisfied), in_vain=problems)
+        if problems:
+            raise cannot_be_had(
+                {
+                    key: f"{unsatisfied[key]} Fetching it failed: {problems[key]}."
+                    for key in problems
+                }
+            )
+    await _fetch_medications(delivery, access, fetching.client, deadline)
+    return delivery
+
+
+# --- where from ----------------------------------------------------------------------------------
+
+
+def _access(request: Request, fetching: Fetching | None) -> Access | str:
+    """What opens the FHIR server of a call, or a sentence that says why nothing is fetched."""
+    if not request.fhirServer:
+        return "It cannot be fetched either: the request names no `fhirServer`."
+    if fetching is None or not fetching.servers:
+        return "It cannot be fetched either: no FHIR server is allowed for this client."
+    try:
+        base = base_of(request.fhirServer)
+    except ValueError:
+        base = ""
+    server = next((server for server in fetching.servers if server.base == base), None)
+    if server is None:
+        return (
+            "It cannot be fetched either: `fhirServer` is not among the servers that are allowed "
+            "for this client."
+        )
+    return Access(server, _token(request))
+
+
+# What may stand behind `Bearer` in a header: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+def _token(request: Request) -> str | None:
+    """The token of a call, None where it has none; raises ``Refused`` with status 400."""
+    if request.fhirAuthorization is None:
+        return None
+    try:
+        read = msgspec.json.decode(
+            msgspec.json.encode(request.fhirAuthorization), type=Authorization
+        )
+    except msgspec.ValidationError as fault:
+        # Its text names types and places, never values.
+        raise _malformed(str(fault).replace("`$", "`$.fhirAuthorization")) from None
+    if read.token_type.casefold() != "bearer":
+        raise _malformed("`$.fhirAuthorization.token_type` should be `Bearer`")
+    if not _TOKEN.fullmatch(read.access_token):
+        raise _malformed("`$.fhirAuthorization.access_token` is not written as a token is")
+    if read.patient is not None and read.patient.removeprefix("Patient/") != request.patient:
+        raise _malformed(
+            "`$.fhirAuthorization.patient` is another patient than `$.context.patientId`, "
+            "so nothing was fetched"
+        )
+    return read.access_token
+
+
+def _malformed(problem: str) -> Refused:
+    return Refused(400, "invalid", [f"This is not a request that can be answered: {problem}."])
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+async def _fetch(
+    templates: list[Template],
+    into: Delivery,
+    request: Request,
+    access: Access,
+    client: FhirClient,
+    deadline: float,
+) -> dict[str, str]:
+    """Fetch keys into a delivery, all at once; says of each that cannot be had why."""
+    answers = await _all_of(
+        _fetch_key(template, request, access, client, deadline) for template in templates
+    )
+    problems = {}
+    both = zip(templates, answers, strict=True)
+    # The Patient first: by its identifiers others may refer to it.
+    for template, answer in sorted(both, key=lambda each: each[0].resource != "Patient"):
+        if isinstance(answer, CannotBeHad):
+            problem: str | None = str(answer)
+        else:
+            problem = _take(template, answer, into, request.patient)
+        if problem is not None:
+            problems[template.key] = problem
+    return {t.key: problems[t.key] for t in templates if t.key in problems}
+
+
+async def _fetch_key(
+    template: Template, request: Request, access: Access, client: FhirClient, deadline: float
+) -> tuple[AnyResource, ...]:
+    # An id is written in letters that need no encoding; `read_request` lets no other pass.
+    query = template.query.replace("{{context.patientId}}", request.patient)
+    if "{{" in query:
+        raise CannotBeHad("its query has a token that only the client can fill")
+    return await client.fetch(access, query, deadline)
+
+
+def _take(
+    template: Template, answer: tuple[AnyResource, ...], into: Delivery, patient: str
+) -> str | None:
+    """Read what was fetched for a key; says why it is not used, or ``None``."""
+    for page in answer:
+        if type(page).__name__ != template.answer:
+            return f"the answer should be a {template.answer}, but is a {type(page).__name__}"
+    alone = Delivery(patients=list(into.patients), patient_urls=dict(into.patient_urls))
+    _read(template, answer, alone)
+    if template.resource == "Patient" and any(p.id not in (None, patient) for p in alone.patients):
+        return "the answer is another Patient than `context.patientId`"
+    if alone.incomplete and what_is_missing(alone.excluded):
+        return "the answer is not complete: it holds an error of the FHIR server"
+    held = [*alone.observations, *alone.conditions, *alone.uses]
+    if others := {type(each).__name__ for each in held} - {template.resource}:
+        return f"the answer holds {', '.join(sorted(others))}, which was not asked for"
+    keep_about(alone, patient)
+    if held and not alone.incomplete and not (alone.observations or alone.conditions or alone.uses):
+        return "the answer is about another patient than `context.patientId`"
+    _read(template, answer, into)
+    into.delivered.add(template.resource)
+    return None
+
+
+def _read(template: Template, answer: tuple[AnyResource, ...], into: Delivery) -> None:
+    for number, page in enumerate(answer, 1):
+        read_resource(page, into, f"fetched.{template.key}, page {number}")
+
+
+# --- medications ---------------------------------------------------------------------------------
+
+
+def _nameless(delivery: Delivery) -> list[str]:
+    """The references to Medications that were not delivered, of uses that name no drug besides."""
+    found: dict[str, None] = {}
+    for use in delivery.uses:
+        pointer = use.medicationReference
+        if pointer is None or use.medicationCodeableConcept is not None or pointer.display:
+            continue
+        reference = pointer.reference
+        if not reference or reference.startswith("#"):
+            continue
+        if find_medication(reference, delivery.medications) is None:
+            found[reference.split("/_history/")[0]] = None
+    return list(found)
+
+
+_MEDICATION = re.compile(r"Medication/[A-Za-z0-9._-]+")
+
+
+async def _fetch_medications(
+    into: Delivery, access: Access, client: FhirClient, deadline: float
+) -> None:
+    """Fetch the Medications that a server has of those that orders only refer to."""
+    of_server = [
+        relative
+        for reference in _nameless(into)
+        if _MEDICATION.fullmatch(relative := reference.removeprefix(f"{access.server.base}/"))
+    ]
+    asked = of_server[:MOST_MEDICATIONS]
+    if not asked:
+        return
+    answers = await _all_of(client.fetch(access, reference, deadline) for reference in asked)
+    failed = []
+    for reference, answer in zip(asked, answers, strict=True):
+        if isinstance(answer, CannotBeHad):
+            failed.append(str(answer))
+        elif isinstance(answer[0], Medication) and name_of(answer[0]) == reference:
+            read_resource(answer[0], into, f"fetched.{reference}")
+        else:
+            failed.append("the answer is not the Medication that was asked for")
+    _log.info(
+        "medications_fetched",
+        fetched=len(asked) - len(failed),
+        in_vain=failed,
+        left=len(of_server) - len(asked),
+    )
+
+
+async def _all_of(
+    fetches: Iterable[Coroutine[Any, Any, T]],
+) -> list[T | CannotBeHad]:
+    """Fetch all at once; what cannot be had is returned, and any other fault raised."""
+    answers: list[T | CannotBeHad] = []
+    for answer in await asyncio.gather(*fetches, return_exceptions=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, CannotBeHad):
+            raise answer
+        answers.append(answer)
+    return answers

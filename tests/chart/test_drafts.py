@@ -1,0 +1,186 @@
+from typing import Any
+
+import pytest
+
+from cds.chart.chart import Chart, read_chart, read_findings
+from cds.fhir.bundles import Delivery
+from tests.chart.conftest import (
+    AS_OF,
+    FACTS,
+    PATIENT,
+    TERMS,
+    Json,
+    ago,
+    concept,
+    deliver,
+    dosage,
+    fact,
+    given,
+    order,
+    reasons,
+    stated,
+)
+
+METHOTREXATE = concept("rxnorm|6851", text="Methotrexate tablets")
+
+
+def draft(drug: str | Json, **of: Any) -> Json:
+    """Return a MedicationRequest that nobody has signed."""
+    return order(drug, ago(0), status="draft", **of)
+
+
+def placing(*drafts: Json, chart: Delivery | None = None) -> Chart:
+    """Read a chart while these orders are being placed."""
+    delivery = chart or deliver()
+    found = read_findings(delivery, TERMS, AS_OF)
+    return read_chart(delivery, found, PATIENT, TERMS, AS_OF, drafts=deliver(*drafts))
+
+
+@pytest.mark.parametrize(
+    ("drafted", "drug", "remark"),
+    [
+        (METHOTREXATE, "methotrexate", ""),
+        (concept("atc|L04AX03"), "methotrexate", " (code not verified)"),
+        ("Methotrexate 15 mg weekly", "methotrexate", " (matched by name)"),
+        (concept("rxnorm|1357536"), "jak_inhibitor", ""),
+    ],
+)
+def test_a_draft_is_of_a_drug_and_of_its_classes(drafted: Json, drug: str, remark: str) -> None:
+    """A draft is matched as an order is, and the evidence says how."""
+    chart = placing(draft(drafted, id="draft"))
+    (evidence,) = FACTS[f"drug.{drug}.ordered"].evidence(chart)
+
+    assert fact(chart, f"drug.{drug}.ordered") is True
+    assert fact(chart, "drug.rituximab.ordered") is False
+    assert (evidence.reference, evidence.date) == ("MedicationRequest/draft", ago(0))
+    assert ", drafted " in evidence.text
+    assert evidence.text.endswith(remark)
+
+
+def test_a_draft_is_no_treatment() -> None:
+    """What is being ordered is neither taken now, nor was it ever, nor opens it a line."""
+    chart = placing(draft(METHOTREXATE))
+
+    assert fact(chart, "drug.methotrexate.current") is False
+    assert fact(chart, "drug.methotrexate.ever") is False
+    assert chart.exposures == {}
+    assert chart.line_start is None
+
+
+def test_a_draft_that_the_record_holds_as_active_is_no_treatment_either() -> None:
+    """An order that is still being signed counts as a draft, whatever the record says of it."""
+    recorded = order(METHOTREXATE, ago(0), id="same")
+    chart = placing(draft(METHOTREXATE, id="same"), chart=deliver(recorded))
+
+    assert fact(chart, "drug.methotrexate.ordered") is True
+    assert fact(chart, "drug.methotrexate.current") is False
+    assert "is still a draft order" in reasons(chart)
+
+
+def test_nothing_is_being_ordered_where_a_chart_is_opened() -> None:
+    """Without draft orders every such fact is false, also where orders of the past are missing."""
+    delivery = deliver(delivered=())
+    chart = read_chart(delivery, {}, PATIENT, TERMS, AS_OF)
+
+    assert fact(chart, "drug.methotrexate.ordered") is False
+    assert fact(chart, "order.unread") is False
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"identifier": {"value": "4711"}, "reference": None},
+        concept("https://hospital.example/drugs|4711"),
+    ],
+)
+def test_a_draft_whose_drug_cannot_be_known_could_be_any(unknown: Json) -> None:
+    """Of any drug it is unknown whether it is being ordered, unless another draft is of it."""
+    chart = placing(draft(unknown, id="unknown"), draft(METHOTREXATE))
+    (evidence,) = FACTS["order.unread"].evidence(chart)
+
+    assert fact(chart, "drug.rituximab.ordered") is None
+    assert fact(chart, "drug.methotrexate.ordered") is True
+    assert fact(chart, "order.unread") is True
+    assert evidence.reference == "MedicationRequest/unknown"
+
+
+def test_a_draft_that_cannot_be_decoded_could_be_of_any_drug() -> None:
+    """A broken MedicationRequest among the drafts leaves every drug unknown, and is listed."""
+    chart = placing(draft(METHOTREXATE, id="broken", dosageInstruction=5))
+
+    assert fact(chart, "drug.methotrexate.ordered") is None
+    assert fact(chart, "order.unread") is True
+    assert any("cannot be read" in reason for reason in reasons(chart))
+
+
+def test_a_draft_of_another_drug_is_listed() -> None:
+    """A drug that the vocabulary does not know is no drug that it knows."""
+    chart = placing(draft("Paracetamol 500 mg tablets"))
+
+    assert fact(chart, "drug.methotrexate.ordered") is False
+    assert fact(chart, "order.unread") is False
+    assert reasons(chart) == ["its drug is not mapped to anything that this service knows"]
+
+
+@pytest.mark.parametrize(
+    ("of", "reason"),
+    [
+        ({"status": "cancelled"}, "its status is cancelled"),
+        ({"status": "entered-in-error"}, "its status is entered-in-error"),
+        ({"doNotPerform": True}, "it says not to give the drug"),
+        (
+            {"dosageInstruction": [{"route": {"text": "topical"}}]},
+            "it is not systemic treatment (topical)",
+        ),
+    ],
+)
+def test_what_will_be_no_systemic_treatment_is_not_ordered(of: Json, reason: str) -> None:
+    """A draft that was withdrawn, forbids the drug or is local is listed with the reason."""
+    chart = placing(draft(METHOTREXATE) | of)
+
+    assert fact(chart, "drug.methotrexate.ordered") is False
+    assert reasons(chart) == [reason]
+
+
+@pytest.mark.parametrize("of", [{"status": "active"}, {"intent": "plan"}, {"authoredOn": "2027"}])
+def test_status_intent_and_a_later_start_do_not_make_a_draft_less_ordered(of: Json) -> None:
+    """What an EHR sends as a draft order is about to be ordered."""
+    assert fact(placing(draft(METHOTREXATE) | of), "drug.methotrexate.ordered") is True
+
+
+@pytest.mark.parametrize("other", [given("Methotrexate"), stated("Methotrexate")])
+def test_what_is_no_order_is_listed(other: Json) -> None:
+    """Only orders among the drafts are read as such."""
+    chart = placing(other)
+
+    assert fact(chart, "drug.methotrexate.ordered") is False
+    assert reasons(chart) == ["is among the draft orders and no order"]
+
+
+@pytest.mark.parametrize(
+    ("of", "ordered"),
+    [
+        (dosage(1000, route="intravenous"), True),
+        (dosage(125, route="intravenous"), False),
+        (dosage(1000, route="oral"), False),
+        (dosage(1000), None),
+        ({}, None),
+    ],
+)
+def test_a_class_of_route_and_dose_is_ordered_where_the_draft_says_both(
+    of: Json, ordered: bool | None
+) -> None:
+    """A pulse is ordered by route and dose; where the draft does not tell them it is unknown."""
+    chart = placing(draft("Methylprednisolone", **of))
+
+    assert fact(chart, "drug.methylprednisolone.ordered") is True
+    assert fact(chart, "drug.pulse_methylprednisolone.ordered") is ordered
+
+
+def test_a_draft_may_refer_to_a_medication_of_the_chart() -> None:
+    """The product that a draft names may have been delivered with the chart."""
+    medication = {"resourceType": "Medication", "id": "product", "code": METHOTREXATE}
+    drafted = draft({"reference": "Medication/product"})
+
+    assert fact(placing(drafted, chart=deliver(medication)), "drug.methotrexate.ordered") is True
+    assert fact(placing(drafted, medication), "drug.methotrexate.ordered") is True

@@ -1,0 +1,87 @@
+import ipaddress
+
+import pytest
+
+from cds.fhir.servers import Server, base_of, is_allowed, read_servers, within
+
+
+@pytest.mark.parametrize(
+    ("written", "base"),
+    [
+        ("https://ehr.example/fhir", "https://ehr.example/fhir"),
+        ("https://ehr.example/fhir/", "https://ehr.example/fhir"),
+        ("HTTPS://EHR.example:443/fhir", "https://ehr.example/fhir"),
+        ("https://ehr.example:8443/FHIR/R4//", "https://ehr.example:8443/FHIR/R4"),
+        ("https://ehr.example", "https://ehr.example"),
+        ("http://localhost:80/fhir", "http://localhost/fhir"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[::1]:8080/fhir", "http://[::1]:8080/fhir"),
+    ],
+)
+def test_a_base_url_has_one_way_of_writing(written: str, base: str) -> None:
+    """What means the same server is the same text, so that it can be compared."""
+    assert base_of(written) == base
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("", "not the address of a FHIR server"),
+        ("fhir.example/r4", "not the address of a FHIR server"),
+        ("/fhir", "not the address of a FHIR server"),
+        ("ftp://ehr.example/fhir", "not the address of a FHIR server"),
+        ("https:///fhir", "not the address of a FHIR server"),
+        ("https://ehr.example:99999/fhir", "not the address of a FHIR server"),
+        ("https://ehr.example:0/fhir", "not the address of a FHIR server"),
+        ("https://ehr.example/a b", "not the address of a FHIR server"),
+        ("https://ehr.example\\@evil.example/", "not the address of a FHIR server"),
+        ("https://éhr.example/fhir", "not the address of a FHIR server"),
+        ("https://ehr.example/fhir\n", "not the address of a FHIR server"),
+        ("https://[::1/fhir", "not the address of a FHIR server"),
+        ("https://me:you@ehr.example/fhir", "holds a name or password"),
+        ("https://ehr.example/fhir?x=1", "more than a path"),
+        ("https://ehr.example/fhir#", "more than a path"),
+        ("http://ehr.example/fhir", "unencrypted"),
+        ("http://10.0.0.1/fhir", "unencrypted"),
+        ("10.20.0.1/16", "not the address of a FHIR server"),
+    ],
+)
+def test_what_is_no_base_url_is_refused_with_the_reason(written: str, told: str) -> None:
+    """A list with a mistake is not used in part."""
+    with pytest.raises(ValueError, match=told) as fault:
+        read_servers(["https://ehr.example/fhir", written])
+
+    assert "you@" not in str(fault.value)
+
+
+def test_a_list_names_servers_and_the_networks_that_they_may_be_in() -> None:
+    """Networks are those of the whole list; an address that is a base URL is its own."""
+    inside = ipaddress.ip_network("10.20.0.0/16")
+
+    assert read_servers(["https://ehr.example/fhir", "10.20.0.0/16", "https://10.9.9.9"]) == (
+        Server("https://ehr.example/fhir", (inside,)),
+        Server("https://10.9.9.9", (inside, ipaddress.ip_network("10.9.9.9"))),
+    )
+    assert read_servers([]) == ()
+
+
+def test_a_public_address_needs_no_network_and_a_private_one_its_own() -> None:
+    """A network that was named opens that network, also as an IPv6 socket writes it."""
+    networks = (ipaddress.ip_network("10.20.0.0/16"),)
+
+    assert is_allowed(ipaddress.ip_address("192.0.32.7"), ())
+    assert is_allowed(ipaddress.ip_address("2606:2800:220::1"), ())
+    assert is_allowed(ipaddress.ip_address("10.20.1.1"), networks)
+    assert is_allowed(ipaddress.ip_address("::ffff:10.20.1.1"), networks)
+    assert not is_allowed(ipaddress.ip_address("10.21.1.1"), networks)
+
+
+@pytest.mark.parametrize("base", ["https://ehr.example", "https://ehr.example/fhir"])
+def test_what_lies_under_a_base_is_found_relative_to_it(base: str) -> None:
+    """Relative and absolute addresses under the base mean the same."""
+    server = Server(base)
+
+    assert within(server, "Patient/1") == f"{base}/Patient/1"
+    assert within(server, f"{base}/Patient/1#top") == f"{base}/Patient/1"
+    assert within(server, f"{base}?page=2") == f"{base}?page=2"
+    assert within(server, "https://other.example/fhir/Patient/1") is None
