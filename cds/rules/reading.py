@@ -531,7 +531,7 @@ def _read_term(document: Document, i: int, term: Term, scope: Scope) -> Part | N
                 "bad-bands",
                 (*steps, "bands", j, "above"),
                 f"bands go upwards: {term.bands[j].above} does not lie above "
-                f"{term.bands[j - 1].above}",
+                f"{term.bands[j - 1].above}; put them in order",
             )
     if len(document.problems) > before:
         return None
@@ -544,7 +544,9 @@ def _read_ranks(document: Document, file: RuleFile, scope: Scope) -> Ranks | Non
     for i, name in enumerate(names):
         if name in names[:i]:
             document.report(
-                "duplicate-id", ("categories", i, "category"), f"`{name}` stands above already"
+                "duplicate-id",
+                ("categories", i, "category"),
+                f"`{name}` stands above already: rename one",
             )
     for i, rank in enumerate(file.categories):
         last = i == len(names) - 1
@@ -554,10 +556,12 @@ def _read_ranks(document: Document, file: RuleFile, scope: Scope) -> Ranks | Non
                 ("categories", i),
                 f"`{rank.category}` is the last, which is had by all others: take out its `when`"
                 if last
-                else f"`{rank.category}` has no `when`, and is not the last",
+                else f"`{rank.category}` has no `when`, and is not the last: say when it is had",
             )
     if len(names) == 1:
-        document.report("bad-categories", ("categories",), "one category alone says nothing")
+        document.report(
+            "bad-categories", ("categories",), "one category alone says nothing: add one"
+        )
     if len(document.problems) > before:
         return None
     ranks: list[tuple[str, Node | None]] = []
@@ -650,14 +654,16 @@ def _read_card(
                 f"`{reason}` is not in override-reasons.yaml"
                 f"{did_you_mean(reason, reading.override_reasons)}",
             )
-    sums = {rule.derive for _, rule in reading.documents if rule is not None and rule.sum}
+    # Of broken rules too, lest every card that shows their sum is called wrong as well.
+    read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
+    sums = [str(data.get("derive")) for data in read if "sum" in data]
     for i, shown_table in enumerate(card.show):
         if shown_table not in ("measures", "treatments") and shown_table not in sums:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
                 f"`{shown_table}` is no table: write `measures`, `treatments`, or a derived sum"
-                f"{did_you_mean(shown_table, ['measures', 'treatments', *filter(None, sums)])}",
+                f"{did_you_mean(shown_table, ['measures', 'treatments', *sums])}",
             )
     template = CardTemplate(
         problem=card.problem,
