@@ -37,7 +37,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A source and what it supports, with how certain that is."""
+    """A ``source``, by its id, what of the rule it ``supports``, and the ``certainty`` of that."""
 
     source: str
     supports: str
@@ -45,14 +45,17 @@ class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A paragraph of a card that is shown only where a condition is true."""
+    """A paragraph of a card: its ``text`` is shown only where ``when`` is true."""
 
     when: Any = None
     text: str
 
 
 class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One treatment option of a card: a row with its evidence."""
+    """A row of a card: an ``option`` to consider, its ``evidence`` and the ``source`` of that.
+
+    It is shown where ``when`` is true, or always.
+    """
 
     option: str
     evidence: str
@@ -63,9 +66,12 @@ class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fired rule says. Texts are Markdown with ``{facts}``; see ``cds.cards.texts``.
 
-    Of several cards about one ``problem`` only the most urgent is given. ``lead`` is the sentence
-    that matters, and comes first in the detail. ``show`` names the tables that follow:
-    ``measures``, ``treatments``, or a derived number whose terms are shown with their points.
+    Of several cards about one ``problem`` only the most urgent is given: that with the highest
+    ``indicator``. ``summary`` is its first line. ``lead`` is the sentence that matters, and comes
+    first in the detail. ``text`` are the paragraphs after it, and ``options`` a table of what there
+    is to consider. ``suggestions`` and ``override_reasons`` are ids in the files of that name.
+    ``show`` names the tables that follow: ``measures``, ``treatments``, or a derived number whose
+    terms are shown with their points.
     """
 
     problem: str
@@ -80,7 +86,7 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Points for numbers ``above`` a threshold, up to the next band's and that included."""
+    """``points`` for numbers ``above`` a threshold, up to the next band's and that included."""
 
     above: Decimal
     points: Decimal
@@ -89,8 +95,10 @@ class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Term(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one number adds to a sum: the points of the band it lies in, and 0 below the first.
 
-    ``of`` names the fact, ``unit`` is its unit, in which the bands are given. Where the number is
-    not known the term is everything from its least to its most points.
+    ``of`` names the fact, ``unit`` is its unit, in which the ``bands`` are given, from the lowest
+    to the highest. ``source`` is where the points were read, ``certainty`` how well, and ``note``
+    says more. Where the number is not known the term is everything from its least to its most
+    points.
     """
 
     of: str
@@ -102,7 +110,7 @@ class Term(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of the categories of a rule, and when it is had: by whom no category above it is."""
+    """A ``category`` of a rule, had where ``when`` is true and no category above it is had."""
 
     category: str
     when: Any = None
@@ -112,14 +120,16 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
     ``id`` is also the name of its file, and ``version`` goes up with each change of what is in
-    service. ``owner`` answers for it, was last content with it when it was ``reviewed``, and looks
-    at it again until ``review_by``, after which the check warns. ``evidence`` says what each source
-    supports. ``parameters`` are its numbers by name, which a site may set otherwise; conditions and
-    texts say ``parameters.name``.
+    service. ``title`` is what it is called. ``status`` says whether it counts for patients: only an
+    active rule does. ``hooks`` are where it is asked. ``owner`` answers for it, was last content
+    with it when it was ``reviewed``, and looks at it again until ``review_by``, after which the
+    check warns. ``evidence`` says what each source supports. ``parameters`` are its numbers by
+    name, which a site may set otherwise; conditions and texts say ``parameters.name``.
 
-    What it derives is true or false (``when``), a number (``sum``, the points of several numbers
-    added, or ``count``, of the members of a group that meet a condition) in a ``unit``, or one of
-    ``categories``, which stand from the highest to the lowest, the last without a condition.
+    ``derive`` is the name of the fact. What it derives is true or false (``when``), a number
+    (``sum``, the points of several numbers added, or ``count``, of the members of a group that meet
+    a condition) in a ``unit``, or one of ``categories``, which stand from the highest to the
+    lowest, the last without a condition.
     """
 
     id: str
@@ -163,8 +173,9 @@ class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CardParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a card is expected to hold: texts are parts of the card's own, as Markdown.
 
-    ``without`` are texts that its detail must not hold. ``suggestions`` are their labels in full,
-    in order. ``shown`` says whether the card is given: of several about one problem only one is.
+    ``summary`` is a part of its first line, ``detail`` are parts of the rest. ``without`` are texts
+    that its detail must not hold. ``suggestions`` are their labels in full, in order. ``shown``
+    says whether the card is given: of several about one problem only one is.
     """
 
     indicator: Indicator | None = None
@@ -207,7 +218,7 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class CaseFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The tests of one rule, beside it under the same stem, in ``<rule>.test.yaml``."""
+    """The ``cases`` that test a ``rule``, beside it, in ``<rule>.test.yaml``."""
 
     rule: str
     cases: tuple[Case, ...]
