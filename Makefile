@@ -9,7 +9,7 @@ INSTALLED := .venv/installed-by-$(subst /,_,$(subst $(empty) ,_,$(strip $(PYTHON
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench examples wheel prerequisites clean
+.PHONY: help serve test check bench examples documents wheel prerequisites clean
 
 help: ## say what make can do here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ bench: $(INSTALLED) ## measure latency, evaluations per second and memory
 
 examples: $(INSTALLED) ## make the requests and expected cards of fhir_examples/ anew, after a change to rules or bundles
 	.venv/bin/python fhir_examples/build.py
+
+documents: $(INSTALLED) ## make anew what is made from the rules: schemas, FHIR CodeSystems, docs/
+	.venv/bin/cds rules schema --out rules/schema
+	$(RUN) cds.authoring.code_systems rules
+	$(RUN) cds.authoring.codes docs/problems
+	$(RUN) cds.authoring.knowledge docs/knowledge.md
 
 wheel: $(INSTALLED) ## build the wheel and the source distribution into dist/
 	$(RUN) hatchling build -d dist

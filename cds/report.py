@@ -26,10 +26,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cds.advice import Advice
+from cds.cards.beside import beside_core_set, courses
 from cds.cards.card import Card, Suggestion
-from cds.cards.detail import criteria_table, say_change, terms_table
+from cds.cards.detail import criteria_table, say_change, say_visits, terms_table
 from cds.cards.texts import Telling, missing_facts, title_of
-from cds.chart.assessments import MeasureChange
+from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts import show
 from cds.chart.measurements import Measurement, plain
 from cds.chart.quantities import Category, Interval
@@ -50,12 +51,21 @@ the ACR/EULAR Total Improvement Score and its category."""
 # --- the record ----------------------------------------------------------------------------------
 
 
+class ValueRecord(Struct, frozen=True):
+    """One value of a measure, a JSON number in its unit, on one day."""
+
+    date: date
+    value: Raw | None
+    evidence: str
+
+
 class MeasureRecord(Struct, frozen=True):
-    """One core set measure at baseline and now.
+    """One measure at baseline and now.
 
     ``baseline`` and ``current`` are JSON numbers in ``unit``. ``improvement_percent`` is relative
     to baseline and positive for better, ``None`` where a value is missing or none is defined;
-    ``change_percent`` is the improvement in percent of the instrument's range.
+    ``change_percent`` is the improvement in percent of the instrument's range. ``course`` has every
+    value of the instrument, in order of time.
     """
 
     id: str
@@ -69,6 +79,7 @@ class MeasureRecord(Struct, frozen=True):
     evidence: tuple[str, ...]
     instrument: str | None
     remark: str
+    course: tuple[ValueRecord, ...]
 
 
 class ImacsRecord(Struct, frozen=True):
@@ -115,7 +126,8 @@ class Record(Struct, frozen=True):
     """What ``cds evaluate --json`` says of one file.
 
     ``applies``: whether the rules are about this patient; where they are not, there are no cards.
-    null where Conditions could not be read, so that this is not known.
+    null where Conditions could not be read, so that this is not known. ``measures`` is the core
+    set; ``beside`` are measures with a value that are not of it, and never counted.
     """
 
     file: str
@@ -125,7 +137,10 @@ class Record(Struct, frozen=True):
     baseline_date: date | None
     current_date: date | None
     visits_reason: str
+    current_reason: str
+    previous_date: date | None
     measures: tuple[MeasureRecord, ...]
+    beside: tuple[MeasureRecord, ...]
     response: ResponseRecord
     excluded: tuple[Excluded, ...]
     cards: tuple[Card, ...]
@@ -144,7 +159,10 @@ def record_of(file: str, advice: Advice, ruleset: RuleSet) -> Record:
         baseline_date=visits.baseline,
         current_date=visits.current,
         visits_reason=visits.reason,
-        measures=tuple(_measure(change, ruleset) for change in _core_set(telling)),
+        current_reason=visits.current_reason,
+        previous_date=visits.previous,
+        measures=tuple(_measure(change, telling) for change in _core_set(telling)),
+        beside=tuple(_measure(change, telling) for change in beside_core_set(telling)),
         response=ResponseRecord(_imacs(telling), _tis(telling)),
         excluded=advice.excluded,
         cards=advice.cards,
@@ -163,8 +181,8 @@ def _core_set(telling: Telling) -> list[MeasureChange]:
     return [change for name, change in telling.chart.changes.items() if measures[name].core_set]
 
 
-def _measure(change: MeasureChange, ruleset: RuleSet) -> MeasureRecord:
-    vocabulary = ruleset.terms.vocabulary
+def _measure(change: MeasureChange, telling: Telling) -> MeasureRecord:
+    vocabulary = telling.ruleset.terms.vocabulary
     unit = None
     if change.instrument is not None:
         unit = vocabulary.units[vocabulary.observations[change.instrument].units].unit
@@ -181,6 +199,10 @@ def _measure(change: MeasureChange, ruleset: RuleSet) -> MeasureRecord:
         evidence=tuple(dict.fromkeys(m.reference for m in taken)),
         instrument=change.instrument,
         remark=change.remark,
+        course=tuple(
+            ValueRecord(m.day, _value(m), m.reference)
+            for m in trend(change, telling.chart.measurements.series)
+        ),
     )
 
 
@@ -312,23 +334,33 @@ def _measures(telling: Telling) -> Iterator[RenderableType]:
     if not any(change.instrument for change in _core_set(telling)):
         yield _text(_sentence(visits.reason))
         return
+    yield _measures_table(_core_set(telling), telling)
+    yield ""
+    yield _text(say_visits(telling))
+    if beside := beside_core_set(telling):
+        yield ""
+        yield Text("Beside the core set, not counted", "bold")
+        yield _measures_table(beside, telling)
+    if courses_of := list(courses(telling)):
+        yield ""
+        yield Text("Course", "bold")
+        for title, taken in courses_of:
+            values = " → ".join(f"{show(m, telling.chart)} ({m.day})" for m in taken)
+            yield _hanging("• ", f"{title}: {values}")
+
+
+def _measures_table(changes: Iterable[MeasureChange], telling: Telling) -> Table:
     table = _table()
     for head in ("Measure", "Baseline", "Current", "Change"):
         table.add_column(head, overflow="fold")
-    for change in _core_set(telling):
+    for change in changes:
         table.add_row(*_measure_cells(change, telling))
-    yield table
-    yield ""
-    if visits.baseline is None:
-        yield _text(f"No baseline: {visits.reason}.")
-    else:
-        later = f"Current: {visits.current}." if visits.current else "No later assessment."
-        yield _text(f"Baseline: {visits.baseline}, {visits.reason}. {later}")
+    return table
 
 
 def _measure_cells(change: MeasureChange, telling: Telling) -> Iterator[RenderableType]:
     observations = telling.ruleset.terms.vocabulary.observations
-    title = title_of(f"measure.{change.measure}", telling)
+    title = telling.ruleset.terms.vocabulary.measures[change.measure].title
     instrument = observations[change.instrument].title if change.instrument else ""
     yield _lines(title, instrument.removeprefix(f"{title}, "), change.remark)
     for measurement in (change.baseline, change.current):

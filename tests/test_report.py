@@ -178,12 +178,59 @@ def test_values_exactly_on_the_thresholds_are_told_exactly(ruleset: RuleSet) -> 
         ],
         "instrument": "physician_global_vas",
         "remark": "",
+        "course": [
+            {
+                "date": "2026-06-01",
+                "value": "5.5",
+                "evidence": "Observation/on-the-thresholds-physician-global-2026-06-01",
+            },
+            {
+                "date": "2026-11-09",
+                "value": "4.4",
+                "evidence": "Observation/on-the-thresholds-physician-global-2026-11-09",
+            },
+        ],
     }
     imacs = record_of("a.json", advice, ruleset).response.imacs
     assert imacs.improved is True
     assert imacs.improved_measures == ("physician_global", "muscle_strength", "physical_function")
     assert imacs.worsened_measures == ("patient_global", "extramuscular")
     assert imacs.undetermined_by == ()
+
+
+def test_what_is_not_counted_is_told_apart(ruleset: RuleSet) -> None:
+    """Damage, quality of life and skin have a list of their own, beside the six."""
+    record = record_of("a.json", example("measures-missing", ruleset), ruleset)
+
+    assert len(record.measures) == 6
+    assert [measure.id for measure in record.beside] == [
+        "physician_damage",
+        "patient_damage",
+        "physical_quality_of_life",
+        "mental_quality_of_life",
+        "skin_activity",
+    ]
+    assert record.beside[0].improvement_percent == msgspec.Raw(b"-100")
+
+
+def test_the_record_says_why_these_visits(ruleset: RuleSet) -> None:
+    """The reasons for baseline and current are told, and the visit before the current one."""
+    record = record_of("a.json", example("worsened", ruleset), ruleset)
+
+    assert record.visits_reason == (
+        "the last assessment on or before the start of systemic glucocorticoid and azathioprine "
+        "on 2026-03-18"
+    )
+    assert record.current_reason == "the latest assessment, at least 28 days after baseline"
+    assert record.previous_date == date(2026, 10, 12)
+
+
+def test_the_report_tells_the_course_and_what_is_not_counted(ruleset: RuleSet) -> None:
+    """Every value with its day, from the first visit to the last."""
+    printed = report(example("measures-missing", ruleset), ruleset, 200)
+
+    assert "Skin activity: CDASI activity, 0–100: 24 (2026-05-11) → 15 (2026-08-10) → 9" in printed
+    assert "Beside the core set, not counted" in printed
 
 
 def test_a_response_that_fails_is_false(ruleset: RuleSet) -> None:
@@ -345,7 +392,7 @@ def test_the_report_tells_values_dates_and_changes(ruleset: RuleSet) -> None:
         ("not-improved", "IMACS definition of improvement: ✗ not met"),
         ("undetermined-strength-missing", "IMACS definition of improvement: ? undetermined"),
         ("undetermined-strength-missing", "  What would settle it: Muscle strength"),
-        ("new-untreated-dermatomyositis", "No later assessment."),
+        ("new-untreated-dermatomyositis", "Current: no assessment at least 28 days after"),
         ("no-myositis", "No cards: the rules are about"),
     ],
 )

@@ -48,7 +48,8 @@ card:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shared files of the shipped rules, with one rule of its own and no test."""
     made = tmp_path_factory.mktemp("site") / "rules"
-    shutil.copytree(CHECKOUT / "rules", made, ignore=shutil.ignore_patterns("guidance", "criteria"))
+    others = shutil.ignore_patterns("guidance", "criteria", "contraindications")
+    shutil.copytree(CHECKOUT / "rules", made, ignore=others)
     (made / "low-saturation.yaml").write_text(RULE, "utf-8")
     return made
 

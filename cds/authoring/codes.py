@@ -284,6 +284,27 @@ _VOCABULARY = (
         broken="codes: {local: {ild: Myocarditis}}",
     ),
     Code(
+        id="bad-code",
+        title="a code cannot be right",
+        why="Codes of LOINC and SNOMED CT end in a check digit, and those of ICD-10-CM, ATC and "
+        "RxNorm have a form: this one was mistyped, and would match nothing, or another thing. "
+        "Look it up again. In `site.yaml` it is a warning, since some systems send such codes.",
+        file=TERMS,
+        mended='unverified: {icd10cm: {I51.4: "Myocarditis, unspecified"}}',
+        broken='unverified: {icd10cm: {I514: "Myocarditis, unspecified"}}',
+    ),
+    Code(
+        id="contradictory-code",
+        title="what is said of a code contradicts itself",
+        why="One code has one meaning, so it has one display wherever it stands, and is either "
+        "verified or not.",
+        file=TERMS,
+        mended="    codes: {local: {ild: Interstitial lung disease}}",
+        broken="    codes: {local: {ild: Interstitial lung disease}}\n"
+        "    unverified: {local: {ild: Interstitial lung disease}}",
+        at="unverified: {local: {ild:",
+    ),
+    Code(
         id="bad-range",
         title="the range of an instrument is upside down",
         why="A value outside the range is left out as impossible: with a lowest value that is not "
@@ -429,8 +450,9 @@ when:
 _RULES = (
     Code(
         id="derive-or-card",
-        title="a rule has neither `derive` nor `card`, or both",
-        why="A rule makes a card, or derives a fact that other rules name; for both write two.",
+        title="a rule has none of `derive`, `card` and `contraindication`, or several",
+        why="A rule makes a card, derives a fact that other rules name, or says what speaks "
+        "against drugs; for two of these write two.",
         file=IMPROVED,
         mended="derive: response.improved\n",
         broken="",
@@ -537,6 +559,18 @@ card:
 """,
         severity="warning",
         at="id: taper",
+    ),
+    Code(
+        id="same-priority",
+        title="nobody said which of two cards about one problem is given",
+        why="Of several cards about one problem only one is given: the most urgent, and of equally "
+        "urgent ones that with the highest `priority` (0 where none is written). These two may "
+        "fire together: give the one that is to be given the higher `priority`.",
+        file=TAPER,
+        mended="  problem: response\n  indicator: info\n",
+        broken="  problem: saturation\n  indicator: critical\n",
+        severity="warning",
+        at="indicator: critical",
     ),
     Code(
         id="never-shown",

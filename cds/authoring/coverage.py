@@ -27,7 +27,7 @@ from cds.fhir.resources import CodeableConcept
 Kind = Literal["Observation", "Condition", "drug"]
 
 SECTIONS: Mapping[Kind, tuple[str, ...]] = {
-    "Observation": ("observations", "antibodies"),
+    "Observation": ("observations", "antibodies", "statuses"),
     "Condition": ("diagnoses", "findings"),
     "drug": ("drugs",),
 }

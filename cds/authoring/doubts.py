@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from cds.authoring.possible import Possible, bounds_of
-from cds.cards.cards import URGENCY
+from cds.cards.cards import precedence
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Number
 from cds.located import Document, Place, Problem, Steps, read_document
@@ -79,6 +80,7 @@ def doubts(ruleset: RuleSet, folder: Path, as_of: date) -> list[Problem]:
     problems = [
         *_conditions(ruleset, possible, reader),
         *_shadowed(ruleset, possible),
+        *_same_priority(ruleset, possible, reader),
         *_thresholds(ruleset, reader),
         *_numbers(ruleset, reader),
         *_reviews(ruleset, reader, as_of),
@@ -222,7 +224,7 @@ def _conjuncts(node: Node) -> list[Node]:
 
 def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
     """Cards that always give way to another card about the same problem."""
-    ranked = sorted(ruleset.card_rules, key=lambda r: URGENCY[r.file.card.indicator])  # type: ignore[union-attr]  # rules with a card
+    ranked = sorted(ruleset.card_rules, key=lambda r: precedence(r.card))  # type: ignore[arg-type]  # rules with a card
     for i, rule in enumerate(ranked):
         given = _conjuncts(rule.node)
         if not possible.together(given):
@@ -241,6 +243,27 @@ def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
                     "narrow one of the two, or name another problem",
                 )
                 break
+
+
+def _same_priority(ruleset: RuleSet, possible: Possible, reader: _Reader) -> Iterator[Problem]:
+    """Cards about one problem that may fire together, of which nobody said which is given."""
+    for one, other in combinations(ruleset.card_rules, 2):
+        if (
+            one.card is not None
+            and other.card is not None
+            and _problem(one) == _problem(other)
+            and precedence(one.card) == precedence(other.card)
+            and set(one.file.hooks) & set(other.file.hooks)
+            and possible.together([*_conjuncts(one.node), *_conjuncts(other.node)])
+        ):
+            key = "priority" if other.card.priority else "indicator"
+            yield _warning(
+                reader.document(other.place.file).place(("card", key)),
+                "same-priority",
+                f"the cards of `{one.id}` and `{other.id}` are about the same problem "
+                f"`{_problem(one)}`, as urgent, and may fire together: give the one that is to be "
+                "given the higher `priority`",
+            )
 
 
 def _problem(rule: Rule) -> str:
@@ -288,6 +311,8 @@ def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
         for one, other in combinations(of.values(), 2):
             if one.owner == other.owner or one.constant.value == other.constant.value:
                 continue
+            if _values_of(one.owner, of.values()) == _values_of(other.owner, of.values()):
+                continue  # each has both numbers, for two purposes
             why = _taken_for_one(one.constant, other.constant)
             if why and (one.place, other.place) not in told:
                 told.add((one.place, other.place))
@@ -298,6 +323,10 @@ def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
                     f"{say_constant(one.constant)} at {one.place}, {why}: make them equal, "
                     "or say by their names or sources that they differ",
                 )
+
+
+def _values_of(owner: str, uses: Iterable[_Use]) -> set[Decimal]:
+    return {use.constant.value for use in uses if use.owner == owner}
 
 
 def _taken_for_one(one: Constant, other: Constant) -> str:
@@ -559,6 +588,8 @@ def _names(node: Node) -> Iterator[str]:
 
 def _texts_of(rule: Rule | Derivation) -> Iterator[Text]:
     card = rule.card if isinstance(rule, Rule) else None
+    if isinstance(rule, Rule) and rule.against is not None:
+        yield rule.against
     if card is not None:
         yield from (card.summary, card.lead, *(passage.text for passage in card.passages))
         for option in card.options:

@@ -34,9 +34,9 @@ class RuleRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a list says of a rule.
 
     ``file`` is relative to the rules folder. A rule has an ``indicator`` where it makes a card, and
-    ``derives`` a fact otherwise. ``certainties`` are those of its evidence, each once, in order.
-    ``site`` says what a site's folder does with it, if anything; a rule of the site's own has its
-    whole path as ``file``.
+    ``derives`` a fact or is a contraindication otherwise. ``certainties`` are those of its
+    evidence, each once, in order. ``site`` says what a site's folder does with it, if anything; a
+    rule of the site's own has its whole path as ``file``.
     """
 
     id: str
@@ -115,7 +115,11 @@ def rule_lines(records: Iterable[RuleRecord], today: date, width: int = 80) -> I
             yield ""
         yield folder
         for record in group:
-            makes = f"{record.indicator} card" if record.indicator else f"derives {record.derives}"
+            makes = "contraindication"
+            if record.indicator:
+                makes = f"{record.indicator} card"
+            elif record.derives:
+                makes = f"derives {record.derives}"
             head = f"{record.id}  {record.status} {record.version}, {makes}"
             yield from _wrapped(head, width, "  ", "      ")
             yield from _wrapped(record.title, width)
@@ -186,6 +190,8 @@ _PREFIXES: Mapping[str, str] = {
     "antibodies": "antibody",
     "drugs": "drug",
     "drug_classes": "drug",
+    "doses": "dose",
+    "statuses": "status",
 }
 """What the names of the facts of a section begin with."""
 

@@ -29,15 +29,25 @@ _EXAMPLE: Mapping[str, object] = {
     "systems": {"loinc": {"url": "http://loinc.org"}},
     "units": {"x_units": {"unit": "x", "spellings": {"x": 1}}},
     "observations": {
-        "x": {"title": "X", "units": "x_units", "trend_within": {"value": 183, "unit": "d"}}
+        "x": {"title": "X", "units": "x_units", "falls": {"y": {"value": 183, "unit": "d"}}}
     },
     "measures": {"x": {"title": "X", "instruments": ["x"]}},
     "diagnoses": {"x": {"title": "X"}},
     "findings": {"x": {"title": "X"}},
     "antibodies": {"x": {"title": "X"}},
     "drugs": {"x": {"title": "X", "names": ["x"]}},
+    "doses": {
+        "x": {
+            "title": "X",
+            "expressed_in": "x",
+            "equal": {"x": {"value": 1, "unit": "mg"}},
+            "routes": [],
+            "gap": {"value": 1, "unit": "d"},
+            "levels": {"y": {"title": "at a level y", "dose": {"value": 1, "unit": "mg"}}},
+        }
+    },
 }
-"""A vocabulary with one entry of each kind that makes facts, all called x."""
+"""A vocabulary with one entry of each kind that makes facts, all called x; a part of one is y."""
 
 _Structures: TypeAlias = tuple[type[Struct], ...]
 
@@ -49,7 +59,13 @@ _RULE: _Structures = (
     language.Band,
     language.Rank,
 )
-_CARD: _Structures = (language.CardFile, language.Passage, language.Option)
+_CARD: _Structures = (
+    language.CardFile,
+    language.Passage,
+    language.Option,
+    language.LicenceStatus,
+    language.Contraindication,
+)
 _SHARED: _Structures = (language.Source, language.SuggestionFile, language.OverrideReason, Scope)
 _TESTS: _Structures = (language.CaseFile, language.Case, language.CardParts)
 _SITE: _Structures = (site.SiteFile, site.SiteSystem, site.Choice)
@@ -106,11 +122,13 @@ _TEXTS = _table(
     ),
     ("`{fact:evidence}`", "what it rests on, with dates and references"),
     ("`{fact:dates}`", "only the dates"),
+    ("`{fact:history}`", "of a drug or a class the times on it"),
     (
         "`{fact:missing}`",
         "of a derived fact that is not known, or not exactly, what would settle it",
     ),
     ("`{parameters.name}`", "the number with its unit"),
+    ("`{fact.parameters.name}`", "a parameter of the rule that derives the fact"),
     ("`{patient.id}`", "the id of the patient, for suggestions"),
     ("`{{`", "a brace"),
 )
@@ -123,7 +141,11 @@ def page() -> str:
         ["## Rules", "One rule a file, in `criteria/` or `guidance/`, named for its `id`."],
         *map(_structure, _RULE),
         ["### Status", _STATUSES],
-        ["### Hooks", f"A rule is asked at the hooks it names: {_choices(language.Hook)}."],
+        [
+            "### Hooks",
+            f"A rule is asked at the hooks it names: {_choices(language.Hook)}. The first is "
+            "when a chart is opened; at the others `drug.x.ordered` says what the drafts hold.",
+        ],
         [
             "## Conditions",
             "A condition is true, false or unknown; [three-values.md](three-values.md) says when. "
@@ -146,7 +168,7 @@ def page() -> str:
         ],
         [
             "## Facts",
-            "What each kind of entry makes, here of entries called `x`. "
+            "What each kind of entry makes, here of entries called `x`, with parts called `y`. "
             "`cds vocabulary list` names those that there are.",
             _facts(),
         ],
@@ -233,6 +255,8 @@ _NAMES: Mapping[str, str] = {
     "CardFile": "A card",
     "Passage": "A passage",
     "Option": "An option",
+    "LicenceStatus": "Whether a drug is approved",
+    "Contraindication": "A contraindication",
     "Source": "A source",
     "SuggestionFile": "A suggestion",
     "OverrideReason": "An override reason",
@@ -314,9 +338,9 @@ def _facts() -> str:
     rows = ["| fact | kind | what it is |", "|---|---|---|"]
     rows += [_fact_row(each) for each in facts.values()]
     return "\n".join(rows) + (
-        "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.fall` where "
-        "`trend_within` is given; a value `.latest`, `.previous` or `.fall` has the unit of its "
-        "unit table. Rules add the facts that they `derive`."
+        "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
+        "its `falls`, `dose.x.days_y` of each of its `levels`. A value `.latest`, `.previous` "
+        "or of a fall has the unit of its unit table. Rules add the facts that they `derive`."
     )
 
 

@@ -179,6 +179,7 @@ def _refine(definitions: Schema) -> None:
         rule["oneOf"] = [
             {"required": ["derive"], "oneOf": meanings},
             {"required": ["card", "when"], "not": {"anyOf": meanings[1:]}},
+            {"required": ["contraindication", "when"], "not": {"anyOf": meanings[1:]}},
         ]
     if (sections := definitions.get("Vocabulary")) is not None:
         for section in sections["properties"].values():

@@ -91,7 +91,7 @@ def rank_cards(
     """The rules whose cards are given: of each problem the most urgent, the most urgent first.
 
     Only rules that declare ``hook`` count, and of these all, or those ``among`` some. Of equally
-    urgent ones the rule that comes first in the rule set is given.
+    urgent ones that of the highest priority is given, then the first of the rule set.
     """
     chosen: dict[str, tuple[Rule, CardTemplate]] = {}
     for rule in ruleset.card_rules if among is None else among:
@@ -100,13 +100,18 @@ def rank_cards(
         if hook not in rule.file.hooks:
             continue
         rival = chosen.get(rule.card.problem)
-        if rival is None or _urgency(rule.card) < _urgency(rival[1]):
+        if rival is None or precedence(rule.card) < precedence(rival[1]):
             chosen[rule.card.problem] = (rule, rule.card)
     return sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
 
 
 def _urgency(card: CardTemplate) -> int:
     return URGENCY[card.indicator]
+
+
+def precedence(card: CardTemplate) -> tuple[int, int]:
+    """Which of several cards about one problem is given: the one with the lowest of these."""
+    return _urgency(card), -card.priority
 
 
 def make_card(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+from cds.cards.beside import beside_core_set, named, say_courses, settled_by
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.texts import Telling, fill, say_evidence, title_of
-from cds.chart.assessments import MeasureChange
+from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.resting import facts_behind, unverified_choices
+from cds.cards.texts import Telling, fill, link, say_evidence, title_of
+from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
-from cds.chart.quantities import INFINITY
+from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
-from cds.rules.conditions import facts_of
 from cds.rules.ruleset import CardTemplate, Rule
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided
 from cds.rules.words import say_constant, say_number, say_truth, say_value
@@ -31,11 +33,13 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     ]
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+    for shown in card.show:
+        if selection := telling.evaluation.selections.get(shown):
+            blocks += [settled_by(selection.members, telling)]
     for fact in card.show:
         if terms := terms_table(fact, telling):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
-    if options := _options(card, telling):
-        blocks += ["**Options**", options]
+    blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
     blocks += ["**Why this card**", criteria_table(trace)]
@@ -49,46 +53,34 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
-def _options(card: CardTemplate, telling: Telling) -> str:
-    rows = [
-        (
-            fill(option.option, telling, escape),
-            fill(option.evidence, telling, escape),
-            _link(option.source, telling),
-        )
-        for option in card.options
-        if option.when is None or option.when.test(telling.evaluation.values) is True
-    ]
-    return table(("Consider", "Evidence", "Source"), rows) if rows else ""
+_MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
 
 
 def measures_table(telling: Telling) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from."""
     return table(
-        ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations"),
+        _MEASURES,
         (
-            _measure_row(name, change, telling)
+            _measure_row(change, telling)
             for name, change in telling.chart.changes.items()
             if telling.ruleset.terms.vocabulary.measures[name].core_set
         ),
     )
 
 
-def _measure_row(name: str, change: MeasureChange, telling: Telling) -> tuple[str, ...]:
+def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     chart = telling.chart
-    title = title_of(f"measure.{name}", telling)
+    title = escape_authored(named(change, telling))
     if change.instrument is None:
-        return (escape_authored(title), "missing", "missing", "", "", escape(change.remark))
-    instrument = telling.ruleset.terms.vocabulary.observations[change.instrument].title
+        return (title, "missing", "missing", "", "", escape(change.remark))
     cells = [
         "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
         for m in (change.baseline, change.current)
     ]
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
-    named = instrument if instrument.startswith(title) else f"{title}: {instrument}"
     remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
-        escape_authored(named) + remark,
+        title + remark,
         *cells,
         say_change(change),
         "" if change.range_percent is None else _signed(change.range_percent),
@@ -130,6 +122,8 @@ def say_change(change: MeasureChange) -> str:
     if change.baseline is None or change.current is None:
         return ""
     if change.undefined:
+        if change.improvement == UNKNOWN:
+            return "no percentage of a baseline that is not above 0"
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
@@ -143,11 +137,22 @@ def _signed(percent: Decimal) -> str:
 
 
 def _visits(telling: Telling) -> str:
+    """Which visits these are and why, the course over all others, and what is not counted."""
+    parts = [say_visits(telling), say_courses(telling)]
+    if beside := beside_core_set(telling):
+        rows = (_measure_row(change, telling) for change in beside)
+        parts += ["**Beside the core set, not counted**", table(_MEASURES, rows)]
+    return "\n\n".join(filter(None, parts))
+
+
+def say_visits(telling: Telling) -> str:
+    """Which visits are compared, and why these."""
     visits = telling.chart.visits
     if visits.baseline is None:
         return f"No baseline: {visits.reason}."
-    later = f"current {visits.current}" if visits.current else "no later assessment"
-    return f"Baseline {visits.baseline} ({visits.reason}); {later}."
+    why = visits.current_reason
+    later = f"Current {visits.current}: {why}" if visits.current else f"Current: {why}"
+    return f"Baseline {visits.baseline}: {visits.reason}. {later}."
 
 
 def _treatments(telling: Telling) -> str:
@@ -251,7 +256,7 @@ def _chosen(rule: Rule, telling: Telling) -> str:
             f"- “{escape_authored(name.replace('_', ' '))}” "
             f"{say_number(number.value, number.unit)} (shipped: {shipped}): "
             f"{escape_authored('; '.join(filter(None, why)))}"
-            + (f". {_link(number.source, telling)}" if number.source else "")
+            + (f". {link(number.source, telling)}" if number.source else "")
         )
     if not said:
         return ""
@@ -266,8 +271,11 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
         note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
         name = (constant.parameter or "").replace("_", " ")
         said.append(f"“{name}” {say_constant(constant)}{note}")
-    for fact in dict.fromkeys(facts_of(rule.node.condition)):
+    facts = facts_behind(rule, telling)
+    for fact in facts:
         said += _unverified_behind(fact, telling)
+    said += unverified_of_options(card, telling)
+    said += unverified_choices(facts, telling)
     if "measures" in card.show:
         said += _unverified_ranges(telling)
     return list(map(escape_authored, dict.fromkeys(said)))
@@ -282,11 +290,30 @@ def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
         dose = entry.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
             yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
-    if kind == "observation" and form == ["fall"]:
+    if kind == "dose":
+        yield from _unverified_dose(name, form[0], telling)
+    if kind == "observation":
         observed = vocabulary.observations[name]
-        within = observed.trend_within
+        within = observed.falls.get(form[0]) if form else None
         if within is not None and within.certainty == "unverified":
             yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
+
+
+def _unverified_dose(name: str, form: str, telling: Telling) -> Iterator[str]:
+    """What of a daily dose was recalled: equal doses, the level, the gap between orders."""
+    entry = telling.ruleset.terms.vocabulary.doses[name]
+    doses = telling.chart.draft_doses if form == "ordered" else telling.chart.doses
+    taken = doses[name].taken if name in doses else ()
+    for drug in sorted({each.exposure.drug for each in taken}):
+        number = entry.equal[drug]
+        if number.certainty == "unverified":
+            yield f"{say_number(number.value, number.unit)} {drug} as an equal dose"
+    level = entry.levels.get(form.removeprefix("days_"))
+    if level is None:
+        return
+    for what, number in ((level.title, level.dose), ("gap between orders", entry.gap)):
+        if number.certainty == "unverified":
+            yield f"{what}, {say_number(number.value, number.unit)}"
 
 
 def _unverified_ranges(telling: Telling) -> Iterator[str]:
@@ -296,9 +323,15 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
         if change.instrument is None or not vocabulary.measures[name].core_set:
             continue
         entry = vocabulary.observations[change.instrument]
-        scale = entry.adult_range_in_upper_limits
-        if scale is not None:
-            if scale.certainty == "unverified" and change.range_percent is not None:
+        scale = range_in_upper_limits(entry, adult=telling.chart.adult)
+        if entry.adult_range_in_upper_limits is not None:
+            if scale is None or change.range_percent is None:
+                continue
+            numbers = vocabulary.assessments
+            if numbers is not None and numbers.adult_from.certainty == "unverified":
+                years = say_number(numbers.adult_from.value, numbers.adult_from.unit)
+                yield f"ranges of enzymes in adults, from {years}"
+            if scale.certainty == "unverified":
                 times = say_number(scale.value, "")
                 yield f"range of {entry.title}, {times} times its upper limit"
         elif change.baseline and entry.range and entry.range.certainty == "unverified":
@@ -307,17 +340,8 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
 
 def _sources(rule: Rule, telling: Telling) -> str:
     lines = [
-        f"- {_link(item.source, telling)}: {escape_authored(item.supports)} "
+        f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
         for item in rule.file.evidence
     ]
     return "\n".join(lines)
-
-
-def _link(key: str, telling: Telling) -> str:
-    source = telling.ruleset.sources[key]
-    authors = source.citation.split(". ")[0].split(", ")
-    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
-    if not source.url:
-        return escape_authored(source.title)
-    return f"[{escape_authored(label)}]({source.url})"

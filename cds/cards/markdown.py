@@ -12,14 +12,14 @@ _BLANKS = re.compile(r"(?:[^\S\u00a0\u202f]|\x00)+")
 # GitHub's Markdown makes links of bare addresses, unless what they are known by is escaped.
 _ADDRESS = re.compile(r"(?<=www)\.|:(?=//)|@", re.IGNORECASE)
 # At its beginning a line of text would be a list, a heading or a rule.
-_BEGINNING = re.compile(r"\A( ?\d{0,9})([-+=]|[.)](?!\d))")
+_BEGINNING = re.compile(r"\A( ?(?:\d{1,9}(?=[.)]))?)([-+=]|[.)](?!\d))")
 # They change the direction of what follows, and could make a number read backwards.
 _DIRECTIONS = dict.fromkeys(
     map(ord, "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 )
 # Most texts have nothing to escape, which a look or two tell.
 _HARMLESS = re.compile(
-    r"(?! ?\d{0,9}(?:[-+=]|[.)](?!\d)))"
+    r"(?! ?(?:[-+=]|\d{0,9}[.)](?!\d)))"
     r"[A-Za-z0-9À-ÖØ-öø-ÿ /,;:.%()–×≥≤“”’\-\u00a0\u202f]*"
 )
 
@@ -62,3 +62,8 @@ def shorten(text: str, limit: int) -> str:
     head = text[: limit - 2]
     cut = head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head
     return cut.rstrip(" ,;:") + "…"
+
+
+def in_sentence(title: str) -> str:
+    """A title as it stands in the middle of a sentence: small, unless it is an abbreviation."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title

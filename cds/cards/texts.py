@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from cds.cards.history import history
+from cds.cards.markdown import escape_authored, in_sentence
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, Evidence, Value
 from cds.chart.vocabulary import Number
 from cds.rules.ruleset import Evaluation, RuleSet
-from cds.rules.texts import Slot, Text
+from cds.rules.texts import Slot, Text, parameter_of
 from cds.rules.trace import Seen, open_terms, trace_rule, undecided
 from cds.rules.words import say_number, say_value
 
@@ -37,14 +39,18 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
     name = slot.name
     if name == "patient.id":
         return telling.chart.patient
-    if name.startswith("parameters."):
-        number = telling.parameters[name.removeprefix("parameters.")]
-        return say_number(number.value, number.unit)
+    named = parameter_of(name)
+    if named is not None:
+        fact, parameter = named
+        behind = parameters_behind(fact, telling.ruleset) if fact else telling.parameters
+        return say_number(behind[parameter].value, behind[parameter].unit)
     selection = telling.evaluation.selections.get(name)
     if selection is not None:
         return ", ".join(title_of(m, telling) for m in selection.members) or NONE
     if slot.form == "missing":
         return join_words(missing_titles(name, telling)) or NONE
+    if slot.form == "history":
+        return "; ".join(history(name.split(".")[1], telling.chart)) or "nothing recorded"
     declared = telling.ruleset.facts[name]
     if slot.form == "evidence":
         return "; ".join(map(say_evidence, declared.evidence(telling.chart))) or "nothing recorded"
@@ -56,6 +62,12 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
     return say_value(value, declared.unit)
+
+
+def parameters_behind(fact: str, ruleset: RuleSet) -> Mapping[str, Number]:
+    """The parameters of the rule that derives a fact."""
+    rule = ruleset.deriving.get(fact)
+    return (rule or ruleset.derivations[fact]).file.parameters
 
 
 def value_of(name: str, telling: Telling) -> Value:
@@ -72,14 +84,32 @@ def say_evidence(evidence: Evidence) -> str:
 
 
 def title_of(member: str, telling: Telling) -> str:
-    """The title of a member of a group: of a measure, or of a fact."""
+    """The title of a member of a group: of a measure, of an Observation, or of a fact.
+
+    A measure for which another construct stands in, in a child, is called by that too. Of a fact
+    of an Observation (``observation.x.latest``) it is that of the Observation.
+    """
     kind, _, name = member.partition(".")
     vocabulary = telling.ruleset.terms.vocabulary
     if kind == "measure":
-        return vocabulary.measures[name].title
+        title = vocabulary.measures[name].title
+        change = telling.chart.changes.get(name)
+        if change is None or change.instrument not in vocabulary.measures[name].for_children:
+            return title
+        return f"{title} (by {vocabulary.observations[change.instrument].title})"
     if kind == "observation":
-        return vocabulary.observations[name].title
+        return vocabulary.observations[name.partition(".")[0]].title
     return telling.ruleset.facts[member].title
+
+
+def link(key: str, telling: Telling) -> str:
+    """A source as a link, called by its first author and year; without an address by its title."""
+    source = telling.ruleset.sources[key]
+    authors = source.citation.split(". ")[0].split(", ")
+    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
+    if not source.url:
+        return escape_authored(source.title)
+    return f"[{escape_authored(label)}]({source.url})"
 
 
 def join_words(words: list[str]) -> str:
@@ -109,4 +139,4 @@ def missing_facts(name: str, telling: Telling) -> list[str]:
 def missing_titles(name: str, telling: Telling) -> list[str]:
     """The titles of what would settle a derived fact, in the middle of a sentence."""
     titles = [title_of(fact, telling) for fact in missing_facts(name, telling)]
-    return [t[0].lower() + t[1:] if t[1:2].islower() else t for t in titles]
+    return list(map(in_sentence, titles))

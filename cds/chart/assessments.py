@@ -14,25 +14,40 @@ from msgspec import Struct
 from cds.chart.measurements import Measurement, issued_at, multiple_of_upper_limit, upper_limit
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.terms import Terms
-from cds.chart.vocabulary import AssessmentNumbers, MeasureEntry, ObservationEntry
+from cds.chart.vocabulary import AssessmentNumbers, MeasureEntry, Number, ObservationEntry
 
 HUNDRED = Decimal(100)
 
 
+class TreatmentLine(Struct, frozen=True):
+    """The current treatment line: the day on which it began, and what began then."""
+
+    start: date
+    title: str
+
+
 class Visits(Struct, frozen=True):
-    """The two dates that are compared, and why these."""
+    """The two dates that are compared, and why these.
+
+    ``reason`` says why this baseline, or why there is none, and ``current_reason`` the same of the
+    current assessment. ``previous`` is the last assessment between the two.
+    """
 
     baseline: date | None
     current: date | None
     reason: str
+    current_reason: str = ""
+    previous: date | None = None
 
 
 class MeasureChange(Struct, frozen=True):
-    """One core set measure at baseline and now.
+    """One measure at baseline and now, or at another visit.
 
     ``improvement`` is the change relative to baseline in percent, positive for better; its opposite
     is ``worsening``. Where the current value is missing they are the interval that the range of the
     instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
+    ``worse_by`` is how much worse the value is, in the unit of the first instrument of the measure,
+    and not known by any other.
     """
 
     measure: str
@@ -44,6 +59,7 @@ class MeasureChange(Struct, frozen=True):
     range_percent: Decimal | None
     undefined: bool
     remark: str = ""
+    worse_by: Interval = UNKNOWN
 
     @property
     def relative(self) -> Decimal | None:
@@ -60,8 +76,10 @@ def choose_visits(
     series: Series,
     terms: Terms,
     as_of: date,
-    line_start: date | None,
+    line: TreatmentLine | None,
     named_baseline: date | None = None,
+    *,
+    adult: bool | None = None,
 ) -> Visits:
     """Choose baseline and current date.
 
@@ -71,19 +89,32 @@ def choose_visits(
     measures taken at a visit; laboratory values only where there are no others.
     """
     numbers = _numbers(terms)
-    days = _visit_days(series, terms, laboratory=False)
-    laboratory_days = _visit_days(series, terms, laboratory=True)
-    baseline, reason = _baseline(
-        days or laboratory_days, numbers, as_of, line_start, named_baseline
-    )
+    days = _visit_days(series, terms, laboratory=False, adult=adult)
+    laboratory_days = _visit_days(series, terms, laboratory=True, adult=adult)
+    baseline, reason = _baseline(days or laboratory_days, numbers, as_of, line, named_baseline)
     if baseline is None:
         return Visits(None, None, reason)
-    earliest = baseline + timedelta(days=int(numbers.least_interval.value))
+    least = int(numbers.least_interval.value)
     for candidates in (days, laboratory_days):
-        later = [day for day in candidates if day >= earliest]
+        later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
-            return Visits(baseline, later[-1], reason)
-    return Visits(baseline, None, reason)
+            why = f"the latest assessment, at least {least} days after baseline"
+            previous = _previous(candidates, baseline, later[-1], numbers)
+            return Visits(baseline, later[-1], reason, why, previous)
+    why = f"no assessment at least {least} days after baseline"
+    soon = [day for day in (*days, *laboratory_days) if day > baseline]
+    if soon:
+        why += f" (the latest is of {max(soon)})"
+    return Visits(baseline, None, reason, why)
+
+
+def _previous(
+    days: list[date], baseline: date, current: date, numbers: AssessmentNumbers
+) -> date | None:
+    """The last assessment before the current one whose window holds neither that nor baseline."""
+    window = timedelta(days=int(numbers.window.value))
+    between = [day for day in days if baseline + window < day < current - window]
+    return between[-1] if between else None
 
 
 def _numbers(terms: Terms) -> AssessmentNumbers:
@@ -93,11 +124,20 @@ def _numbers(terms: Terms) -> AssessmentNumbers:
     return numbers
 
 
-def _visit_days(series: Series, terms: Terms, *, laboratory: bool) -> list[date]:
+def _visit_days(
+    series: Series, terms: Terms, *, laboratory: bool, adult: bool | None
+) -> list[date]:
+    """The days of core set measures: of those taken at a visit, or of laboratory values."""
     days: set[date] = set()
     for measure in terms.vocabulary.measures.values():
-        if measure.core_set and measure.laboratory is laboratory:
-            for instrument in measure.instruments:
+        if not measure.core_set:
+            continue
+        for instrument in measure.instruments:
+            juvenile = instrument in measure.for_children
+            if juvenile and adult is not False:
+                continue
+            # What stands in for a laboratory value in a child is asked at a visit.
+            if (measure.laboratory and not juvenile) is laboratory:
                 days.update(m.day for m in series.get(instrument, ()))
     return sorted(days)
 
@@ -106,35 +146,36 @@ def _baseline(
     days: list[date],
     numbers: AssessmentNumbers,
     as_of: date,
-    line_start: date | None,
+    line: TreatmentLine | None,
     named: date | None,
 ) -> tuple[date | None, str]:
     if named is not None:
         window = timedelta(days=int(numbers.window.value))
         near = [d for d in days if abs(d - named) <= window]
         if not near:
-            return None, f"no assessment within {window.days} days of the baseline asked for"
-        return min(near, key=lambda d: (abs(d - named), d)), f"the baseline asked for ({named})"
+            return (
+                None,
+                f"no assessment within {window.days} days of the baseline asked for ({named})",
+            )
+        day = min(near, key=lambda d: (abs(d - named), d))
+        nearest = "" if day == named else ", the nearest assessment"
+        return day, f"named by the caller ({named}){nearest}"
     if not days:
         return None, "no core set measure is recorded"
-    if line_start is not None:
-        before = [d for d in days if d <= line_start + timedelta(days=int(numbers.grace.value))]
+    began = "" if line is None else f"the start of {line.title} on {line.start}"
+    if line is not None:
+        grace = int(numbers.grace.value)
+        before = [d for d in days if d <= line.start + timedelta(days=grace)]
+        if before and before[-1] <= line.start:
+            return before[-1], f"the last assessment on or before {began}"
         if before:
-            return (
-                before[-1],
-                f"the last assessment before the current treatment line ({line_start})",
-            )
+            return before[-1], f"the last assessment no more than {grace} days after {began}"
     look_back = int(numbers.look_back.value)
     recent = [d for d in days if d >= as_of - timedelta(days=look_back)]
     if not recent:
         return None, f"no assessment within {look_back} days"
-    why = (
-        f"the earliest assessment within {look_back} days; none precedes the treatment line "
-        f"of {line_start}"
-        if line_start is not None
-        else f"the earliest assessment within {look_back} days; no start of treatment is known"
-    )
-    return recent[0], why
+    why = f"none precedes {began}" if began else "no start of treatment is known"
+    return recent[0], f"the earliest assessment within {look_back} days; {why}"
 
 
 def measure_changes(
@@ -146,6 +187,38 @@ def measure_changes(
         name: _change(name, measure, series, terms, visits, window, adult=adult)
         for name, measure in terms.vocabulary.measures.items()
     }
+
+
+def previous_changes(
+    series: Series, terms: Terms, visits: Visits, *, adult: bool | None
+) -> dict[str, MeasureChange]:
+    """The change of every core set measure from baseline to the visit before the current one.
+
+    Empty without such a visit. What is nearer to the current visit belongs to that one alone, so
+    that no single Observation can stand for two visits in a row.
+    """
+    previous, current = visits.previous, visits.current
+    if previous is None or current is None:
+        return {}
+    window = timedelta(days=int(_numbers(terms).window.value))
+    compared = Visits(visits.baseline, previous, visits.reason)
+    changes = {}
+    for name, measure in terms.vocabulary.measures.items():
+        if measure.core_set:
+            earlier = {
+                instrument: [m for m in taken if m.day - previous < current - m.day]
+                for instrument in measure.instruments
+                if (taken := series.get(instrument))
+            }
+            changes[name] = _change(name, measure, earlier, terms, compared, window, adult=adult)
+    return changes
+
+
+def trend(change: MeasureChange, series: Series) -> tuple[Measurement, ...]:
+    """Every value of the instrument that is compared, the last of each day, in order of time."""
+    if change.instrument is None:
+        return ()
+    return tuple({m.day: m for m in series.get(change.instrument, ())}.values())
 
 
 def _nearest(
@@ -181,11 +254,14 @@ def _change(
         for instrument in measure.instruments
         if (taken := series.get(instrument))
     ]
+    if not pairs:  # most measures beside the core set, in most patients
+        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False)
     chosen = [
         (instrument, baseline, _nearest(taken, visits.current, window))
         for instrument, baseline, taken in pairs
     ]
-    instrument, baseline, current, remark = _apart(visits, *_choose(measure, chosen, terms))
+    choice = _choose_for(measure, chosen, terms, adult=adult)
+    instrument, baseline, current, remark = _apart(visits, *choice)
     if instrument is None:
         return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False, remark)
     declared = terms.vocabulary.observations[instrument]
@@ -200,6 +276,7 @@ def _change(
         _of_range(declared, baseline, current, terms, adult=adult),
         undefined,
         remark,
+        _worse_by(declared, baseline, current) if instrument == measure.instruments[0] else UNKNOWN,
     )
 
 
@@ -209,7 +286,7 @@ def _apart(
     baseline: Measurement | None,
     current: Measurement | None,
     remark: str,
-) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+) -> Choice:
     """See that no Observation stands for both visits where their windows meet.
 
     It would show a change of nothing. It belongs to the nearer visit, and to baseline if between.
@@ -223,11 +300,36 @@ def _apart(
 
 
 Pair = tuple[str, Measurement | None, Measurement | None]
+Choice = tuple[str | None, Measurement | None, Measurement | None, str]
 
 
-def _choose(
-    measure: MeasureEntry, pairs: list[Pair], terms: Terms
-) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+def _choose_for(
+    measure: MeasureEntry, pairs: list[Pair], terms: Terms, *, adult: bool | None
+) -> Choice:
+    """Which instrument is compared, with the alternates that only a child may have.
+
+    They are taken only where no other instrument has both values, and never for an adult or where
+    the age is not known.
+    """
+    if not measure.for_children or not any(p[0] in measure.for_children for p in pairs):
+        return _choose(measure, pairs, terms)
+    usual = [p for p in pairs if p[0] not in measure.for_children]
+    juvenile = [p for p in pairs if p[0] in measure.for_children and (p[1] or p[2])]
+    choice = _choose(measure, usual, terms)
+    if not juvenile or (choice[1] is not None and choice[2] is not None):
+        return choice
+    title = terms.vocabulary.observations[juvenile[0][0]].title
+    if adult is not False:
+        known = "this is an adult" if adult else "the age is not known"
+        said = f"{title} is recorded and counts in children only; {known}"
+        return (*choice[:3], "; ".join(filter(None, (choice[3], said))))
+    both = [p for p in juvenile if p[1] is not None and p[2] is not None]
+    if both:
+        return (*both[0], "stands in for the adult measure in a child")
+    return choice if choice[0] else (*juvenile[0], "stands in for the adult measure in a child")
+
+
+def _choose(measure: MeasureEntry, pairs: list[Pair], terms: Terms) -> Choice:
     """Which instrument of a measure is compared: (instrument, baseline, current, remark)."""
     pairs = [p for p in pairs if p[1] is not None or p[2] is not None]
     if not pairs:
@@ -251,9 +353,7 @@ def _choose(
     return (*(first or later)[0], "")
 
 
-def _most_abnormal(
-    pairs: list[Pair], terms: Terms
-) -> tuple[str | None, Measurement | None, Measurement | None, str]:
+def _most_abnormal(pairs: list[Pair], terms: Terms) -> Choice:
     """The enzyme with the highest multiple of its upper limit at baseline, and the same one now."""
     at_baseline = [p for p in pairs if p[1] is not None]
     if not at_baseline:
@@ -293,17 +393,16 @@ def _relative(
 
     From a baseline of 0 no relative change is defined. Where higher is worse, nothing can improve
     from 0, any rise counts as worsened and no change as neither (a policy of this project, since no
-    source says). Where lower is worse, nothing can worsen from 0 and a rise stays undefined.
+    source says). Where lower is worse, nothing can worsen from 0 and a rise stays undefined. On a
+    scale that does not begin at 0 a ratio to a baseline of 0 or less means nothing at all.
     """
     if baseline is None:
         return UNKNOWN, UNKNOWN, False
     start = baseline.low
-    if current is not None:
-        lowest = highest = current.low
-    else:
-        bounds = declared.range
-        lowest = bounds.low if bounds and bounds.low is not None else -INFINITY
-        highest = bounds.high if bounds and bounds.high is not None else INFINITY
+    begins = declared.range.low if declared.range else None
+    if start < 0 or (start == 0 and begins != 0):
+        return UNKNOWN, UNKNOWN, True
+    lowest, highest = _held(declared, current)
     sign = 1 if declared.worse == "higher" else -1
     if start == 0:
         return _from_zero(sign, lowest, highest)
@@ -312,6 +411,29 @@ def _relative(
     else:
         low, high = (lowest - start) * HUNDRED / start, (highest - start) * HUNDRED / start
     return Interval(low, high), Interval(-high, -low), False
+
+
+def _held(declared: ObservationEntry, value: Measurement | None) -> tuple[Decimal, Decimal]:
+    """A value as lowest and highest possible: where it is missing, the range of its instrument."""
+    if value is not None:
+        return value.low, value.low
+    bounds = declared.range
+    return (
+        bounds.low if bounds and bounds.low is not None else -INFINITY,
+        bounds.high if bounds and bounds.high is not None else INFINITY,
+    )
+
+
+def _worse_by(
+    declared: ObservationEntry, baseline: Measurement | None, current: Measurement | None
+) -> Interval:
+    """How much worse a value is than at baseline, in its unit; negative where it is better."""
+    if baseline is None:
+        return UNKNOWN
+    lowest, highest = _held(declared, current)
+    if declared.worse == "higher":
+        return Interval(lowest - baseline.low, highest - baseline.low)
+    return Interval(baseline.low - highest, baseline.low - lowest)
 
 
 def _from_zero(sign: int, lowest: Decimal, highest: Decimal) -> tuple[Interval, Interval, bool]:
@@ -335,15 +457,16 @@ def _of_range(
 ) -> Decimal | None:
     """The improvement in percent of the instrument's range, as the ACR/EULAR criteria count it.
 
-    The range of an enzyme is a multiple of its upper limit, stated for adults only.
+    The range of an enzyme is a multiple of its upper limit, for adults and for children apart.
     """
     if baseline is None or current is None:
         return None
     if declared.adult_range_in_upper_limits is not None:
         limit = upper_limit(baseline, terms)
-        if not adult or limit is None:
+        multiple = range_in_upper_limits(declared, adult=adult)
+        if multiple is None or limit is None:
             return None
-        span = declared.adult_range_in_upper_limits.value * limit.value
+        span = multiple.value * limit.value
     elif declared.range and declared.range.low is not None and declared.range.high is not None:
         span = declared.range.high - declared.range.low
     else:
@@ -352,3 +475,16 @@ def _of_range(
     if declared.worse == "lower":
         change = -change
     return change * HUNDRED / span
+
+
+def range_in_upper_limits(declared: ObservationEntry, *, adult: bool | None) -> Number | None:
+    """The range of an enzyme as a multiple of its upper limit; None where none is known.
+
+    For a child the vocabulary must say where it was read: none is taken from adults.
+    """
+    if adult is None:
+        return None
+    if adult:
+        return declared.adult_range_in_upper_limits
+    juvenile = declared.juvenile_range_in_upper_limits
+    return juvenile if juvenile is not None and juvenile.source is not None else None

@@ -6,8 +6,16 @@ from datetime import date
 
 from msgspec import Struct
 
-from cds.chart.assessments import MeasureChange, Visits, choose_visits, measure_changes
+from cds.chart.assessments import (
+    MeasureChange,
+    TreatmentLine,
+    Visits,
+    choose_visits,
+    measure_changes,
+    previous_changes,
+)
 from cds.chart.conditions import Assertion, read_conditions
+from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms
 from cds.chart.treatments import (
@@ -30,13 +38,18 @@ class Chart(Struct, frozen=True):
 
     ``complete`` names the resource types of which everything was delivered and could be read: what
     they do not hold is not recorded. ``excluded`` lists what was delivered and not used, and why.
+    ``adult`` says whether the adult criteria apply, None where the age leaves it open. ``changes``
+    are those from baseline to the current visit, ``previous`` those to the visit before.
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
+    ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
+    taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
     """
 
     terms: Terms
     patient: str
     as_of: date
     born: DateSpan | None
+    adult: bool | None
     complete: frozenset[str]
     conditions: dict[str, list[Assertion]]
     measurements: Measurements
@@ -45,8 +58,12 @@ class Chart(Struct, frozen=True):
     line_start: date | None
     visits: Visits
     changes: dict[str, MeasureChange]
+    previous: dict[str, MeasureChange]
     excluded: tuple[Excluded, ...]
     drafts: Drafts = NO_DRAFTS
+    doses: dict[str, DailyDose] = {}
+    draft_doses: dict[str, DailyDose] = {}
+    gender: str | None = None
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:
@@ -90,29 +107,56 @@ def read_chart(
         if name in exposures
     }
     courses |= {name: course(entry, exposures, as_of, gap) for name, entry in classes.items()}
-    line_start = _line_start(terms, courses)
-    visits = choose_visits(measurements.series, terms, as_of, line_start, baseline)
+    line = _line(terms, courses)
     years = age(born, as_of)
     adult_from = numbers.adult_from.value if numbers else None
     adult = None
     if years is not None and adult_from is not None:
         adult = True if years[0] >= adult_from else False if years[1] < adult_from else None
+    series = measurements.series
+    visits = choose_visits(series, terms, as_of, line, baseline, adult=adult)
     return Chart(
         terms,
         patient,
         as_of,
         born,
+        adult,
         frozenset(delivery.delivered - delivery.incomplete - unread),
-        conditions,
+        _with_statuses(conditions, measurements),
         measurements,
         exposures,
         courses,
-        line_start,
+        line.start if line else None,
         visits,
-        measure_changes(measurements.series, terms, visits, adult=adult),
+        measure_changes(series, terms, visits, adult=adult),
+        previous_changes(series, terms, visits, adult=adult),
         tuple(excluded),
         drafted,
+        _doses(exposures, terms, as_of),
+        _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
+        delivery.patients[0].gender if delivery.patients else None,
     )
+
+
+def _with_statuses(
+    conditions: dict[str, list[Assertion]], measurements: Measurements
+) -> dict[str, list[Assertion]]:
+    """The findings of Conditions, and those that the latest answer about a status is."""
+    found = dict(conditions)
+    for results in measurements.statuses.values():
+        latest = max(results, key=lambda r: (r.day, r.issued, r.reference))
+        for key in latest.findings:
+            day = DateSpan(latest.day, latest.day)
+            said = Assertion(key, latest.reference, latest.text, day, latest.remark)
+            found[key] = [*found.get(key, ()), said]
+    return found
+
+
+def _doses(exposures: dict[str, list[Exposure]], terms: Terms, as_of: date) -> dict[str, DailyDose]:
+    return {
+        name: read_dose(entry, exposures, terms, as_of)
+        for name, entry in terms.vocabulary.doses.items()
+    }
 
 
 def _without_drafts(
@@ -131,16 +175,26 @@ def read_findings(delivery: Delivery, terms: Terms, as_of: date) -> dict[str, li
     return read_conditions(delivery.conditions, terms, as_of, delivery.excluded)
 
 
-def _line_start(terms: Terms, courses: dict[str, Course]) -> date | None:
-    """When the current treatment line began: the latest start of a current class that opens one.
+def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
+    """The current treatment line: the latest start of a current class or drug that opens one.
 
     Of a partial date the earliest day is taken, so that the baseline surely precedes the treatment.
     """
-    starts = []
-    for name, entry in terms.vocabulary.drug_classes.items():
+    vocabulary = terms.vocabulary
+    started: dict[date, dict[str, None]] = {}
+    for name, entry in vocabulary.drug_classes.items():
         names = entry.any_of if entry.line == "each drug" else (name,) if entry.line else ()
         for each in names:
             since = courses[each].since if each in courses else None
             if since is not None:
-                starts.append(since.first)
-    return max(starts) if starts else None
+                title = (vocabulary.drug_classes.get(each) or vocabulary.drugs[each]).title
+                started.setdefault(since.first, {})[_inner(title)] = None
+    if not started:
+        return None
+    latest = max(started)
+    return TreatmentLine(latest, " and ".join(started[latest]))
+
+
+def _inner(title: str) -> str:
+    """A title within a sentence; an abbreviation stays as it is."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from cds.chart.vocabulary import CodedEntry, Codes, Vocabulary
+from cds.chart.vocabulary import CodedEntry, Codes, ConditionEntry, Vocabulary
 from cds.fhir.resources import CodeableConcept
 
 
@@ -58,6 +58,36 @@ def index_codes(vocabulary: Vocabulary, name: str, codes: Codes) -> CodeIndex:
     match = Match(name)
     _fill(index, vocabulary, codes, {c: match for by_code in codes.values() for c in by_code})
     return index
+
+
+def build_families(vocabulary: Vocabulary, entries: Mapping[str, ConditionEntry]) -> CodeIndex:
+    """Index the categories of a classification that entries take whole."""
+    index: CodeIndex = {}
+    for name, entry in entries.items():
+        matches = {
+            code: Match(name, f"in category {code} {title}; code not verified")
+            for by_code in entry.families.values()
+            for code, title in by_code.items()
+        }
+        _fill(index, vocabulary, entry.families, matches)
+    return index
+
+
+SHORTEST_CATEGORY = 3
+"""Characters of a category of ICD-10."""
+
+
+def find_families(families: CodeIndex, concept: CodeableConcept) -> list[Match]:
+    """What the categories select in which a concept's codes lie, of each code the narrowest."""
+    found = []
+    for coding in concept.coding:
+        code = coding.code or ""
+        for end in range(len(code), SHORTEST_CATEGORY - 1, -1):
+            match = families.get((coding.system, code[:end].rstrip(".")))
+            if match is not None:
+                found.append(match)
+                break
+    return found
 
 
 def find_all(index: CodeIndex, concept: CodeableConcept) -> list[Match]:

@@ -7,7 +7,7 @@ from datetime import date
 
 from msgspec import Struct
 
-from cds.chart.coding import find_all, texts
+from cds.chart.coding import find_all, find_families, texts
 from cds.chart.terms import Terms
 from cds.fhir.bundles import Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
@@ -70,6 +70,8 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     words = texts(condition.code)
     # A SNOMED and an ICD coding of one Condition often differ in detail: all of them are asserted.
     found = {m.entry: m.remark for m in find_all(terms.conditions, condition.code)}
+    for match in () if found else find_families(terms.condition_families, condition.code):
+        found.setdefault(match.entry, match.remark)
     if not found:
         named = {terms.condition_names.get(w.strip().casefold()) for w in words}
         found = {name: "matched by name" for name in named if name is not None}

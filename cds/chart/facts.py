@@ -15,13 +15,23 @@ from decimal import Decimal
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
-from cds.chart.measurements import Measurement, multiple_of_upper_limit, plain, upper_limit
+from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
+from cds.chart.measurements import (
+    Measurement,
+    multiple_of_upper_limit,
+    plain,
+    say_unit,
+    upper_limit,
+)
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, describe
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
+from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
 
@@ -71,9 +81,11 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
     """Every fact that a vocabulary makes, by name."""
     made = [
         *_of_conditions(vocabulary),
+        *_of_onset(vocabulary),
         *_of_antibodies(vocabulary),
         *_of_drugs(vocabulary),
         *_of_orders(),
+        *_of_doses(vocabulary),
         *_of_observations(vocabulary),
         *_of_measures(vocabulary),
         *_of_visits(),
@@ -101,7 +113,7 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}",
             kind="boolean",
             title=entry.title,
-            read=_asserted(f"{prefix}.{name}"),
+            read=_asserted(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
             evidence=_assertions(f"{prefix}.{name}"),
         )
         for prefix, entries in (
@@ -112,11 +124,72 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
     ]
 
 
-def _asserted(key: str) -> Callable[[Chart], Value]:
+def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
+    """How long a diagnosis is on record, and how old the patient was: by its earliest date.
+
+    That is when it began or, where that is not stated, when it was recorded.
+    """
+    made = []
+    for name, entry in vocabulary.diagnoses.items():
+        for suffix, title, unit, read in (
+            ("days", "days since its earliest date on record", "d", _days_since(name)),
+            ("age", "age at its earliest date on record", "a", _age_at(name)),
+        ):
+            made.append(
+                Declaration(
+                    name=f"diagnosis.{name}.{suffix}",
+                    kind="number",
+                    title=f"{entry.title}, {title}",
+                    unit=unit,
+                    read=read,
+                    evidence=_assertions(f"diagnosis.{name}"),
+                )
+            )
+    return made
+
+
+def _earliest(name: str, chart: Chart) -> DateSpan | None:
+    dates = [a.since for a in chart.conditions.get(f"diagnosis.{name}", ()) if a.since is not None]
+    if not dates or "Condition" not in chart.complete:
+        return None
+    return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
+
+
+def _days_since(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        began = _earliest(name, chart)
+        if began is None:
+            return UNKNOWN
+        low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
+        return Interval(Decimal(max(low, 0)), Decimal(high))
+
+    return read
+
+
+def _age_at(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        began = _earliest(name, chart)
+        youngest = age(chart.born, began.first) if began else None
+        oldest = age(chart.born, began.last) if began else None
+        if youngest is None or oldest is None:
+            return UNKNOWN
+        return Interval(Decimal(youngest[0]), Decimal(oldest[1]))
+
+    return read
+
+
+def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str]:
+    """The resource types that may assert an entry: without all of them it may be recorded."""
+    answers = any(name in status.asserts for status in vocabulary.statuses.values())
+    also = {"Observation"} if answers and prefix == "finding" else set()
+    return frozenset({"Condition", *also})
+
+
+def _asserted(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if key in chart.conditions:
             return True
-        return False if "Condition" in chart.complete else None
+        return False if types <= chart.complete else None
 
     return read
 
@@ -205,7 +278,8 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
 
 def is_about_drafts(fact: str) -> bool:
     """Whether a fact is about the orders that somebody is about to place."""
-    return fact == ORDER_UNREAD or (fact.startswith("drug.") and fact.endswith(".ordered"))
+    of_drugs = fact.startswith(("drug.", "dose."))
+    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
 
 
 ORDER_UNREAD = "order.unread"
@@ -323,6 +397,93 @@ def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evid
     return evidence
 
 
+# --- daily doses ---------------------------------------------------------------------------------
+
+DOSE_UNIT = "mg/d"
+
+
+def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
+    made = []
+    for name, entry in vocabulary.doses.items():
+        made.append(
+            Declaration(
+                name=f"dose.{name}.daily",
+                kind="number",
+                title=f"{entry.title}, daily dose",
+                unit=DOSE_UNIT,
+                read=_daily(name),
+                evidence=_taken(name, now=True),
+            )
+        )
+        made.append(
+            Declaration(
+                name=f"dose.{name}.ordered",
+                kind="number",
+                title=f"{entry.title}, highest daily dose in the draft orders",
+                unit=DOSE_UNIT,
+                read=_daily_ordered(name),
+                evidence=_dose_drafted(name),
+            )
+        )
+        made += [
+            Declaration(
+                name=f"dose.{name}.days_{key}",
+                kind="number",
+                title=f"{entry.title}, {level.title}, days up to now",
+                unit="d",
+                read=_days_at(name, entry, level),
+                evidence=_taken(name, now=False),
+            )
+            for key, level in entry.levels.items()
+        ]
+    return made
+
+
+def _daily(name: str) -> Callable[[Chart], Value]:
+    return lambda chart: daily(chart.doses[name], complete=_complete(chart))
+
+
+def _daily_ordered(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        drafted = chart.draft_doses.get(name)
+        complete = not chart.drafts.unread
+        return highest(drafted or DailyDose((), 0), complete=complete)
+
+    return read
+
+
+def _days_at(name: str, entry: DoseEntry, level: DoseLevel) -> Callable[[Chart], Value]:
+    gap = int(entry.gap.value)
+    return lambda chart: days_at(level, gap, chart.doses[name], complete=_complete(chart))
+
+
+def _taken(name: str, *, now: bool) -> EvidenceReader:
+    """The exposures that a dose rests on, with what each tells; ``now`` those of today only."""
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        dose = chart.doses[name]
+        today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
+        return tuple(_cite_dose(taken, said) for taken, said in today if said or not now)
+
+    return evidence
+
+
+def _dose_drafted(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        drafted = chart.draft_doses.get(name)
+        return tuple(_cite_dose(taken, "") for taken in drafted.taken) if drafted else ()
+
+    return evidence
+
+
+def _cite_dose(taken: Taken, said: str) -> Evidence:
+    """An exposure with its dose of today in place of that of a day of treatment."""
+    if not said:
+        return _cite_exposure(taken.exposure)
+    cited = _cite_exposure(replace(taken.exposure, dose=None))
+    return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
+
+
 # --- observations --------------------------------------------------------------------------------
 
 
@@ -330,15 +491,22 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     made = []
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
-        within = int(entry.trend_within.value) if entry.trend_within else None
+        falls = [
+            (
+                f".{fall}",
+                f", fall within {plain(within.value)} days",
+                unit,
+                _fall(name, int(within.value)),
+                _falling(name, int(within.value)),
+            )
+            for fall, within in entry.falls.items()
+        ]
         for suffix, title, of_unit, read, evidence in (
             (".latest", "", unit, _nth_last(name, 1), _last(name, 1)),
             (".previous", ", the value before", unit, _nth_last(name, 2), _last(name, 2)),
             (".multiple", ", times its upper limit", "", _multiple(name), _last(name, 1)),
-            (".fall", ", fall", unit, _fall(name, within), _falling(name, within)),
+            *falls,
         ):
-            if suffix == ".fall" and within is None:
-                continue
             made.append(
                 Declaration(
                     name=f"observation.{name}{suffix}",
@@ -397,9 +565,9 @@ def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, 
     return max(near, key=lambda m: m.low), latest
 
 
-def _fall(name: str, within: int | None) -> Callable[[Chart], Value]:
+def _fall(name: str, within: int) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        pair = _highest_before(chart, name, within or 0)
+        pair = _highest_before(chart, name, within)
         if pair is None:
             return UNKNOWN
         fallen = pair[0].low - pair[1].low
@@ -408,9 +576,9 @@ def _fall(name: str, within: int | None) -> Callable[[Chart], Value]:
     return read
 
 
-def _falling(name: str, within: int | None) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _falling(name: str, within: int) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        pair = _highest_before(chart, name, within or 0)
+        pair = _highest_before(chart, name, within)
         return tuple(cite(m, chart) for m in pair) if pair else ()
 
     return evidence
@@ -446,7 +614,7 @@ def show(measurement: Measurement, chart: Chart) -> str:
         number = f">{plain(measurement.low)}"
     else:
         number = plain(measurement.low)
-    return number if unit.startswith("{") else f"{number} {unit}"
+    return number if unit.startswith("{") else f"{number} {say_unit(unit)}"
 
 
 def cite(measurement: Measurement, chart: Chart) -> Evidence:
@@ -466,47 +634,81 @@ def cite(measurement: Measurement, chart: Chart) -> Evidence:
 
 
 def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
+    """Of each measure: how it changed, whether and when it was taken.
+
+    ``measure.x.previous`` is the same comparison with baseline at the visit before the current one.
+    """
     made = []
     for name, entry in vocabulary.measures.items():
-        for suffix, title, read in (
-            ("improvement", "improvement relative to baseline", _improvement(name)),
-            ("worsening", "worsening relative to baseline", _worsening(name)),
-            ("range_percent", "improvement in percent of the range", _range_percent(name)),
-        ):
-            made.append(
-                Declaration(
-                    name=f"measure.{name}.{suffix}",
-                    kind="number",
-                    title=f"{entry.title}, {title}",
-                    unit="%",
-                    read=read,
-                    evidence=_both(name),
+        numbers: list[tuple[str, str, str, Callable[[MeasureChange], Interval]]] = [
+            ("improvement", "improvement relative to baseline", "%", lambda c: c.improvement),
+            ("worsening", "worsening relative to baseline", "%", lambda c: c.worsening),
+            ("range_percent", "improvement in percent of the range", "%", _of_range),
+        ]
+        usual = [i for i in entry.instruments if i not in entry.for_children]
+        if len(usual) == 1:  # others have no unit in common
+            unit = _unit_of(usual[0], vocabulary)
+            numbers.append(("worse_by", "worse by", unit, lambda c: c.worse_by))
+        for suffix, title, unit, number in numbers:
+            whens = (("", "", _now), (".previous", ", at the visit before", _before))
+            for when, of_when, changes in whens if entry.core_set else whens[:1]:
+                made.append(
+                    Declaration(
+                        name=f"measure.{name}{when}.{suffix}",
+                        kind="number",
+                        title=f"{entry.title}, {title}{of_when}",
+                        unit=unit,
+                        read=_changed(name, number, changes),
+                        evidence=_both(name, changes),
+                    )
                 )
-            )
-        made.append(
+        made += [
             Declaration(
                 name=f"measure.{name}.current",
                 kind="boolean",
                 title=f"{entry.title}, measured at the current visit",
                 read=_measured(name),
-                evidence=_both(name),
-            )
-        )
+                evidence=_both(name, _now),
+            ),
+            Declaration(
+                name=f"measure.{name}.last",
+                kind="event",
+                title=f"{entry.title}, last measured",
+                read=_last_measured(name),
+                evidence=_latest(name),
+            ),
+        ]
     return made
 
 
-def _improvement(name: str) -> Callable[[Chart], Value]:
-    return lambda chart: chart.changes[name].improvement
+Changes = Callable[[Chart], dict[str, MeasureChange]]
 
 
-def _worsening(name: str) -> Callable[[Chart], Value]:
-    return lambda chart: chart.changes[name].worsening
+def _now(chart: Chart) -> dict[str, MeasureChange]:
+    return chart.changes
 
 
-def _range_percent(name: str) -> Callable[[Chart], Value]:
+def _before(chart: Chart) -> dict[str, MeasureChange]:
+    return chart.previous
+
+
+def _unit_of(observation: str, vocabulary: Vocabulary) -> str:
+    declared = vocabulary.observations.get(observation)
+    table = vocabulary.units.get(declared.units) if declared else None
+    return table.unit if table else ""
+
+
+def _of_range(change: MeasureChange) -> Interval:
+    percent = change.range_percent
+    return UNKNOWN if percent is None else Interval(percent, percent)
+
+
+def _changed(
+    name: str, number: Callable[[MeasureChange], Interval], changes: Changes
+) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        percent = chart.changes[name].range_percent
-        return UNKNOWN if percent is None else Interval(percent, percent)
+        change = changes(chart).get(name)
+        return UNKNOWN if change is None else number(change)
 
     return read
 
@@ -520,9 +722,43 @@ def _recorded(chart: Chart, recorded: bool) -> bool | None:
     return recorded or (False if "Observation" in chart.complete else None)
 
 
-def _both(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
+def last_measured(name: str, chart: Chart) -> Measurement | None:
+    """The last value of a measure by any instrument that counts for this patient."""
+    measure = chart.terms.vocabulary.measures[name]
+    taken = [
+        chart.measurements.series[instrument][-1]
+        for instrument in measure.instruments
+        if instrument in chart.measurements.series
+        and (chart.adult is False or instrument not in measure.for_children)
+    ]
+    return max(taken, key=lambda m: m.day) if taken else None
+
+
+def _last_measured(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        last = last_measured(name, chart)
+        complete = "Observation" in chart.complete
+        if last is None:
+            return Event(None, None, complete)
+        days = Decimal((chart.as_of - last.day).days)
+        return Event(days, days, complete)
+
+    return read
+
+
+def _latest(name: str) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        change = chart.changes[name]
+        last = last_measured(name, chart)
+        return () if last is None else (cite(last, chart),)
+
+    return evidence
+
+
+def _both(name: str, changes: Changes) -> Callable[[Chart], tuple[Evidence, ...]]:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        change = changes(chart).get(name)
+        if change is None:
+            return ()
         return tuple(cite(m, chart) for m in (change.baseline, change.current) if m is not None)
 
     return evidence
@@ -602,6 +838,20 @@ def _of_visits() -> list[Declaration]:
             evidence=on(lambda chart: chart.visits.current, "current assessment"),
         ),
         Declaration(
+            name="assessment.has_previous",
+            kind="boolean",
+            title="There is a further assessment between baseline and the current one",
+            read=lambda chart: _recorded(chart, chart.visits.previous is not None),
+            evidence=no_evidence,
+        ),
+        Declaration(
+            name="assessment.previous",
+            kind="event",
+            title="Assessment before the current one",
+            read=ago(lambda chart: chart.visits.previous),
+            evidence=on(lambda chart: chart.visits.previous, "assessment before the current one"),
+        ),
+        Declaration(
             name="treatment.line_days",
             kind="number",
             title="Days since the current treatment line began",
@@ -615,6 +865,13 @@ def _of_visits() -> list[Declaration]:
             title="Age",
             unit="a",
             read=years,
+            evidence=no_evidence,
+        ),
+        Declaration(
+            name="patient.male",
+            kind="boolean",
+            title="Administrative gender male",
+            read=lambda chart: {"male": True, "female": False}.get(chart.gender or ""),
             evidence=no_evidence,
         ),
     ]

@@ -13,13 +13,19 @@ from typing import Literal
 
 from msgspec import Struct
 
-from cds.chart.coding import Ambiguous, find
+from cds.chart.coding import Ambiguous, find, find_all, texts
 from cds.chart.quantities import INFINITY
 from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
 from cds.fhir.bundles import Excluded
 from cds.fhir.dates import read_date, read_instant, read_period
-from cds.fhir.resources import Observation, ObservationComponent, Quantity, ReferenceRange
+from cds.fhir.resources import (
+    CodeableConcept,
+    Observation,
+    ObservationComponent,
+    Quantity,
+    ReferenceRange,
+)
 
 UCUM = "http://unitsofmeasure.org"
 USED_STATUSES = frozenset({"final", "amended", "corrected"})
@@ -71,18 +77,30 @@ class AntibodyResult(Struct, frozen=True, gc=False):
     reference: str
 
 
+class StatusResult(Struct, frozen=True, gc=False):
+    """One answer about a status, and the findings that it is (``finding.smoking``)."""
+
+    findings: tuple[str, ...]
+    day: date
+    issued: datetime
+    reference: str
+    text: str
+    remark: str
+
+
 class Measurements(Struct):
     """All usable results of a patient, by entry; measurements in order of time."""
 
     series: dict[str, list[Measurement]]
     antibodies: dict[str, list[AntibodyResult]]
+    statuses: dict[str, list[StatusResult]] = {}
 
 
 def read_observations(
     observations: list[Observation], terms: Terms, as_of: date, excluded: list[Excluded]
 ) -> Measurements:
     """Read the Observations of one patient; what is left out is added to ``excluded``."""
-    found = Measurements({}, {})
+    found = Measurements({}, {}, {})
     days: dict[str, date] = {}  # many Observations of one visit have one date
     for observation in observations:
         reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
@@ -150,6 +168,10 @@ def _read_one(
         found.antibodies.setdefault(entry, []).append(result)
         return True
     day = _day(observation, as_of, days)
+    if kind == "status":
+        status = _status(part, entry, day, observation, reference, terms)
+        found.statuses.setdefault(entry, []).append(status)
+        return True
     if kind == "measure":
         entry = _instrument_by_maximum(observation, part, entry, terms)
         observed = terms.observed[f"observation.{entry}"]
@@ -186,6 +208,35 @@ def _day(observation: Observation, as_of: date, days: dict[str, date]) -> date:
     if text:
         days[text] = span.first
     return span.first
+
+
+def _status(
+    part: Valued,
+    entry: str,
+    day: date,
+    observation: Observation,
+    reference: str,
+    terms: Terms,
+) -> StatusResult:
+    """The findings that the answer of a status is; raises ``Unusable`` without an answer."""
+    answer = part.valueCodeableConcept
+    if answer is None and part.valueString:
+        answer = CodeableConcept(text=part.valueString)
+    if answer is None:
+        raise Unusable("it has no answer")
+    words = texts(answer)
+    matches = {m.entry: m.remark for m in find_all(terms.conditions, answer)}
+    for word in words if not matches else ():
+        named = terms.condition_names.get(word.strip().casefold())
+        if named is not None:
+            matches[named] = "matched by name"
+    may = [f"finding.{name}" for name in terms.vocabulary.statuses[entry].asserts]
+    said = words[0] if words else next((c.code for c in answer.coding if c.code), "")
+    text = f"{terms.vocabulary.statuses[entry].title}: {said}"
+    remark = "; ".join(filter(None, (matches.get(key) for key in may)))
+    moment = read_instant(_issued(observation)) or _NEVER
+    findings = tuple(key for key in may if key in matches)
+    return StatusResult(findings, day, moment, reference, text, remark)
 
 
 def _issued(observation: Observation) -> str:
@@ -408,3 +459,8 @@ def plain(value: Decimal) -> str:
     """A number as people write it: no exponent, no trailing zeros."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def say_unit(unit: str) -> str:
+    """A UCUM unit as people write it, its annotation without braces: ``mL/min/1.73 m2``."""
+    return unit.replace("{", "").replace("}", "").replace("_", " ")

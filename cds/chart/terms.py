@@ -13,6 +13,7 @@ from cds.chart.coding import (
     CodeIndex,
     Match,
     Words,
+    build_families,
     build_index,
     index_codes,
     index_words,
@@ -33,9 +34,9 @@ class Observed(Struct, frozen=True, gc=False):
 class Terms(Struct, frozen=True):
     """Indexes over a vocabulary.
 
-    ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x`` or the ``maximum`` of
-    a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x`` or
-    ``finding.x``.
+    ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x``, ``status.x`` or the
+    ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
+    or ``finding.x``.
     """
 
     vocabulary: Vocabulary
@@ -46,6 +47,7 @@ class Terms(Struct, frozen=True):
     result_words: dict[str, str]
     measure_of: dict[str, str]
     conditions: CodeIndex
+    condition_families: CodeIndex
     condition_names: dict[str, str]
     condition_entries: dict[str, ConditionEntry]
     condition_groups: dict[str, tuple[str, ...]]
@@ -78,6 +80,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         _prefixed("observation", build_index(v, v.observations))
         | _prefixed("measure", build_index(v, v.measures))
         | _prefixed("antibody", build_index(v, v.antibodies))
+        | _prefixed("status", build_index(v, v.statuses))
     )
     for measure in v.measures.values():
         observations |= index_codes(v, maximum.entry, measure.maximum)
@@ -103,6 +106,8 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
         conditions=_prefixed("diagnosis", build_index(v, v.diagnoses))
         | _prefixed("finding", build_index(v, v.findings)),
+        condition_families=_prefixed("diagnosis", build_families(v, v.diagnoses))
+        | _prefixed("finding", build_families(v, v.findings)),
         condition_names={n.casefold(): key for key, e in entries.items() for n in e.names},
         condition_entries=entries,
         condition_groups={

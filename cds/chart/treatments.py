@@ -49,7 +49,9 @@ class Exposure(Struct, frozen=True, gc=False):
     """One order, administration or statement of one drug, or a draft of an order.
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
-    where it can be read. ``end`` is open (None) for what still goes on, or is not told.
+    where it can be read. ``end`` is open (None) for what still goes on, or is not told. ``status``
+    is that of the resource, ``why`` what it says of the reason for that status. ``dosages`` are as
+    they were written.
     """
 
     drug: str
@@ -62,6 +64,9 @@ class Exposure(Struct, frozen=True, gc=False):
     current: bool | None
     dose: Decimal | None
     remark: str
+    status: str = ""
+    why: str = ""
+    dosages: tuple[Dosage, ...] = ()
 
 
 class Course(Struct, frozen=True):
@@ -111,11 +116,12 @@ class Drafts(Struct, frozen=True):
 
     ``courses`` has, by drug and class of drugs, what is drafted: its ``events``, and as
     ``uncertain`` what may belong to a class. ``unread`` are the drafts whose drug cannot be known;
-    each could be any drug.
+    each could be any drug. ``exposures`` has the drafts by drug.
     """
 
     courses: dict[str, Course]
     unread: tuple[Excluded, ...] = ()
+    exposures: dict[str, list[Exposure]] = {}
 
 
 NO_DRAFTS = Drafts({})
@@ -164,7 +170,9 @@ def read_drafts(
         **terms.vocabulary.drug_classes,
     }
     courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
-    return Drafts({name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread))
+    return Drafts(
+        {name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread), found
+    )
 
 
 UNREAD_DRAFT = "MedicationRequest"
@@ -217,9 +225,19 @@ def _exposures(
             _is_current(use, kind, match.entry, start, end, terms, as_of),
             _daily_dose(use, terms),
             match.remark,
+            use.status or "",
+            _why(use),
+            dosages=_dosages(use),
         )
         for match in matches
     ]
+
+
+def _why(use: MedicationUse) -> str:
+    """The reason for the status of a use, as it is recorded: why a drug was stopped."""
+    reasons = use.statusReason
+    concepts = (reasons,) if isinstance(reasons, CodeableConcept) else reasons or ()
+    return "; ".join(said[0] for said in map(texts, concepts) if said)
 
 
 _CONTAINED = msgspec.json.Decoder(Medication)

@@ -16,8 +16,10 @@ from typing import Literal, get_args, get_type_hints
 import msgspec
 from msgspec import Struct
 
+from cds.chart.code_forms import Form, fault_of
 from cds.located import (
     Document,
+    Place,
     Problem,
     Steps,
     did_you_mean,
@@ -75,10 +77,14 @@ class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A code system: its canonical URL and other spellings met in practice."""
+    """A code system: its canonical URL and other spellings met in practice.
+
+    ``form`` says how its codes are made, so that a mistyped one is found.
+    """
 
     url: str
     aliases: tuple[str, ...] = ()
+    form: Form | None = None
 
 
 class UnitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +104,9 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     ``units`` names a unit table. A value outside ``range`` is excluded. ``upper_limit`` is used,
     and labelled as such, where an Observation brings no reference range.
     ``adult_range_in_upper_limits`` gives the range of an enzyme in adults as a multiple of its
-    upper limit, which the response criteria need. ``trend_within`` is how far back ``fall`` looks.
+    upper limit, which the response criteria need. ``juvenile_range_in_upper_limits`` gives it in
+    children, and counts only where it names its source. ``falls`` names facts of its fall, each
+    with how far back the highest value before the latest is looked for.
     """
 
     units: str
@@ -106,7 +114,8 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     range: Bounds | None = None
     upper_limit: Number | None = None
     adult_range_in_upper_limits: Number | None = None
-    trend_within: Number | None = None
+    juvenile_range_in_upper_limits: Number | None = None
+    falls: dict[str, Number] = {}
 
 
 class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
@@ -115,10 +124,13 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     ``choose`` says which counts where several were used: the first in the list that both visits
     have, or the one with the highest multiple of its upper limit at baseline. ``codes`` of the
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
-    A measure that is not of the ``core_set`` is shown beside it and never counted.
+    A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
+    are those instruments that stand in for the others in a child only, where no other has a value
+    at both visits.
     """
 
     instruments: tuple[str, ...]
+    for_children: tuple[str, ...] = ()
     core_set: bool = True
     laboratory: bool = False
     choose: Literal["first", "highest multiple of upper limit"] = "first"
@@ -131,9 +143,12 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     ``names`` match where the whole text of a Condition without a known code is that name.
     ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. ``said_of``
     and ``phrases``: a Condition of that other entry asserts this one where its text says so.
+    ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
+    has for itself asserts this entry, and the evidence says that its code was not verified.
     """
 
     names: tuple[str, ...] = ()
+    families: Codes = {}
     any_of: tuple[str, ...] = ()
     implies: tuple[str, ...] = ()
     said_of: str | None = None
@@ -142,6 +157,16 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
 
 class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
     """An autoantibody, found or not found."""
+
+
+class StatusEntry(CodedEntry, frozen=True, kw_only=True):
+    """An Observation whose answer may be a finding, such as a smoking status.
+
+    The latest one counts: it asserts those of the findings in ``asserts`` whose code or name its
+    answer is, and otherwise nothing.
+    """
+
+    asserts: tuple[str, ...]
 
 
 class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -183,6 +208,28 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
     line: Literal["class", "each drug"] | None = None
 
 
+class DoseLevel(Entry, frozen=True, kw_only=True):
+    """A daily dose whose duration counts: at least ``dose``, or with ``exceeded`` more than it."""
+
+    dose: Number
+    exceeded: bool = False
+
+
+class DoseEntry(Entry, frozen=True, kw_only=True):
+    """The daily dose of drugs that are counted together, by these ``routes``.
+
+    ``equal`` has a dose of each drug (mg), all of which have one effect; doses are expressed in the
+    drug that ``expressed_in`` names. ``levels`` name the doses whose duration rules ask for. Orders
+    no further apart than ``gap`` (days) follow each other.
+    """
+
+    expressed_in: str
+    equal: dict[str, Number]
+    routes: tuple[str, ...]
+    gap: Number
+    levels: dict[str, DoseLevel] = {}
+
+
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which Observations make an assessment and which two are compared (days).
 
@@ -202,7 +249,7 @@ class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     resource: str
     query: str
-    codes_of: tuple[Literal["observations", "measures", "antibodies"], ...] = ()
+    codes_of: tuple[Literal["observations", "measures", "antibodies", "statuses"], ...] = ()
 
 
 class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,10 +262,12 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     diagnoses: dict[str, ConditionEntry] = {}
     findings: dict[str, ConditionEntry] = {}
     antibodies: dict[str, AntibodyEntry] = {}
+    statuses: dict[str, StatusEntry] = {}
     results: dict[str, ResultWords] = {}
     drugs: dict[str, DrugEntry] = {}
     routes: dict[str, RouteEntry] = {}
     drug_classes: dict[str, DrugClassEntry] = {}
+    doses: dict[str, DoseEntry] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     prefetch: dict[str, PrefetchEntry] = {}
@@ -263,13 +312,17 @@ def read_vocabulary(
             document.report("wrong-type", (), "should be a mapping of sections")
         problems.extend(document.problems)
     vocabulary = msgspec.convert({}, Vocabulary)
-    vocabulary = change(msgspec.structs.replace(vocabulary, **sections, **single))
+    vocabulary = msgspec.structs.replace(vocabulary, **sections, **single)
     documents: dict[str, Document] = {d.file: d for d, _ in places.values()}
     for document in documents.values():
         document.problems.clear()
+    _check_systems_apart(vocabulary, places)
+    _check_forms(vocabulary, places)
+    vocabulary = change(vocabulary)
     _check_references(vocabulary, places)
     _check_codes(vocabulary, places)
     _check_ranges(vocabulary, places)
+    _check_doses(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -350,6 +403,15 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
         known("observations", name, (observation.units,), "units", "units")
     for name, measure in vocabulary.measures.items():
         known("measures", name, measure.instruments, "instruments", "observations")
+        for i, id_ in enumerate(measure.for_children):
+            if id_ not in measure.instruments:
+                document, steps = places["measures", name]
+                document.report(
+                    "unknown-id",
+                    (*steps, "for_children", i),
+                    f"`{id_}` is not among the `instruments` of this measure"
+                    f"{did_you_mean(id_, measure.instruments)}",
+                )
     for section in ("diagnoses", "findings"):
         entries: dict[str, ConditionEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
@@ -357,9 +419,14 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
             known(section, name, entry.implies, "implies", "findings")
             if entry.said_of:
                 known(section, name, (entry.said_of,), "said_of", "findings")
+    for name, status in vocabulary.statuses.items():
+        known("statuses", name, status.asserts, "asserts", "findings")
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")
+    for name, dose in vocabulary.doses.items():
+        known("doses", name, tuple(dose.equal), "equal", "drugs")
+        known("doses", name, dose.routes, "routes", "routes")
 
 
 def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry]]:
@@ -370,6 +437,7 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         "diagnoses",
         "findings",
         "antibodies",
+        "statuses",
         "drugs",
         "routes",
     ):
@@ -382,6 +450,7 @@ CONFLICTING = {
     "observations": "Observation",
     "measures": "Observation",
     "antibodies": "Observation",
+    "statuses": "Observation",
     "diagnoses": "Condition",
     "findings": "Condition",
     "drugs": "drug",
@@ -395,7 +464,12 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
     owners: dict[tuple[str, str, str], tuple[str, str]] = {}
     for section, name, entry in coded_entries(vocabulary):
         document, steps = places[section, name]
-        for key, codes in (("codes", entry.codes), ("unverified", entry.unverified)):
+        families = entry.families if isinstance(entry, ConditionEntry) else {}
+        for key, codes in (
+            ("codes", entry.codes),
+            ("unverified", entry.unverified),
+            ("families", families),
+        ):
             _check_systems(vocabulary, document, (*steps, key), codes)
             for system, by_code in codes.items():
                 for code in by_code:
@@ -417,9 +491,90 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
             _check_systems(vocabulary, document, (*steps, key), codes)
 
 
+def _all_codes(vocabulary: Vocabulary) -> Iterator[tuple[str, str, str, Codes]]:
+    """All codes that stand anywhere: (section, id of the entry, key, codes)."""
+    for section, name, entry in coded_entries(vocabulary):
+        yield section, name, "codes", entry.codes
+        yield section, name, "unverified", entry.unverified
+    for name, measure in vocabulary.measures.items():
+        yield "measures", name, "maximum", measure.maximum
+    for name, result in vocabulary.results.items():
+        yield "results", name, "codes", result.codes
+
+
+def _check_forms(vocabulary: Vocabulary, places: Places) -> None:
+    """A code must be made as its system makes them, and stand once, with one display."""
+    displays: dict[tuple[str, str], tuple[str, str, Place]] = {}
+    for section, name, key, codes in _all_codes(vocabulary):
+        document, steps = places[section, name]
+        for system, by_code in codes.items():
+            form = vocabulary.systems[system].form if system in vocabulary.systems else None
+            for code, display in by_code.items():
+                at = (*steps, key, system, code)
+                if form is not None and (fault := fault_of(code, form)):
+                    document.report(
+                        "bad-code",
+                        at,
+                        f"{system} {code} cannot be right: {fault}; look it up again",
+                    )
+                if not display.strip():
+                    document.report("blank", at, f"{system} {code} has no display")
+                own = (CONFLICTING.get(section, section), display, document.place(at))
+                kind, said, place = displays.setdefault((system, code), own)
+                # Of one kind the code would select two entries, which `_check_codes` reports.
+                if said != display and kind != own[0]:
+                    document.report(
+                        "contradictory-code",
+                        at,
+                        f"{system} {code} is “{display}” here and “{said}” at {place}: "
+                        "correct the one that is wrong",
+                    )
+    for section, name, entry in coded_entries(vocabulary):
+        document, steps = places[section, name]
+        for system, by_code in entry.unverified.items():
+            for code in by_code.keys() & entry.codes.get(system, {}).keys():
+                document.report(
+                    "contradictory-code",
+                    (*steps, "unverified", system, code),
+                    f"{system} {code} stands under `codes` too: remove it from one of the two",
+                )
+        mapped = {c for each in (entry.codes, entry.unverified) for of in each.values() for c in of}
+        for code in entry.notes.keys() - mapped:
+            document.report(
+                "unknown-id",
+                (*steps, "notes", code),
+                f"`{code}` is no code of this entry{did_you_mean(code, mapped)}",
+            )
+
+
+def _check_systems_apart(vocabulary: Vocabulary, places: Places) -> None:
+    """One address can name one code system only."""
+    owners: dict[str, str] = {}
+    for name, system in vocabulary.systems.items():
+        for url in (system.url, *system.aliases):
+            owner = owners.setdefault(url, name)
+            if owner != name:
+                document, steps = places["systems", name]
+                document.report(
+                    "duplicate-id", steps, f"{url} is the system `{owner}` already: use that name"
+                )
+
+
 def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
-    """No value could be within a range whose lowest value is above its highest."""
+    """No value could be within a range whose lowest value is above its highest.
+
+    And no fall may be called what another fact of an observation is called.
+    """
     for name, entry in vocabulary.observations.items():
+        for fall in entry.falls:
+            if not _ID.fullmatch(fall) or fall in ("latest", "previous", "multiple"):
+                document, steps = places["observations", name]
+                document.report(
+                    "bad-id",
+                    (*steps, "falls", fall),
+                    f"a fall cannot be called `{fall}`: use small letters, digits and _, and not "
+                    "latest, previous or multiple",
+                )
         if entry.range is None or entry.range.low is None or entry.range.high is None:
             continue
         if entry.range.low >= entry.range.high:
@@ -430,6 +585,33 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
                 f"`low` ({entry.range.low}) is not below `high` ({entry.range.high}), so that "
                 "every value would be excluded: exchange or correct them",
             )
+
+
+def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
+    """Doses can be converted only with a dose above 0 of each drug, of the named one among them."""
+    for name, entry in vocabulary.doses.items():
+        document, steps = places["doses", name]
+        if entry.expressed_in not in entry.equal:
+            document.report(
+                "unknown-id",
+                (*steps, "expressed_in"),
+                f"`{entry.expressed_in}` has no dose under `equal`"
+                f"{did_you_mean(entry.expressed_in, entry.equal)}",
+            )
+        for drug, number in entry.equal.items():
+            if number.value <= 0:
+                document.report(
+                    "bad-range",
+                    (*steps, "equal", drug),
+                    f"the dose ({number.value}) is not above 0, so that nothing can be converted",
+                )
+        for level in entry.levels:
+            if not _ID.fullmatch(level):
+                document.report(
+                    "bad-id",
+                    (*steps, "levels", level),
+                    f"`{level}` is not an id: use small letters, digits and _",
+                )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

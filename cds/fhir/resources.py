@@ -170,18 +170,25 @@ class TimingRepeat(Struct, frozen=True, gc=False):
 
     boundsPeriod: Period | None = None
     frequency: int | None = None
+    frequencyMax: int | None = None
     period: Decimal | None = None
+    periodMax: Decimal | None = None
     periodUnit: str | None = None
+    dayOfWeek: tuple[str, ...] = ()
+    timeOfDay: tuple[str, ...] = ()
+    when: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a period that cannot be calculated with."""
         _check(self.period)
+        _check(self.periodMax)
 
 
 class Timing(Struct, frozen=True, gc=False):
-    """When a drug is to be taken."""
+    """When a drug is to be taken; ``code`` is an abbreviation such as BID."""
 
     repeat: TimingRepeat | None = None
+    code: CodeableConcept | None = None
 
 
 class DoseAndRate(Struct, frozen=True, gc=False):
@@ -191,13 +198,24 @@ class DoseAndRate(Struct, frozen=True, gc=False):
     doseRange: Range | None = None
 
 
-class Dosage(Struct, frozen=True, gc=False):
-    """How a drug is to be taken."""
+class Ratio(Struct, frozen=True, gc=False):
+    """One quantity for each of another."""
 
+    numerator: Quantity | None = None
+    denominator: Quantity | None = None
+
+
+class Dosage(Struct, frozen=True, gc=False):
+    """How a drug is to be taken; steps of different ``sequence`` follow each other."""
+
+    sequence: int | None = None
     text: str | None = None
     timing: Timing | None = None
+    asNeededBoolean: bool | None = None
+    asNeededCodeableConcept: CodeableConcept | None = None
     route: CodeableConcept | None = None
     doseAndRate: tuple[DoseAndRate, ...] = ()
+    maxDosePerPeriod: Ratio | None = None
 
 
 class Medication(Resource, frozen=True, gc=False, tag=True):
@@ -211,6 +229,7 @@ class MedicationRequest(Resource, frozen=True, gc=False, tag=True):
     """An order."""
 
     status: str | None = None
+    statusReason: CodeableConcept | None = None
     intent: str | None = None
     doNotPerform: bool | None = None
     medicationCodeableConcept: CodeableConcept | None = None
@@ -233,6 +252,7 @@ class MedicationAdministration(Resource, frozen=True, gc=False, tag=True):
     """A drug that was given."""
 
     status: str | None = None
+    statusReason: tuple[CodeableConcept, ...] = ()
     medicationCodeableConcept: CodeableConcept | None = None
     medicationReference: Reference | None = None
     contained: tuple[Raw, ...] = ()
@@ -246,6 +266,7 @@ class MedicationStatement(Resource, frozen=True, gc=False, tag=True):
     """A drug that somebody says the patient takes or took."""
 
     status: str | None = None
+    statusReason: tuple[CodeableConcept, ...] = ()
     medicationCodeableConcept: CodeableConcept | None = None
     medicationReference: Reference | None = None
     contained: tuple[Raw, ...] = ()

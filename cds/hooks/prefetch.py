@@ -131,10 +131,15 @@ def _of_antibodies(vocabulary: Vocabulary) -> Iterator[Codes]:
     yield from _both(vocabulary.antibodies)
 
 
+def _of_statuses(vocabulary: Vocabulary) -> Iterator[Codes]:
+    yield from _both(vocabulary.statuses)
+
+
 _SECTIONS = {
     "measures": _of_measures,
     "observations": _of_observations,
     "antibodies": _of_antibodies,
+    "statuses": _of_statuses,
 }
 
 

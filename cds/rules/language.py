@@ -51,31 +51,48 @@ class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text: str
 
 
+class LicenceStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether a drug has a ``licence`` for what an option proposes, and for which ``indication``.
+
+    ``certainty`` says whether that was read or recalled.
+    """
+
+    licence: Literal["approved", "off label", "differs between countries"]
+    indication: str = ""
+    certainty: Certainty = "verified"
+
+
 class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of a card: an ``option`` to consider, its ``evidence`` and the ``source`` of that.
 
-    It is shown where ``when`` is true, or always.
+    It is shown where ``when`` is true, or always. ``drug`` is a drug or a class of the vocabulary.
+    Of it the card shows what this patient had and has, and what speaks against it (rules with a
+    ``contraindication``); what is being given already is not proposed.
     """
 
     option: str
+    drug: str | None = None
     evidence: str
     source: str
+    status: LicenceStatus | None = None
     when: Any = None
 
 
 class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fired rule says. Texts are Markdown with ``{facts}``; see ``cds.cards.texts``.
 
-    Of several cards about one ``problem`` only the most urgent is given: that with the highest
-    ``indicator``. ``summary`` is its first line. ``lead`` is the sentence that matters, and comes
-    first in the detail. ``text`` are the paragraphs after it, and ``options`` a table of what there
-    is to consider. ``suggestions`` and ``override_reasons`` are ids in the files of that name.
-    ``show`` names the tables that follow: ``measures``, ``treatments``, or a derived number whose
-    terms are shown with their points.
+    Of several cards about one ``problem`` only the most urgent is given, that with the highest
+    ``indicator``, and of equally urgent ones that of the highest ``priority``. ``summary`` is its
+    first line. ``lead`` is the sentence that matters, and comes first in the detail. ``text`` are
+    the paragraphs after it, and ``options`` a table of what there is to consider. ``suggestions``
+    and ``override_reasons`` are ids in the files of that name. ``show`` names the tables that
+    follow: ``measures``, ``treatments``, a derived number whose terms are shown with their points,
+    or a selection of measures, shown with when each was last taken and what it would settle.
     """
 
     problem: str
     indicator: Indicator
+    priority: int = 0
     summary: str
     lead: str
     text: tuple[str | Passage, ...] = ()
@@ -83,6 +100,18 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     show: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     override_reasons: tuple[str, ...] = ()
+
+
+class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What speaks against drugs where its rule holds; every card that proposes one of them says so.
+
+    ``drugs`` are drugs and classes of the vocabulary, ``weight`` how much it speaks against them.
+    ``text`` says why, with ``{facts}``.
+    """
+
+    drugs: tuple[str, ...]
+    weight: Literal["contraindicated", "advised against", "caution"]
+    text: str
 
 
 class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +148,8 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
+    Or it is a ``contraindication``, which the options of other rules' cards show.
+
     ``id`` is also the name of its file, and ``version`` goes up with each change of what is in
     service. ``title`` is what it is called. ``status`` says whether it counts for patients: only an
     active rule does. ``hooks`` are where it is asked. ``owner`` answers for it, was last content
@@ -149,6 +180,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     count: Any = None
     categories: tuple[Rank, ...] = ()
     card: CardFile | None = None
+    contraindication: Contraindication | None = None
 
 
 class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

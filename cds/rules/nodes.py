@@ -101,11 +101,21 @@ def compile_node(condition: Condition, facts: Mapping[str, Declaration]) -> Node
 
 def _criterion(condition: Count) -> str:
     """What a count counts, said once for all members."""
-    part = condition.members[0][1]
-    if isinstance(part, Comparison):
-        word = part.fact.rsplit(".", 1)[-1]
-        return f"{word} {OPERATORS[part.op]} {say_constant(part.constant)}"
-    return condition.group
+    return _said_of_all(condition.members[0][1]) or condition.group.replace("_", " ")
+
+
+def _said_of_all(part: Condition) -> str:
+    """What is asked of a member, without its name; empty where it has no word of its own."""
+    match part:
+        case Comparison(fact=fact, op=op, constant=constant):
+            return f"{fact.rsplit('.', 1)[-1]} {OPERATORS[op]} {say_constant(constant)}"
+        case Within(fact=fact, days=days):
+            word = fact.rsplit(".", 1)[-1] if fact.count(".") > 1 else "recorded"
+            return f"{word} within {say_constant(days)}"
+        case Not(part=inner) if said := _said_of_all(inner):
+            return f"not: {said}"
+        case _:
+            return ""
 
 
 def _is(fact: str) -> Test:

@@ -35,11 +35,15 @@ from cds.rules.conditions import (
 
 
 class Scope(Struct, frozen=True):
-    """What names mean where a condition is written: facts, groups, the rule's parameters."""
+    """What names mean where a condition is written: facts, groups, the rule's parameters.
+
+    ``behind`` has the parameters of the rules that derive facts, by fact: texts may show them.
+    """
 
     facts: Mapping[str, Declaration]
     groups: Mapping[str, tuple[str, ...]]
     parameters: Mapping[str, Number]
+    behind: Mapping[str, Mapping[str, Number]] = {}
 
 
 _TEXT = re.compile(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, Kind, Value, declare, groups, no_evidence
@@ -37,7 +39,16 @@ from cds.rules.derivations import (
 )
 from cds.rules.engine import Engine
 from cds.rules.formula import Formula
-from cds.rules.language import OverrideReason, Rank, RuleFile, Source, Status, SuggestionFile, Term
+from cds.rules.language import (
+    Contraindication,
+    OverrideReason,
+    Rank,
+    RuleFile,
+    Source,
+    Status,
+    SuggestionFile,
+    Term,
+)
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import Scope, parse_condition, parse_count
 from cds.rules.ruleset import (
@@ -64,7 +75,7 @@ from cds.rules.site import (
     read_site,
     said_in_texts,
 )
-from cds.rules.texts import Text, parse_text
+from cds.rules.texts import Text, parameter_of, parse_text
 
 _UNFINISHED: tuple[Status, ...] = ("draft", "testing")
 
@@ -85,6 +96,8 @@ class _Reading(Struct):
     taken: frozenset[Status]
     """Rules of these statuses are evaluated; of others only the file is checked."""
     selections: frozenset[str] = frozenset()
+    behind: dict[str, Mapping[str, Number]] = {}
+    """The parameters of the rules that derive facts, by fact."""
     shipped: dict[str, RuleFile] = {}
     abandoned: dict[str, str] = {}
     """What only rules that the site switched off derive or select, with the rule."""
@@ -136,6 +149,7 @@ def check_ruleset(
         taken=frozenset(_UNFINISHED if drafts else ()) | {"active"},
     )
     _read_shared(reading)
+    _check_vocabulary_sources(reading)
     _read_headers(reading)
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
@@ -179,6 +193,7 @@ def check_ruleset(
             applies_to=applies_to,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
+            contraindications=tuple(r for r in active if r.against is not None),
             deriving=deriving,
             derivations=derivations,
             unfinished={
@@ -225,6 +240,34 @@ def _shared_files(name: str, reading: _Reading) -> Iterator[Document]:
     yield _read_mapping(reading.folder, name)
     if reading.site is not None and (reading.site.folder / name).exists():
         yield _read_mapping(reading.site.folder, name, str(reading.site.folder / name))
+
+
+def _check_vocabulary_sources(reading: _Reading) -> None:
+    """The numbers of the vocabulary must cite publications that are declared.
+
+    Where they stand is looked up only where one is not.
+    """
+    good = {name for name, source in reading.sources.items() if not source.retired}
+    if good.issuperset(s for _, s in _citations(msgspec.to_builtins(reading.vocabulary), ())):
+        return
+    folders = [(reading.folder / "vocabulary", "vocabulary/")]
+    if reading.site is not None:
+        own = reading.site.folder / "vocabulary"
+        folders.append((own, f"{own}/"))
+    for folder, prefix in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            document = read_document(path, prefix + path.name)
+            for steps, source in _citations(document.data, ()):
+                _check_source(document, steps, source, reading)
+            reading.problems.extend(document.problems)
+
+
+def _citations(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
+    """Whatever stands after ``source`` in plain data, and where."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if key == "source" and isinstance(value, str):
+            yield (*steps, key), value
+        yield from _citations(value, (*steps, key))
 
 
 def _read_mapping(folder: Path, name: str, called: str | None = None) -> Document:
@@ -305,9 +348,12 @@ def _read_headers(reading: _Reading) -> None:
                 "duplicate-id", ("id",), f"`{rule.id}` is declared already at {seen[rule.id]}"
             )
         seen[rule.id] = document.place(("id",))
-        if (rule.derive is None) == (rule.card is None):
+        makes = (rule.derive, rule.card, rule.contraindication)
+        if sum(each is not None for each in makes) != 1:
             document.report(
-                "derive-or-card", (), "a rule has either `derive` or `card`, and not both"
+                "derive-or-card",
+                (),
+                "a rule has one of `derive`, `card` and `contraindication`, and not more",
             )
         if rule.derive is not None and rule.status in reading.taken:
             if rule.derive in reading.facts:
@@ -317,6 +363,7 @@ def _read_headers(reading: _Reading) -> None:
                 )
             else:
                 derived[rule.derive] = document.place(("derive",))
+                reading.behind[rule.derive] = rule.parameters
                 _declare_derived(rule.derive, rule.title, rule, reading)
         if rule.status in reading.taken:
             for steps, selected in _selected(rule):
@@ -335,6 +382,10 @@ def _read_headers(reading: _Reading) -> None:
     reading.selections = frozenset(selections) | reading.abandoned.keys()
 
 
+_BROKEN = Number(value=Decimal(0))
+"""Stands for a parameter of a rule that cannot be read; only its name is ever asked for."""
+
+
 def _declare_broken(
     document: Document, selections: dict[str, tuple[Document, Steps]], reading: _Reading
 ) -> None:
@@ -342,6 +393,8 @@ def _declare_broken(
     data = document.data or {}
     if isinstance(data.get("derive"), str) and data["derive"] not in reading.facts:
         _declare_derived(data["derive"], "", _shape(data), reading)
+        if isinstance(data.get("parameters"), dict):
+            reading.behind[data["derive"]] = dict.fromkeys(data["parameters"], _BROKEN)
     for key in _CONDITIONS:
         for steps, selected in _named_selections(data.get(key), (key,)):
             selections.setdefault(selected, (document, steps))
@@ -425,7 +478,7 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
     for document, file in reading.documents:
         if file is None or file.status == "retired":
             continue
-        scope = Scope(reading.facts, reading.groups, file.parameters)
+        scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
         _check_evidence(document, file, reading)
         if not file.hooks:
             said = "names no hook, so that its card would never be given: leave it out, or name one"
@@ -447,6 +500,7 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
             continue
         condition = parse_condition(document, ("when",), scope)
         card = _read_card(document, file, scope, reading)
+        against = _read_contraindication(document, file.contraindication, scope, reading)
         if condition is None or (file.card is not None and card is None):
             continue
         node = compile_node(condition, reading.facts)
@@ -457,9 +511,31 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
                 node=node,
                 card=card,
                 selections=tuple(selections_of(node)),
+                against=against,
             )
         )
     return rules
+
+
+def _read_contraindication(
+    document: Document, said: Contraindication | None, scope: Scope, reading: _Reading
+) -> Text | None:
+    if said is None:
+        return None
+    steps = ("contraindication",)
+    for i, drug in enumerate(said.drugs):
+        _check_drug(document, (*steps, "drugs", i), drug, reading)
+    return parse_text(document, (*steps, "text"), said.text, scope, reading.selections)
+
+
+def _check_drug(document: Document, steps: Steps, drug: str, reading: _Reading) -> None:
+    drugs = {**reading.vocabulary.drugs, **reading.vocabulary.drug_classes}
+    if drug not in drugs:
+        document.report(
+            "unknown-id",
+            steps,
+            f"`{drug}` is not declared among the drugs and drug_classes{did_you_mean(drug, drugs)}",
+        )
 
 
 _MEANINGS = ("when", "sum", "count", "categories")
@@ -478,8 +554,10 @@ def _one_meaning(document: Document, file: RuleFile) -> bool:
             "a derived fact has exactly one of `when` (true or false), `sum` or `count` "
             f"(a number) and `categories`; here {'are ' + ', '.join(said) if said else 'is none'}",
         )
-    elif file.card is not None and said != ["when"]:
-        document.report("one-meaning", (said[0],), "a rule with a card has `when`")
+    elif file.derive is None and said != ["when"]:
+        document.report(
+            "one-meaning", (said[0],), "a rule with a card or a contraindication has `when`"
+        )
     elif file.unit and said not in (["sum"], ["count"]):
         document.report("one-meaning", ("unit",), "only a derived number has a unit")
     else:
@@ -633,9 +711,14 @@ def _read_card(
             text(("options", i, "evidence"), o.evidence),
             o.source,
             shown(("options", i), o.when),
+            o.drug,
+            o.status,
         )
         for i, o in enumerate(card.options)
     )
+    for i, o in enumerate(card.options):
+        if o.drug is not None:
+            _check_drug(document, ("card", "options", i, "drug"), o.drug, reading)
     suggestions = []
     for i, name in enumerate(card.suggestions):
         if name not in reading.suggestions:
@@ -657,17 +740,19 @@ def _read_card(
     # Of broken rules too, lest every card that shows their sum is called wrong as well.
     read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
     sums = [str(data.get("derive")) for data in read if "sum" in data]
+    tables = {"measures", "treatments", *sums, *reading.selections}
     for i, shown_table in enumerate(card.show):
-        if shown_table not in ("measures", "treatments") and shown_table not in sums:
+        if shown_table not in tables:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
-                f"`{shown_table}` is no table: write `measures`, `treatments`, or a derived sum"
-                f"{did_you_mean(shown_table, ['measures', 'treatments', *sums])}",
+                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, or a "
+                f"selection of measures{did_you_mean(shown_table, tables)}",
             )
     template = CardTemplate(
         problem=card.problem,
         indicator=card.indicator,
+        priority=card.priority,
         summary=text(("summary",), card.summary),
         lead=text(("lead",), card.lead),
         passages=tuple(passages),
@@ -690,7 +775,7 @@ def _read_suggestion(name: str, reading: _Reading) -> Suggestion:
     document, file = reading.suggestions[name]
     if reading.site is not None:
         file = change_suggestion(reading.site, name, file)
-    scope = Scope(reading.facts, reading.groups, file.parameters)
+    scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
     for key, number in file.parameters.items():
         if number.source and not isinstance(number, SiteNumber):
             _check_source(document, (name, "parameters", key, "source"), number.source, reading)
@@ -764,11 +849,16 @@ def _names_in(rule: Rule | Derivation) -> Iterator[str]:
         return
     yield from _facts_of_card(rule)
     for text in _texts_of(rule):
-        yield from (part.name for part in text if not isinstance(part, str))
+        for part in text:
+            if not isinstance(part, str):
+                named = parameter_of(part.name)
+                yield part.name if named is None or not named[0] else named[0]
 
 
 def _texts_of(rule: Rule) -> Iterator[Text]:
     card = rule.card
+    if rule.against is not None:
+        yield rule.against
     if card is None:
         return
     yield from (card.summary, card.lead)
@@ -861,13 +951,19 @@ def _compile(rules: list[_Any]) -> tuple[Compiler, Engine]:
 
 
 def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
-    """The facts that any condition, passage, option or suggestion of the rules asks for."""
+    """The facts that any condition, passage, option or suggestion of the rules asks for.
+
+    Of the drug of an option: whether it is given now, or ever was.
+    """
     derived = {r.file.derive for r in rules}
     names: dict[str, None] = {}
     for rule in rules:
         names.update(dict.fromkeys(_asked(rule)))
         if isinstance(rule, Rule):
             names.update(dict.fromkeys(_facts_of_card(rule)))
+        for option in rule.card.options if isinstance(rule, Rule) and rule.card else ():
+            if option.drug is not None:
+                names.update({f"drug.{option.drug}.{form}": None for form in ("current", "ever")})
     return tuple(facts[n] for n in names if n not in derived)
 
 

@@ -19,7 +19,7 @@ from cds.rules.compiler import Compiler
 from cds.rules.conditions import Constant, Count
 from cds.rules.derivations import Derivation, Ranks, work_out
 from cds.rules.engine import Engine
-from cds.rules.language import Indicator, OverrideReason, RuleFile, Source, Status
+from cds.rules.language import Indicator, LicenceStatus, OverrideReason, RuleFile, Source, Status
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
@@ -41,12 +41,14 @@ class Passage(Struct, frozen=True):
 
 
 class Option(Struct, frozen=True):
-    """A row of the options of a card."""
+    """A row of the options of a card; ``drug`` is a drug or a class of the vocabulary."""
 
     option: Text
     evidence: Text
     source: str
     when: Node | None
+    drug: str | None
+    status: LicenceStatus | None
 
 
 class Suggestion(Struct, frozen=True):
@@ -67,6 +69,7 @@ class CardTemplate(Struct, frozen=True):
 
     problem: str
     indicator: Indicator
+    priority: int
     summary: Text
     lead: Text
     passages: tuple[Passage, ...]
@@ -77,13 +80,17 @@ class CardTemplate(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """One rule, parsed: its file's header, its condition, what it makes, what it selects."""
+    """One rule, parsed: its file's header, its condition, what it makes, what it selects.
+
+    ``against`` is what a contraindication says of the drugs of its file.
+    """
 
     file: RuleFile
     place: Place
     node: Node
     card: CardTemplate | None
     selections: tuple[tuple[str, Node], ...]
+    against: Text | None = None
 
     @property
     def id(self) -> str:
@@ -116,6 +123,7 @@ class RuleSet(Struct, frozen=True):
     it waits for included.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
+    ``contraindications`` are the rules that speak against drugs.
     """
 
     version: str
@@ -126,6 +134,7 @@ class RuleSet(Struct, frozen=True):
     applies_to: str
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
+    contraindications: tuple[Rule, ...]
     deriving: Mapping[str, Rule]
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]

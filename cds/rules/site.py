@@ -25,6 +25,7 @@ from typing import Any, get_type_hints
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cds.chart.code_forms import fault_of
 from cds.chart.vocabulary import (
     CONFLICTING,
     Certainty,
@@ -318,8 +319,21 @@ def _add_codes(site: Site, vocabulary: Vocabulary) -> Vocabulary:
                     )
                 else:
                     merged[system] = {**merged.get(system, {}), code: display}
+                    _check_form(site, vocabulary, entry, system, code)
         vocabulary = _changed(vocabulary, section, name, codes=merged)
     return vocabulary
+
+
+def _check_form(site: Site, vocabulary: Vocabulary, entry: str, system: str, code: str) -> None:
+    """Warn of a code that its system cannot have made; some hospitals send such codes."""
+    form = vocabulary.systems[system].form
+    if form is not None and (fault := fault_of(code, form)):
+        site.document.report(
+            "bad-code",
+            ("codes", entry, system, code),
+            f"{system} {code} cannot be right: {fault}; keep it only if your system sends it so",
+            "warning",
+        )
 
 
 _NAMED: Mapping[str, str] = {

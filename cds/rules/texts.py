@@ -1,9 +1,10 @@
 """Texts with facts in them: ``{fact}``, ``{fact:form}``, ``{parameters.x}``, parsed and checked.
 
 ``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates;
-``{fact:dates}`` only the dates; ``{fact:missing}``, of a derived fact that is not known or not
-exactly, what would settle it. An event gives the date of its last time, a selection the titles of
-its members.
+``{fact:dates}`` only the dates; ``{drug.x:history}`` the times on a drug, or on each of a class;
+``{fact:missing}``, of a derived fact that is not known or not exactly, what would settle it;
+``{fact.parameters.x}`` a parameter of the rule that derives it, so that no text has to repeat its
+number. An event gives the date of its last time, a selection the titles of its members.
 ``{{`` is a brace.
 """
 
@@ -17,7 +18,7 @@ from msgspec import Struct
 from cds.located import Document, Steps, did_you_mean
 from cds.rules.parsing import Scope
 
-Form = Literal["value", "evidence", "dates", "missing"]
+Form = Literal["value", "evidence", "dates", "missing", "history"]
 _FORMS: tuple[str, ...] = get_args(Form)
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -64,16 +65,33 @@ def parse_text(
                 f"{did_you_mean(name, _names(scope, selections))}",
             )
             continue
+        if form == "history" and not name.startswith("drug."):
+            document.report(
+                "bad-text",
+                steps,
+                f"`{name}` has no history: that is of drugs, `{{drug.x:history}}`",
+            )
+            continue
         parts.append(Slot(name, form or "value"))  # type: ignore[arg-type]  # checked just above
     parts.append(text[end:])
     return tuple(p for p in parts if p)
 
 
+def parameter_of(name: str) -> tuple[str, str] | None:
+    """The fact and the parameter that ``fact.parameters.x`` names; no fact for ``parameters.x``."""
+    fact, found, parameter = f".{name}".rpartition(".parameters.")
+    return (fact.removeprefix("."), parameter) if found else None
+
+
 def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:
-    if name.startswith("parameters."):
-        return name.removeprefix("parameters.") in scope.parameters
+    named = parameter_of(name)
+    if named is not None:
+        fact, parameter = named
+        return parameter in (scope.behind.get(fact, {}) if fact else scope.parameters)
     return name in scope.facts or name in selections or name == "patient.id"
 
 
 def _names(scope: Scope, selections: frozenset[str]) -> list[str]:
-    return [*scope.facts, *selections, *(f"parameters.{name}" for name in scope.parameters)]
+    behind = (f"{fact}.parameters.{x}" for fact, numbers in scope.behind.items() for x in numbers)
+    own = (f"parameters.{name}" for name in scope.parameters)
+    return [*scope.facts, *selections, *own, *behind]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from cds.chart.facts import Event, Value
-from cds.chart.measurements import plain
+from cds.chart.measurements import plain, say_unit
 from cds.chart.quantities import INFINITY, Category, Interval
 from cds.rules.conditions import Constant
 
@@ -25,13 +26,17 @@ def say_constant(constant: Constant) -> str:
 _UNITS = {"%": "\u202f%", "d": " days", "a": " years", "": ""}
 
 
+@lru_cache(maxsize=4096)
 def say_number(value: Decimal, unit: str) -> str:
-    """A number as people write it, with its unit; long fractions rounded for reading only."""
+    """A number as people write it, with its unit; long fractions rounded for reading only.
+
+    Equal numbers are written equally, and most of a card's stand in it more than once.
+    """
     text = f"{value:f}"
     point = text.find(".")
     if 0 <= point < len(text) - 4:
         value = _rounded(value)
-    return plain(value) + _UNITS.get(unit, f" {unit}")
+    return plain(value) + _UNITS.get(unit, f" {say_unit(unit)}")
 
 
 def _rounded(value: Decimal) -> Decimal:

@@ -167,6 +167,22 @@ def test_thresholds_of_one_source_that_differ_are_told(folder: Path) -> None:
     ]
 
 
+def test_the_same_two_numbers_in_two_rules_are_no_doubt(folder: Path) -> None:
+    """A fact has one threshold for one purpose and one for another, and both rules have both."""
+    low = '  low: {value: 92, unit: "%", source: guideline-2022}\n'
+    safe = '  safe: {value: 96, unit: "%", source: guideline-2022}\n'
+    asked = "    - observation.spo2.latest < parameters.low\n"
+    both = f"{asked}    - observation.spo2.latest < parameters.safe\n"
+    edit(folder, LOW, (low, low + safe), (asked, both))
+    edit(
+        folder,
+        TAPER,
+        ("when:\n", f"parameters:\n{low}{safe}when:\n"),
+        ("    - response.improved\n", f"    - response.improved\n{both}"),
+    )
+    assert not [s for s in said(folder) if "overlapping-thresholds" in s]
+
+
 @pytest.mark.parametrize("number", ["value: 92", "value: 92.0"])
 def test_equal_thresholds_are_no_doubt(folder: Path, number: str) -> None:
     """The same number under the same name is what is wanted."""

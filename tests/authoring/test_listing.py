@@ -199,7 +199,19 @@ def test_vocabulary_as_json() -> None:
         "id": "myositis",
         "title": "Myositis",
         "facts": [
-            {"name": "diagnosis.myositis", "kind": "boolean", "unit": "", "title": "Myositis"}
+            {"name": "diagnosis.myositis", "kind": "boolean", "unit": "", "title": "Myositis"},
+            {
+                "name": "diagnosis.myositis.days",
+                "kind": "number",
+                "unit": "d",
+                "title": "Myositis, days since its earliest date on record",
+            },
+            {
+                "name": "diagnosis.myositis.age",
+                "kind": "number",
+                "unit": "a",
+                "title": "Myositis, age at its earliest date on record",
+            },
         ],
         "codes": [
             {"system": "local", "code": "myositis", "display": "Myositis", "unverified": False}

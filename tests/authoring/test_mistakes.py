@@ -634,7 +634,7 @@ SEEDED = (
         "show: [measures, response.tis.category, treatments]",
         "unknown-id",
         "show:",
-        "write `measures`, `treatments`, or a derived sum",
+        "write `measures`, `treatments`, a derived sum",
     ),
     Mistake(
         "a count has a number",
@@ -695,7 +695,7 @@ SEEDED = (
         "card: {problem: response, indicator: info, summary: Improved, lead: Improved}\n",
         "derive-or-card",
         "id: measures-improved",
-        "a rule has either `derive` or `card`, and not both",
+        "a rule has one of `derive`, `card` and `contraindication`, and not more",
         COUNTED,
     ),
 )

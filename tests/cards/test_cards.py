@@ -165,8 +165,8 @@ def test_another_patient_gets_another_identifier(
         f'"id": "{patient}"'.encode(), b'"id": "other"'
     )
 
-    (card,) = advise_on(raw).cards
-    (other,) = advise_on(renamed).cards
+    card, *_ = advise_on(raw).cards
+    other, *_ = advise_on(renamed).cards
 
     assert card.detail == other.detail
     assert card.uuid != other.uuid
@@ -204,6 +204,15 @@ def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example
             ["troponin-without-myocarditis"],
         ),
         (["response-not-improved", "response-worsened"], ["response-worsened"]),
+        (["response-worsened", "escalate-inadequate-response"], ["escalate-inadequate-response"]),
+        (
+            ["chronic-progressive-ild", "suspected-rapidly-progressive-ild"],
+            ["suspected-rapidly-progressive-ild"],
+        ),
+        (
+            ["chronic-progressive-ild", "pulse-for-rapidly-progressive-ild"],
+            ["pulse-for-rapidly-progressive-ild"],
+        ),
         (
             ["response-improved", "suspected-rapidly-progressive-ild", "pulse-for-myocarditis"],
             ["pulse-for-myocarditis", "suspected-rapidly-progressive-ild", "response-improved"],
@@ -270,7 +279,7 @@ def test_the_summary_stays_below_its_limit_whatever_is_inserted(
 
 def test_a_suggestion_is_a_draft_that_proposes(example: Example) -> None:
     """A valid MedicationRequest for this patient: a proposal, for the clinician to complete."""
-    (card,) = example("myocarditis").cards
+    card, *_ = example("myocarditis").cards
     (suggestion,) = card.suggestions
     (action,) = suggestion.actions
 
@@ -300,7 +309,7 @@ def test_every_draft_of_the_rules_proposes_and_orders_nothing(ruleset: RuleSet) 
 
 def test_reasons_for_not_following_a_card_are_codings(ruleset: RuleSet, example: Example) -> None:
     """They are those that the rule names, in its order, as the shared file declares them."""
-    (card,) = example("inclusion-body-myositis").cards
+    card, *_ = example("inclusion-body-myositis").cards
 
     assert encoded(card)["overrideReasons"] == [
         {
@@ -313,7 +322,7 @@ def test_reasons_for_not_following_a_card_are_codings(ruleset: RuleSet, example:
 
 def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Example) -> None:
     """The links are the publications of the rule that have an address."""
-    (card,) = example("rp-ild-mda5").cards
+    card, *_ = example("rp-ild-mda5").cards
     rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
     cited = [ruleset.sources[item.source] for item in rule.file.evidence]
 

@@ -51,6 +51,15 @@ def said(name: str, form: Form, telling: Telling) -> str:
         ("response.imacs.improved", "missing", "improved-at-six-months", "none"),
         ("assessment.baseline", "value", "improved-at-six-months", "2026-05-11"),
         ("treatment.line_days", "value", "refractory-dermatomyositis", "180 days"),
+        ("response.imacs.improved.parameters.improvement", "value", "rp-ild-mda5", "20\u202f%"),
+        ("drug.jak_inhibitor", "history", "rp-ild-mda5", "nothing recorded"),
+        (
+            "drug.methotrexate",
+            "history",
+            "refractory-dermatomyositis",
+            "methotrexate 2024-12-04 to 2025-07-07, stopped: Inadequate response: weakness and "
+            "rash persisted",
+        ),
     ],
 )
 def test_what_is_inserted(telling: Tell, name: str, form: Form, case: str, expected: str) -> None:
@@ -83,6 +92,7 @@ def test_members_of_groups_have_the_titles_of_the_vocabulary(telling: Tell) -> N
 
     assert title_of("measure.muscle_strength", of) == "Muscle strength"
     assert title_of("observation.troponin_i", of) == "Troponin I"
+    assert title_of("observation.troponin_i.multiple", of) == "Troponin I"
     assert title_of("finding.myocarditis", of) == "Myocarditis"
 
 

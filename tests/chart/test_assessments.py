@@ -1,13 +1,16 @@
 from datetime import date, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
-from cds.chart.assessments import MeasureChange
+from cds.chart.assessments import MeasureChange, range_in_upper_limits, trend
 from cds.chart.chart import Chart
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.vocabulary import Number
 from tests.chart.conftest import (
     AS_OF,
+    TERMS,
     Json,
     ago,
     between,
@@ -376,8 +379,9 @@ def test_the_last_assessment_before_treatment(days_after_start: int, counts: boo
         physician(3, ago(0)),
     )
     assert visits(chart) == (on(later if counts else 400), on(0))
+    said = "no more than 7 days after" if 0 < days_after_start <= 7 else "on or before"
     assert chart.visits.reason == (
-        f"the last assessment before the current treatment line ({on(started)})"
+        f"the last assessment {said} the start of systemic glucocorticoid on {on(started)}"
     )
 
 
@@ -386,7 +390,8 @@ def test_no_assessment_before_treatment() -> None:
     chart = read(prednisone(ago(300)), physician(7, ago(200)), physician(3, ago(0)))
     assert visits(chart) == (on(200), on(0))
     assert chart.visits.reason == (
-        f"the earliest assessment within 730 days; none precedes the treatment line of {on(300)}"
+        "the earliest assessment within 730 days; none precedes the start of "
+        f"systemic glucocorticoid on {on(300)}"
     )
 
 
@@ -460,10 +465,12 @@ def test_a_named_baseline_finds_the_assessment_within_the_window(days: int, foun
     chart = read(physician(9, ago(500)), physician(5, ago(at)), physician(4), baseline=named)
     if found:
         assert visits(chart) == (on(at), on(0))
-        assert chart.visits.reason == f"the baseline asked for ({named})"
+        assert chart.visits.reason == f"named by the caller ({named}), the nearest assessment"
     else:
         assert visits(chart) == (None, None)
-        assert chart.visits.reason == ("no assessment within 14 days of the baseline asked for")
+        assert chart.visits.reason == (
+            f"no assessment within 14 days of the baseline asked for ({named})"
+        )
 
 
 def test_a_named_baseline_takes_the_nearest_assessment() -> None:
@@ -549,3 +556,231 @@ def test_one_value_never_stands_for_both_visits() -> None:
     assert taken(found) == (100, None)
     assert found.relative is None
     assert found.remark == "the only value near the later visit belongs to baseline"
+
+
+# --- why these visits ----------------------------------------------------------------------------
+
+
+def test_the_reason_names_the_drugs_that_began() -> None:
+    """Two drugs that were started on one day are both named."""
+    chart = read(
+        prednisone(ago(200)),
+        order(concept("rxnorm|6851"), ago(200)),
+        physician(7, ago(201)),
+        physician(3, NOW),
+    )
+    assert chart.visits.reason == (
+        "the last assessment on or before the start of systemic glucocorticoid and methotrexate "
+        f"on {on(200)}"
+    )
+    assert chart.visits.current_reason == "the latest assessment, at least 28 days after baseline"
+
+
+def test_a_named_baseline_on_its_very_day() -> None:
+    """Nothing need be said of what was nearest."""
+    chart = read(physician(7, ago(200)), physician(3, NOW), baseline=on(200))
+    assert chart.visits.reason == f"named by the caller ({on(200)})"
+
+
+def test_a_later_assessment_that_is_too_early_is_named() -> None:
+    """Where nothing is late enough to be the current one, the reason says what there is."""
+    chart = read(physician(5, ago(20)), physician(4, ago(2)))
+    assert chart.visits.current is None
+    assert chart.visits.current_reason == (
+        f"no assessment at least 28 days after baseline (the latest is of {on(2)})"
+    )
+
+
+# --- the visit before the current one ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("days", "found"), [(165, True), (166, False), (180, False), (15, True), (14, False)]
+)
+def test_the_previous_visit_is_apart_from_both(days: int, found: bool) -> None:
+    """It lies outside the window of 14 days around baseline and around the current visit."""
+    chart = read(physician(5, THEN), physician(6, ago(days)), physician(7, NOW))
+    assert chart.visits.previous == (on(days) if found else None)
+
+
+def test_the_last_of_several_visits_is_the_previous_one() -> None:
+    """Two visits in a row are the last two."""
+    chart = read(*(physician(5, ago(days)) for days in (180, 120, 60, 0)))
+    assert chart.visits.previous == on(60)
+
+
+def test_the_previous_visit_is_compared_with_baseline_too() -> None:
+    """Not with the visit that follows it."""
+    chart = read(physician(4, THEN), physician(6, ago(60)), physician(7, NOW))
+    assert chart.previous["physician_global"].worsening == exactly(50)
+    assert chart.previous["physician_global"].worse_by == exactly(2)
+
+
+def test_no_value_stands_for_two_visits_in_a_row() -> None:
+    """A value within both windows belongs to the current visit, to which it is nearer."""
+    chart = read(
+        physician(4, THEN), physician(6, ago(20)), physician(7, NOW),
+        patient_global(4, THEN), patient_global(9, ago(8)),
+    )  # fmt: skip
+    assert taken(chart.changes["patient_global"]) == (4, 9)
+    assert taken(chart.previous["patient_global"]) == (4, None)
+
+
+def test_a_value_half_way_belongs_to_the_current_visit() -> None:
+    """Ten days from both: it is not lent to the visit before."""
+    chart = read(
+        physician(4, THEN), physician(6, ago(20)), physician(7, NOW),
+        patient_global(4, THEN), patient_global(9, ago(10)),
+    )  # fmt: skip
+    assert taken(chart.previous["patient_global"]) == (4, None)
+
+
+def test_without_a_previous_visit_nothing_is_compared_with_it() -> None:
+    """Two visits are not three."""
+    assert read(physician(5, THEN), physician(6, NOW)).previous == {}
+
+
+# --- how much worse, in the unit -----------------------------------------------------------------
+
+
+def test_worse_by_is_in_the_unit_of_the_instrument() -> None:
+    """From 3 to 5 cm it is 2 cm worse, whatever that is of 3; for better it is negative."""
+    assert change("extramuscular", vas(3, THEN), vas(5, NOW)).worse_by == exactly(2)
+    assert change("extramuscular", vas(5, THEN), vas(3, NOW)).worse_by == exactly(-2)
+
+
+def test_worse_by_of_a_missing_value_is_what_the_range_allows() -> None:
+    """From 8 cm it cannot become more than 2 cm worse on a scale of 10 cm."""
+    assert change("extramuscular", vas(8, THEN)).worse_by == between(-8, 2)
+
+
+def vas(value: object, when: str) -> Json:
+    """Return an extramuscular activity in cm."""
+    return observation("core_set|extramuscular-global", value, "cm", when)
+
+
+# --- children ------------------------------------------------------------------------------------
+
+CHILD = {"resourceType": "Patient", "id": "p1", "birthDate": "2015-03-01"}
+ADULT = {"resourceType": "Patient", "id": "p1", "birthDate": "1975-03-01"}
+SEVENTEEN_OR_EIGHTEEN = {"resourceType": "Patient", "id": "p1", "birthDate": "2008"}
+
+
+def das(value: object, when: str) -> Json:
+    """Return a disease activity score."""
+    return observation("core_set|das", value, None, when)
+
+
+def chq(value: object, when: str) -> Json:
+    """Return a physical summary score of the CHQ."""
+    return observation("core_set|chq-phs", value, None, when)
+
+
+def test_the_juvenile_score_stands_in_for_a_child() -> None:
+    """DAS from 10 to 8 of 20 is 20 % better, 10 % of its range, and not in cm."""
+    found = change("extramuscular", CHILD, das(10, THEN), das(8, NOW))
+    assert (found.instrument, found.relative, found.range_percent) == ("das", 20, 10)
+    assert found.worse_by == UNKNOWN
+    assert found.remark == "stands in for the adult measure in a child"
+
+
+def test_higher_is_better_in_the_juvenile_questionnaire_and_its_range_is_not_known() -> None:
+    """CHQ-PhS from 30 to 36 is 20 % better, and has no percentage of a range."""
+    found = change("muscle_enzyme", CHILD, chq(30, THEN), chq(36, NOW))
+    assert (found.instrument, found.relative, found.range_percent) == ("chq_phs", 20, None)
+
+
+@pytest.mark.parametrize(
+    ("patient", "said"),
+    [
+        (ADULT, "this is an adult"),
+        (SEVENTEEN_OR_EIGHTEEN, "the age is not known"),
+        (None, "the age is not known"),
+    ],
+)
+def test_the_juvenile_score_counts_in_children_only(patient: Json | None, said: str) -> None:
+    """In an adult, or where the age leaves it open, it is not counted, and the remark says so."""
+    of = (patient,) if patient else ()
+    found = change("extramuscular", *of, das(10, THEN), das(2, NOW))
+    assert taken(found) == (None, None)
+    assert found.remark == f"DAS, 0–20 is recorded and counts in children only; {said}"
+
+
+def test_what_both_visits_have_goes_before_the_juvenile_score() -> None:
+    """A child with the visual analogue scale at both visits is compared by it."""
+    found = change("extramuscular", CHILD, vas(5, THEN), vas(4, NOW), das(10, THEN), das(2, NOW))
+    assert found.instrument == "extramuscular_vas"
+
+
+def test_the_juvenile_score_goes_before_a_scale_of_one_visit() -> None:
+    """Only the same instrument at both visits can be compared."""
+    found = change("extramuscular", CHILD, vas(5, THEN), das(10, THEN), das(2, NOW))
+    assert (found.instrument, found.relative) == ("das", 80)
+
+
+def test_an_enzyme_at_both_visits_goes_before_the_questionnaire() -> None:
+    """CHQ-PhS stands in for an enzyme only where there is none to compare."""
+    found = change(
+        "muscle_enzyme", CHILD, ck(1000, THEN), ck(100, NOW), chq(30, THEN), chq(36, NOW)
+    )
+    assert found.instrument == "ck"
+
+
+def test_an_enzyme_has_no_range_in_a_child() -> None:
+    """Fifteen times the upper limit was stated for adults: a child's CK has no percentage of it."""
+    of = (ck(3000, THEN), ck(600, NOW))
+    assert change("muscle_enzyme", ADULT, *of).range_percent == 80
+    assert change("muscle_enzyme", CHILD, *of).range_percent is None
+    assert change("muscle_enzyme", SEVENTEEN_OR_EIGHTEEN, *of).range_percent is None
+    assert change("muscle_enzyme", *of).range_percent is None
+
+
+def test_a_juvenile_multiplier_counts_where_its_source_is_named() -> None:
+    """One that a file gives without a source is not used."""
+    entry = TERMS.vocabulary.observations["ck"]
+    sourced = Number(value=Decimal(10), source="a-paper")
+    for number, expected in ((sourced, sourced), (Number(value=Decimal(10)), None), (None, None)):
+        declared = msgspec.structs.replace(entry, juvenile_range_in_upper_limits=number)
+        assert range_in_upper_limits(declared, adult=False) == expected
+
+
+def test_a_score_in_a_child_makes_a_visit() -> None:
+    """A day on which only the juvenile scores were taken is a visit of a child, not of an adult."""
+    of = (chq(30, THEN), chq(36, NOW), ck(500, ago(90)))
+    assert visits(read(CHILD, *of)) == (on(180), on(0))
+    assert visits(read(ADULT, *of)) == (on(90), None)
+
+
+# --- beside the core set -------------------------------------------------------------------------
+
+
+def test_measures_beside_the_core_set_make_no_visit() -> None:
+    """A skin score alone is no assessment of the core set."""
+    chart = read(observation("core_set|cdasi-activity", 20, None, NOW))
+    assert chart.visits.baseline is None
+
+
+def test_a_ratio_to_a_score_below_zero_is_undefined() -> None:
+    """A summary score is scaled to a population: from -2 or 0 no percentage means anything."""
+    for start in (-2, 0):
+        found = change(
+            "physical_quality_of_life",
+            observation("core_set|sf36-pcs", start, None, THEN),
+            observation("core_set|sf36-pcs", 10, None, NOW),
+        )
+        assert (found.improvement, found.worsening) == (UNKNOWN, UNKNOWN)
+        assert found.undefined
+        assert found.relative is None
+
+
+def test_a_trend_has_the_last_value_of_each_day() -> None:
+    """In order of time, and of one instrument."""
+    chart = read(
+        physician(5, THEN),
+        physician(7, ago(90), issued=f"{ago(90)}T08:00:00Z"),
+        physician(6, ago(90), issued=f"{ago(90)}T12:00:00Z"),
+        physician(4, NOW),
+    )
+    found = trend(chart.changes["physician_global"], chart.measurements.series)
+    assert [m.value for m in found] == [5, 6, 4]
+    assert trend(chart.changes["extramuscular"], chart.measurements.series) == ()

@@ -3,7 +3,20 @@ from typing import Any
 import pytest
 
 from cds.chart.chart import Chart
-from tests.chart.conftest import AS_OF, Json, ago, coding, concept, condition, fact, read, reasons
+from tests.chart.conftest import (
+    AS_OF,
+    Json,
+    ago,
+    chart_of,
+    coding,
+    concept,
+    condition,
+    deliver,
+    fact,
+    observation,
+    read,
+    reasons,
+)
 
 DM = "snomed|396230008"
 ILD = "snomed|233703007"
@@ -141,12 +154,12 @@ def test_since_is_the_onset_else_when_it_was_recorded() -> None:
     [
         ("snomed|396230008", "diagnosis.dermatomyositis"),
         ("snomed|402425006", "diagnosis.dermatomyositis"),
-        ("snomed|238935002", "diagnosis.dermatomyositis"),
+        ("snomed|238935002", "diagnosis.amyopathic_dermatomyositis"),
         ("snomed|1212005", "diagnosis.juvenile_dermatomyositis"),
         ("snomed|31384009", "diagnosis.polymyositis"),
         ("snomed|445187004", "diagnosis.antisynthetase_syndrome"),
         ("snomed|72315009", "diagnosis.inclusion_body_myositis"),
-        ("icd10cm|M33.13", "diagnosis.dermatomyositis"),
+        ("icd10cm|M33.13", "diagnosis.amyopathic_dermatomyositis"),
         ("icd10cm|M33.02", "diagnosis.juvenile_dermatomyositis"),
         ("icd10cm|M33.22", "diagnosis.polymyositis"),
         ("icd10cm|M33.90", "diagnosis.unspecified_myositis"),
@@ -325,3 +338,83 @@ def test_a_negation_counts_within_its_sentence() -> None:
         assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is True
     text = "no signs of acute, rapidly progressive ILD"
     assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is False
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("icd10cm|C50.919", "finding.cancer"),
+        ("icd10cm|C34", "finding.cancer"),
+        ("icd10cm|I26.99", "finding.venous_thromboembolism"),
+        ("icd10cm|Z85.3", "finding.cancer_history"),
+        ("icd10cm|R13.12", "finding.dysphagia"),
+        ("icd10cm|E78.01", "finding.hyperlipidaemia"),
+    ],
+)
+def test_a_code_within_a_category_asserts_the_entry_that_takes_it_whole(
+    code: str, key: str
+) -> None:
+    """And the evidence says that the code itself was not verified."""
+    (assertion,) = read(condition(code)).conditions[key]
+    assert assertion.remark.endswith("code not verified")
+
+
+def test_a_category_takes_no_code_beside_it() -> None:
+    """E78.1 is not within E78.0, and skin cancer other than melanoma is not counted as cancer."""
+    assert asserted(read(condition("icd10cm|E78.1"), condition("icd10cm|C44.91"))) == set()
+
+
+def test_a_code_of_an_entry_goes_before_its_category() -> None:
+    """Monoclonal gammopathy and history of embolism have codes of their own."""
+    (assertion,) = read(condition("icd10cm|Z86.711")).conditions["finding.venous_thromboembolism"]
+    assert assertion.remark == "code not verified"
+
+
+# --- answers that are findings -------------------------------------------------------------------
+
+
+def smoking(*codes: str, on: str | None = None, **of: Any) -> Json:
+    """Return a smoking status."""
+    answer = {"valueCodeableConcept": concept(*codes)} if codes else {}
+    return observation("loinc|72166-2", on=on, **(answer | of))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "smokes"),
+    [
+        ((smoking("snomed|8517006"),), True),
+        ((smoking("loinc|LA18976-3"),), True),
+        ((smoking(valueString="Former smoker"),), True),
+        ((smoking("snomed|266919005"),), False),
+        ((smoking("snomed|77176002", on=ago(400)), smoking("snomed|266919005")), False),
+        ((smoking("snomed|266919005", on=ago(400)), smoking("snomed|77176002")), True),
+        ((), False),
+    ],
+)
+def test_the_latest_answer_about_a_status_is_a_finding(
+    statuses: tuple[Json, ...], smokes: bool
+) -> None:
+    """By code or name; an answer that is no finding asserts nothing."""
+    assert fact(read(*statuses), "finding.smoking") is smokes
+
+
+def test_an_answer_does_not_take_back_a_condition() -> None:
+    """What the problem list says is counted beside it, and the evidence has both."""
+    chart = read(condition("icd10cm|F17.210"), smoking("snomed|266919005"))
+    assert fact(chart, "finding.smoking") is True
+    both = read(condition("icd10cm|F17.210"), smoking("snomed|8517006", id="status"))
+    said = [a.reference for a in both.conditions["finding.smoking"]]
+    assert said[1:] == ["Observation/status"]
+    assert len(said) == 2
+
+
+def test_a_status_without_an_answer_is_left_out() -> None:
+    """And says why."""
+    assert reasons(read(smoking())) == ["it has no answer"]
+
+
+def test_a_finding_that_answers_may_assert_is_not_known_without_observations() -> None:
+    """Nobody recorded it as a Condition, but it may be in an Observation that did not come."""
+    chart = chart_of(deliver(delivered={"Patient", "Condition"}))
+    assert fact(chart, "finding.smoking") is None
+    assert fact(chart, "finding.hypertension") is False

@@ -1,8 +1,10 @@
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from cds.chart.chart import Chart, read_chart, read_findings
+from cds.chart.quantities import INFINITY, Interval
 from cds.fhir.bundles import Delivery
 from tests.chart.conftest import (
     AS_OF,
@@ -14,6 +16,7 @@ from tests.chart.conftest import (
     concept,
     deliver,
     dosage,
+    exactly,
     fact,
     given,
     order,
@@ -184,3 +187,25 @@ def test_a_draft_may_refer_to_a_medication_of_the_chart() -> None:
 
     assert fact(placing(drafted, chart=deliver(medication)), "drug.methotrexate.ordered") is True
     assert fact(placing(drafted, medication), "drug.methotrexate.ordered") is True
+
+
+def test_the_highest_dose_of_the_drafts_is_known_in_prednisone_equivalents() -> None:
+    """Of steps that follow each other the highest; a dose on record is not among them."""
+    steps = [
+        {**dosage(32, route="Oral", frequency=1, period=1, periodUnit="d"), "sequence": 1},
+        {**dosage(16, route="Oral", frequency=1, period=1, periodUnit="d"), "sequence": 2},
+    ]
+    taper = [{**step["dosageInstruction"][0], "sequence": step["sequence"]} for step in steps]
+    chart = placing(
+        draft("Methylprednisolone tablets", dosageInstruction=taper),
+        chart=deliver(order("Prednisone tablets", ago(30), **dosage(80, route="Oral"))),
+    )
+    assert fact(chart, "dose.glucocorticoid.ordered") == exactly(40)
+    assert fact(placing(draft(METHOTREXATE)), "dose.glucocorticoid.ordered") == exactly(0)
+
+
+def test_a_draft_that_cannot_be_read_leaves_the_ordered_dose_open() -> None:
+    """Its dose may be any; where even its drug cannot be read, so may that of any drug."""
+    for drafted in (draft("Prednisone tablets"), draft({"coding": [{"code": "1"}]})):
+        ordered = fact(placing(drafted), "dose.glucocorticoid.ordered")
+        assert ordered == Interval(Decimal(0), INFINITY)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ from cds.chart.facts import Event, groups
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
+    AS_OF,
     FACTS,
     PATIENT,
     TERMS,
@@ -317,6 +319,51 @@ def test_a_fall_within_six_months(resources: list[Json], fall: Interval) -> None
     assert fact(read(*resources), "observation.fvc_percent_predicted.fall") == fall
 
 
+@pytest.mark.parametrize(
+    ("resources", "fall"),
+    [
+        ([fvc(80, 365), fvc(74, 0)], exactly(6)),
+        ([fvc(80, 366), fvc(74, 0)], UNKNOWN),  # too long ago
+        ([fvc(80, 300), fvc(77, 150), fvc(74, 0)], exactly(6)),
+    ],
+)
+def test_a_fall_within_a_year(resources: list[Json], fall: Interval) -> None:
+    """Each fall that is declared looks back as far as it says."""
+    assert fact(read(*resources), "observation.fvc_percent_predicted.fall_in_a_year") == fall
+
+
+def test_a_filtration_rate_is_cited_in_a_unit_that_people_write() -> None:
+    """The braces of UCUM are for machines."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min/{1.73_m2}", ago(1)))
+    (cited,) = evidence(chart, "observation.egfr.latest")
+    assert cited[2] == "eGFR 24 mL/min/1.73 m2"
+
+
+def test_a_filtration_rate_of_no_body_surface_is_not_taken_for_one() -> None:
+    """A bare mL/min is excluded with its reason, and the rate stays unknown."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min", ago(1)))
+    assert fact(chart, "observation.egfr.latest") == UNKNOWN
+    assert any("mL/min" in each.reason for each in chart.excluded)
+
+
+@pytest.mark.parametrize(
+    ("code", "finding"),
+    [
+        ("icd10cm|J18.9", "active_infection"),
+        ("snomed|91302008", "active_infection"),
+        ("snomed|56717001", "active_infection"),
+        ("snomed|77386006", "pregnancy"),
+        ("snomed|431857002", "severe_renal_impairment"),
+        ("snomed|61977001", "hepatitis_b"),
+    ],
+)
+def test_what_speaks_against_drugs_is_found(code: str, finding: str) -> None:
+    """Each by its own codes, and a chronic hepatitis is no active infection."""
+    chart = read(condition(code))
+    assert fact(chart, f"finding.{finding}") is True
+    assert (fact(chart, "finding.active_infection") is True) == (finding == "active_infection")
+
+
 def test_one_saturation_is_no_fall() -> None:
     """For what has no trend declared there is no such fact."""
     assert "observation.fvc_percent_predicted.fall" in FACTS
@@ -483,10 +530,12 @@ def test_the_core_set_is_a_group_of_measures() -> None:
 
 
 def test_groups_of_the_vocabulary_have_facts() -> None:
-    """Every member of every group is declared, with a value that rules may compare."""
+    """Every member of every group is a fact, or has facts, or is what a rule derives."""
+    derived = {"cancer_risk.dermatomyositis", "cancer_risk.onset_after_40"}
     for name, members in groups(TERMS.vocabulary).items():
         for member in members:
-            assert any(declared.startswith(f"{member}.") for declared in FACTS), (name, member)
+            known = member in FACTS or member in derived
+            assert known or any(f.startswith(f"{member}.") for f in FACTS), (name, member)
 
 
 def test_values_are_of_the_declared_kind() -> None:
@@ -513,3 +562,118 @@ def test_values_are_of_the_declared_kind() -> None:
         for declared in FACTS.values():
             assert isinstance(declared.read(chart), kinds[declared.kind]), declared.name
             assert declared.title
+
+
+# --- visits in a row, and when a measure was last taken ------------------------------------------
+
+
+def test_the_previous_visit_has_facts_of_its_own() -> None:
+    """4, 6 and 7 cm: 50 % and 2 cm worse than baseline at the visit before."""
+    chart = read(physician(4, ago(180)), physician(6, ago(60)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is True
+    assert fact(chart, "assessment.previous") == Event(Decimal(60), Decimal(60), True)
+    assert fact(chart, "measure.physician_global.previous.worsening") == exactly(50)
+    assert fact(chart, "measure.physician_global.previous.worse_by") == exactly(2)
+    assert fact(chart, "measure.physician_global.worse_by") == exactly(3)
+    cited = FACTS["measure.physician_global.previous.worsening"].evidence(chart)
+    assert [e.date for e in cited] == [ago(180), ago(60)]
+
+
+def test_without_a_previous_visit_its_facts_are_unknown() -> None:
+    """That there is none is known, where everything was delivered."""
+    chart = read(physician(4, ago(180)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is False
+    assert fact(chart, "measure.physician_global.previous.worsening") == UNKNOWN
+    assert FACTS["measure.physician_global.previous.worsening"].evidence(chart) == ()
+
+
+@every_damage
+def test_there_may_be_a_visit_that_was_not_delivered(damage: Damage) -> None:
+    """Then nobody can say that there is none."""
+    chart = damaged(damage, "Observation", physician(4, ago(180)), physician(7, ago(0)))
+    assert fact(chart, "assessment.has_previous") is None
+
+
+def test_worse_by_is_a_fact_where_a_measure_has_one_unit() -> None:
+    """In cm of the scale; muscle tests and enzymes have no unit in common."""
+    assert FACTS["measure.extramuscular.worse_by"].unit == "cm"
+    assert "measure.muscle_strength.worse_by" not in FACTS
+    assert "measure.muscle_enzyme.worse_by" not in FACTS
+
+
+def test_when_a_measure_was_last_taken_by_any_instrument() -> None:
+    """The latest of all its instruments; a day that is long past is no visit."""
+    chart = read(ck(200, ago(40)), observation("loinc|2532-0", 300, "U/L", ago(9)))
+    assert fact(chart, "measure.muscle_enzyme.last") == Event(Decimal(9), Decimal(9), True)
+    (cited,) = FACTS["measure.muscle_enzyme.last"].evidence(chart)
+    assert cited.date == ago(9)
+
+
+def test_a_measure_that_was_never_taken() -> None:
+    """Never, where everything was delivered."""
+    assert fact(read(), "measure.extramuscular.last") == Event(None, None, True)
+    assert FACTS["measure.extramuscular.last"].evidence(read()) == ()
+
+
+def test_a_juvenile_score_is_no_measure_of_an_adult() -> None:
+    """DAS counts as the measure in a child, and where the age is not known it does not."""
+    das = observation("core_set|das", 8, None, ago(3))
+    child = {"resourceType": "Patient", "id": PATIENT, "birthDate": "2015-03-01"}
+    taken = Event(Decimal(3), Decimal(3), True)
+    assert fact(read(child, das), "measure.extramuscular.last") == taken
+    assert fact(read(das), "measure.extramuscular.last") == Event(None, None, True)
+
+
+def test_measures_beside_the_core_set_are_of_no_group_that_counts() -> None:
+    """They have facts, so that a rule may show them, and are not counted."""
+    assert "measure.skin_activity.improvement" in FACTS
+    assert "measure.skin_activity" not in groups(TERMS.vocabulary)["core_set"]
+    assert "measure.skin_activity.previous.improvement" not in FACTS
+
+
+# --- onset ---------------------------------------------------------------------------------------
+
+
+def test_a_diagnosis_counts_from_its_earliest_date() -> None:
+    """When it began goes before when it was recorded, and the earliest of several counts."""
+    chart = read(
+        {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-11-16"},
+        condition(
+            "snomed|396230008", onsetDateTime="2026-10-17", recordedDate="2026-11-01", id="later"
+        ),
+        condition("snomed|31384009", recordedDate="2026-09-17", id="earlier"),
+    )
+    assert fact(chart, "diagnosis.myositis.days") == exactly(60)
+    assert fact(chart, "diagnosis.dermatomyositis.days") == exactly(30)
+    assert fact(chart, "diagnosis.myositis.age") == exactly(39)
+
+
+def test_of_a_partial_date_the_bounds_are_known() -> None:
+    """A year of onset leaves days and age open between its ends."""
+    chart = read(
+        {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-06-30"},
+        condition("snomed|396230008", onsetDateTime="2025"),
+    )
+    days = (AS_OF - date(2025, 12, 31)).days, (AS_OF - date(2025, 1, 1)).days
+    assert fact(chart, "diagnosis.myositis.days") == between(*days)
+    assert fact(chart, "diagnosis.myositis.age") == between(38, 39)
+
+
+def test_without_a_date_the_time_of_a_diagnosis_is_not_known() -> None:
+    """Nor is it where nobody made the diagnosis, or where Conditions are missing."""
+    for chart in (read(condition("snomed|396230008")), read()):
+        assert fact(chart, "diagnosis.myositis.days") == UNKNOWN
+        assert fact(chart, "diagnosis.myositis.age") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("gender", "male"), [("male", True), ("female", False), ("other", None), (None, None)]
+)
+def test_the_administrative_gender_is_male_or_not_or_not_known(
+    gender: str | None, male: bool | None
+) -> None:
+    """Only what FHIR calls male or female says it."""
+    patient = {"resourceType": "Patient", "id": PATIENT}
+    if gender:
+        patient["gender"] = gender
+    assert fact(read(patient), "patient.male") is male

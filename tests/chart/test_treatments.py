@@ -524,3 +524,18 @@ def test_a_drug_of_another_patient_is_not_used() -> None:
     chart = read(ours, theirs)
     assert set(chart.exposures) == {"prednisone"}
     assert reasons(chart) == ["is about another patient"]
+
+
+@pytest.mark.parametrize(
+    ("use", "why"),
+    [
+        (order("prednisone", ago(90), "stopped", statusReason={"text": "Nausea"}), "Nausea"),
+        (stated("prednisone", ago(90), "stopped",
+                statusReason=[{"text": "Nausea"}, {"text": "Rash"}]), "Nausea; Rash"),
+        (order("prednisone", ago(90), "stopped"), ""),
+    ],
+)  # fmt: skip
+def test_the_reason_for_a_status_is_kept(use: Json, why: str) -> None:
+    """Why a drug was stopped is told with it, as it is recorded."""
+    (exposure,) = exposures(read(use))
+    assert (exposure.status, exposure.why) == ("stopped", why)

@@ -19,6 +19,9 @@ NOT_UCUM = {
     # printed units: UCUM knows no capitals here, no plain IU, and writes micro as u
     "CM", "MM", "IU/L", "IU/l", "% predicted", "%pred",
     "µkat/L", "µkat/l", "μkat/L", "μkat/l", "µg/L", "µg/l", "μg/L", "μg/l", "µg",
+    # no number stands in the denominator of UCUM; the body surface is an annotation there
+    "mL/min/1.73m2", "mL/min/1.73 m2", "mL/min/1.73m²", "mL/min/1.73 m²", "mL/min/1.73m^2",
+    "mL/min/1.73_m2",
 }  # fmt: skip
 """Spellings met in practice that are no UCUM at all, so that a library cannot check them."""
 
@@ -86,6 +89,9 @@ def test_words_mean_what_their_ucum_spelling_means() -> None:
                             "μkat/l": "ukat/L"},
         "percent": {"percent": "%", "% predicted": "%", "%pred": "%"},
         "mass_concentration": {"µg/L": "ug/L", "µg/l": "ug/L", "μg/L": "ug/L", "μg/l": "ug/L"},
+        "filtration_rate": dict.fromkeys(
+            ("mL/min/1.73m2", "mL/min/1.73 m2", "mL/min/1.73m²", "mL/min/1.73 m²",
+             "mL/min/1.73m^2", "mL/min/1.73_m2"), "mL/min/{1.73_m2}"),
         "dose": {"MG": "mg", "milligram": "mg", "gram": "g", "µg": "ug"},
     }  # fmt: skip
     compared = {spelling for by_word in same.values() for spelling in by_word}

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cds.chart.vocabulary import Vocabulary, coded_entries, read_vocabulary
-from cds.located import Problem
+from cds.located import Problem, read_document
 from tests.chart.conftest import TERMS, VOCABULARY_FOLDER
 
 SYSTEMS = "systems: {loinc: {url: http://loinc.org}}\n"
@@ -151,6 +151,11 @@ def test_one_code_can_mean_one_thing_only(tmp_path: Path) -> None:
             "drug_classes: {c: {title: C, any_of: [d], routes: [r]}}",
             "a.yaml:1:30 unknown-id `d` is not declared among the drugs",
         ),
+        (
+            "units: {u: {unit: m, spellings: {m: 1}}}\n"
+            "observations: {o: {title: O, units: u, falls: {latest: {value: 1, unit: d}}}}",
+            "a.yaml:2:48 bad-id a fall cannot be called `latest`: use small letters, digits and _,",
+        ),
         ("negations: 'no'", "a.yaml:1:1 wrong-type should be a list, but is text"),
         ("negations:", "a.yaml:1:1 wrong-type should be a list, but is nothing"),
         ("negations_after: 7", "a.yaml:1:1 wrong-type should be a list, but is a whole number"),
@@ -181,3 +186,160 @@ def test_an_entry_with_problems_spoils_no_other(tmp_path: Path) -> None:
     )
     assert list(vocabulary.drugs) == ["b"]
     assert [p.code for p in problems] == ["missing-key", "wrong-type"]
+
+
+# --- terminology ---------------------------------------------------------------------------------
+
+
+def test_every_code_is_of_a_known_form() -> None:
+    """Of each public code system the form is declared, so that every shipped code is checked."""
+    forms = {name: system.form for name, system in TERMS.vocabulary.systems.items()}
+    assert forms == {
+        "loinc": "loinc",
+        "snomed": "snomed",
+        "icd10cm": "icd-10-cm",
+        "rxnorm": "rxnorm",
+        "atc": "atc",
+        "interpretation": None,
+        "core_set": None,
+    }
+
+
+FORMED = "systems: {loinc: {url: http://loinc.org, form: loinc}}\n"
+
+
+def test_a_mistyped_code_is_an_error(tmp_path: Path) -> None:
+    """It would never match, or match another thing."""
+    _, problems = read(
+        tmp_path, a=FORMED + "antibodies:\n  jo1: {title: Jo-1, codes: {loinc: {8076-3: Jo-1}}}\n"
+    )
+    assert said(problems) == [
+        "a.yaml:3:38 bad-code loinc 8076-3 cannot be right: its check digit should be 2; "
+        "look it up again"
+    ]
+
+
+def test_a_code_needs_a_display(tmp_path: Path) -> None:
+    """Nobody could tell what it was meant to be."""
+    _, problems = read(
+        tmp_path, a=FORMED + 'antibodies:\n  jo1: {title: Jo-1, codes: {loinc: {8076-2: ""}}}\n'
+    )
+    assert [p.code for p in problems] == ["blank"]
+
+
+def test_one_code_has_one_display(tmp_path: Path) -> None:
+    """A code that is a diagnosis here and a finding of another name there is wrong in one place."""
+    _, problems = read(
+        tmp_path,
+        a="systems: {snomed: {url: http://snomed.info/sct, form: snomed}}\n"
+        "diagnoses:\n  dm: {title: DM, codes: {snomed: {396230008: Dermatomyositis}}}\n"
+        "drugs:\n  x: {title: X, names: [x], codes: {snomed: {396230008: Something}}}\n",
+    )
+    assert [p.code for p in problems] == ["contradictory-code"]
+    assert "“Something” here and “Dermatomyositis” at" in problems[0].message
+
+
+def test_a_code_is_verified_or_not(tmp_path: Path) -> None:
+    """It cannot stand under both keys of one entry."""
+    _, problems = read(
+        tmp_path,
+        a=FORMED + "antibodies:\n  jo1: {title: Jo-1, codes: {loinc: {8076-2: Jo-1}}, "
+        "unverified: {loinc: {8076-2: Jo-1}}}\n",
+    )
+    assert [p.code for p in problems] == ["contradictory-code"]
+
+
+def test_a_note_belongs_to_a_code_of_its_entry(tmp_path: Path) -> None:
+    """A note on a mistyped code would never be shown."""
+    _, problems = read(
+        tmp_path,
+        a=FORMED + "antibodies:\n  jo1: {title: Jo-1, codes: {loinc: {8076-2: Jo-1}}, "
+        "notes: {8076-1: by immunoblot}}\n",
+    )
+    assert [(p.code, "did you mean" in p.message) for p in problems] == [("unknown-id", True)]
+
+
+def test_one_address_names_one_system(tmp_path: Path) -> None:
+    """A coding could otherwise be of either."""
+    _, problems = read(
+        tmp_path,
+        a="systems: {loinc: {url: http://loinc.org}, lab: {url: x, aliases: [http://loinc.org]}}\n",
+    )
+    assert [p.message for p in problems] == [
+        "http://loinc.org is the system `loinc` already: use that name"
+    ]
+
+
+def test_what_stands_in_for_children_is_an_instrument_of_the_measure(tmp_path: Path) -> None:
+    """A name that is not among the instruments would have no effect."""
+    _, problems = read(
+        tmp_path,
+        a='units: {score: {unit: "1", spellings: {"1": 1}}}\n'
+        "observations: {das: {title: DAS, units: score}}\n"
+        "measures: {skin: {title: Skin, instruments: [das], for_children: [dass]}}\n",
+    )
+    assert [(p.code, "did you mean `das`" in p.message) for p in problems] == [("unknown-id", True)]
+
+
+def test_drafts_call_their_codes_as_the_vocabulary_does() -> None:
+    """A draft resource has no display of its own for a code that the vocabulary has."""
+    displays = {
+        (TERMS.vocabulary.system_url(system), code): display
+        for _, _, entry in coded_entries(TERMS.vocabulary)
+        for codes in (entry.codes, entry.unverified)
+        for system, by_code in codes.items()
+        for code, display in by_code.items()
+    }
+    drafts = read_document(VOCABULARY_FOLDER.parent / "suggestions.yaml").data
+    codings = [
+        coding
+        for draft in drafts.values()
+        for coding in draft["resource"].get("medicationCodeableConcept", {}).get("coding", ())
+    ]
+    assert codings
+    for coding in codings:
+        assert displays[coding["system"], coding["code"]] == coding["display"]
+
+
+DOSE = """drugs:
+  prednisone: {title: Prednisone, names: [prednisone]}
+routes:
+  oral: {title: oral, systemic: true}
+doses:
+  glucocorticoid:
+    title: Glucocorticoid
+    expressed_in: prednisone
+    equal:
+      prednisone: {value: 5, unit: mg}
+    routes: [oral]
+    gap: {value: 14, unit: d}
+    levels:
+      high: {title: high, dose: {value: 15, unit: mg/d}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("expressed_in: prednisone", "expressed_in: prednison", "8:5 unknown-id"),
+        ("value: 5,", "value: 0,", "10:7 bad-range"),
+        ("      prednisone: {value", "      cortisone: {value", "9:5 unknown-id"),
+        ("routes: [oral]", "routes: [by_mouth]", "11:5 unknown-id"),
+        ("      high:", "      High:", "14:7 bad-id"),
+    ],
+)
+def test_a_dose_that_cannot_be_worked_out_is_told(
+    tmp_path: Path, right: str, wrong: str, problem: str
+) -> None:
+    """Doses are converted by equal doses above 0 of declared drugs, by declared routes."""
+    assert read(tmp_path, doses=DOSE)[1] == []
+    assert right in DOSE
+    problems = said(read(tmp_path, doses=DOSE.replace(right, wrong))[1])
+    assert any(problem in each for each in problems), problems
+
+
+def test_a_status_asserts_declared_findings(tmp_path: Path) -> None:
+    """A name that no finding has is an error."""
+    text = "statuses:\n  smoking_status: {title: Smoking, asserts: [smoking]}\n"
+    (problem,) = said(read(tmp_path, statuses=text)[1])
+    assert "unknown-id" in problem

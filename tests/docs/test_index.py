@@ -10,10 +10,11 @@ PAGES = sorted(DOCS.glob("*.md"))
 
 
 def headings(page: Path) -> set[str]:
-    """What the headings of a page are called in links."""
+    """What the headings of a page, and the marks set in it, are called in links."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     found = re.findall(r"^#+ (.*)$", text, re.M)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found}
+    marks = set(re.findall(r'<a id="([^"]+)">', text))
+    return marks | {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in found}
 
 
 def test_the_index_names_every_page() -> None:

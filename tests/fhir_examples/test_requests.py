@@ -132,3 +132,26 @@ def test_what_is_sent_is_in_the_bundle(case: str) -> None:
     collected = {"entry": [{"resource": value} for value in request["prefetch"].values()]}
 
     assert [r for r in BUILD["resources"](collected) if r not in held] == []
+
+
+def test_the_readme_states_how_many_cards_each_example_brings() -> None:
+    """The numbers are those of the expected cards: one more or one less is a change to look at."""
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+    assert readme == BUILD["with_counts"](readme)
+    for case in CASES:
+        cards = json.loads(text(case, "cards"))["cards"]
+        found = [sum(card["indicator"] == i for card in cards) for i in BUILD["INDICATORS"]]
+        assert f"| {case} | {' | '.join(map(str, found))} |" in readme.splitlines()
+
+
+@every_case
+def test_no_example_brings_more_than_one_critical_card_or_two_about_one_problem(
+    case: str, ruleset: RuleSet
+) -> None:
+    """Cards that a clinician closes unread help nobody."""
+    summaries = {rule.card.problem: rule.id for rule in ruleset.card_rules if rule.card is not None}
+    cards = json.loads(text(case, "cards"))["cards"]
+
+    assert len({card["summary"] for card in cards}) == len(cards) <= len(summaries)
+    assert sum(card["indicator"] == "critical" for card in cards) <= 1

@@ -96,7 +96,8 @@ class Running:
 def rules(tmp_path: Path) -> Path:
     """Copy the shipped rules with only the one about inclusion body myositis."""
     folder = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
-    shutil.rmtree(folder / "criteria")
+    for unasked in ("criteria", "contraindications"):
+        shutil.rmtree(folder / unasked)
     for other in (folder / "guidance").iterdir():
         if other.name != "scope":
             shutil.rmtree(other)

@@ -67,6 +67,7 @@ def scope() -> Scope:
             "least": Number(value=Decimal("20"), unit="%"),
             "recent": Number(value=Decimal("2"), unit="wk"),
         },
+        behind={"finding.lung": {"severe": Number(value=Decimal("50"), unit="%")}},
     )
 
 

@@ -171,6 +171,10 @@ def test_values_of_the_wrong_kind_are_faults(node: MakeNode, text: str, value: V
             "{at_least: 2, of: measures, where: improvement >= 20 %}",
             "at least 2 of 3: improvement ≥ 20\u202f%",
         ),
+        (
+            "{at_most: 1, of: measures, where: {not: improvement >= 20 %}}",
+            "at most 1 of 3: not: improvement ≥ 20\u202f%",
+        ),
         ("{exactly: 1, of: complications, where: it}", "exactly 1 of 2: complications"),
     ],
 )

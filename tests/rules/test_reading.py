@@ -88,12 +88,13 @@ CASES = [
      "leave it out, or name one"),
     # --- what a rule makes ---
     (IMPROVED, "derive: response.improved\n", "",
-     "criteria/improved.yaml:1:1 derive-or-card a rule has either `derive` or `card`, and not "
-     "both\n"
+     "criteria/improved.yaml:1:1 derive-or-card a rule has one of `derive`, `card` and "
+     "`contraindication`, and not more\n"
      "guidance/taper.yaml:13:7 unknown-fact `response.improved` is not a fact that the vocabulary "
      "or a rule declares"),
     (TAPER, "card:", "derive: response.tapered\ncard:",
-     "guidance/taper.yaml:1:1 derive-or-card a rule has either `derive` or `card`, and not both"),
+     "guidance/taper.yaml:1:1 derive-or-card a rule has one of `derive`, `card` and "
+     "`contraindication`, and not more"),
     (IMPROVED, "derive: response.improved", "derive: diagnosis.myositis",
      "criteria/improved.yaml:12:1 duplicate-id `diagnosis.myositis` is declared already: the "
      "vocabulary\n"
@@ -104,6 +105,13 @@ CASES = [
      "already\n"
      "guidance/taper.yaml:17:3 unknown-fact `{response.improved_measures}` is neither a fact, a "
      "selection nor a parameter of this rule (did you mean `response.improved`?)"),
+    (TAPER, "{option: Slow taper,", "{option: Slow taper, drug: prednisolone,",
+     "guidance/taper.yaml:24:28 unknown-id `prednisolone` is not declared among the drugs and "
+     "drug_classes (did you mean `prednisone`?)"),
+    (TAPER, "source: trial}\n  suggestions",
+     "source: trial, status: {licence: illegal}}\n  suggestions",
+     "guidance/taper.yaml:24:73 wrong-type `illegal` is not one of approved, off label, differs "
+     "between countries"),
     # --- evidence ---
     (IMPROVED, "evidence:\n  - {source: trial, supports: the threshold, certainty: definition}",
      "evidence: []",
@@ -119,6 +127,15 @@ CASES = [
      "  description: Creates a draft\n"
      "  parameters: {dose: {value: 5, unit: mg, source: trail}}",
      "suggestions.yaml:4:43 unknown-source `trail` is not in sources.yaml (did you mean `trial`?)"),
+    ("vocabulary/vocabulary.yaml", "    range: {low: 0, high: 10}",
+     "    range: {low: 0, high: 10}\n"
+     "    falls: {far: {value: 9, unit: d, source: trail}}",
+     "vocabulary/vocabulary.yaml:17:38 unknown-source `trail` is not in sources.yaml (did you mean "
+     "`trial`?)"),
+    ("vocabulary/vocabulary.yaml", "    range: {low: 0, high: 10}",
+     "    range: {low: 0, high: 10}\n"
+     "    falls: {far: {value: 9, unit: d, source: withdrawn}}",
+     "vocabulary/vocabulary.yaml:17:38 retired-source `withdrawn` is retired: cite another"),
     # --- conditions and texts ---
     (TAPER, "- response.improved", "- response.imporved",
      "guidance/taper.yaml:13:7 unknown-fact `response.imporved` is not a fact that the vocabulary "
@@ -450,3 +467,56 @@ def test_tests_and_vocabulary_are_no_rule_files(minimal: Path) -> None:
     (minimal / "guidance/taper.test.yaml").write_text("rule: taper\ncases: []\n", encoding="utf-8")
     assert [p.relative_to(minimal).as_posix() for p in rule_files(minimal)] == [IMPROVED, TAPER]
     assert problems_of(minimal) == []
+
+
+AGAINST = """\
+id: in-lung-disease
+title: Against it in lung disease
+version: 1.0.0
+status: active
+owner: rheumatology
+reviewed: 2026-01-01
+review_by: 2027-01-01
+evidence:
+  - {source: trial, supports: the harm, certainty: low}
+when: finding.lung_disease
+contraindication:
+  drugs: [glucocorticoid]
+  weight: caution
+  text: "the lung: {finding.lung_disease:evidence}"
+"""
+
+
+def test_a_rule_may_say_what_speaks_against_drugs(minimal: Path) -> None:
+    """A contraindication makes no card and derives nothing; the options of cards show it."""
+    (minimal / "guidance" / "in-lung-disease.yaml").write_text(AGAINST, encoding="utf-8")
+    ruleset = read_ruleset(minimal)
+    assert [rule.id for rule in ruleset.contraindications] == ["in-lung-disease"]
+    assert "in-lung-disease" not in {rule.id for rule in ruleset.card_rules}
+    ruleset.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[glucocorticoid]", "[glucocorticoids]",
+         "guidance/in-lung-disease.yaml:12:11 unknown-id `glucocorticoids` is not declared among "
+         "the drugs and drug_classes (did you mean `glucocorticoid`?)"),
+        ("{finding.lung_disease:evidence}", "{finding.lung}",
+         "guidance/in-lung-disease.yaml:14:3 unknown-fact `{finding.lung}` is neither a fact, a "
+         "selection nor a parameter of this rule (did you mean `finding.lung_disease`?)"),
+        ("weight: caution", "weight: grave",
+         "guidance/in-lung-disease.yaml:13:3 wrong-type `grave` is not one of contraindicated, "
+         "advised against, caution"),
+        ("when: ", "derive: lung.bad\nwhen: ",
+         "guidance/in-lung-disease.yaml:1:1 derive-or-card a rule has one of `derive`, `card` and "
+         "`contraindication`, and not more"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_contraindication_is_told_at_its_place(
+    minimal: Path, old: str, new: str, problem: str
+) -> None:
+    """Its drugs, text and weight are checked as those of cards are."""
+    file = minimal / "guidance" / "in-lung-disease.yaml"
+    file.write_text(AGAINST.replace(old, new), encoding="utf-8")
+    assert problem in problems_of(minimal)

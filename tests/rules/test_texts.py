@@ -34,6 +34,11 @@ def text_of(write: Callable[[str], Document], scope: Scope) -> ParseText:
         ("{drug.pulse:dates}", (Slot("drug.pulse", "dates"),)),
         ("{finding.lung:missing}", (Slot("finding.lung", "missing"),)),
         ("{parameters.least}", (Slot("parameters.least", "value"),)),
+        ("{drug.pulse:history}", (Slot("drug.pulse", "history"),)),
+        (
+            "{finding.lung.parameters.severe}",
+            (Slot("finding.lung.parameters.severe", "value"),),
+        ),
         ("{improved_measures}", (Slot("improved_measures", "value"),)),
         ("Patient/{patient.id}", ("Patient/", Slot("patient.id", "value"))),
         ("{{literally}}", ("{", "literally", "}")),
@@ -72,6 +77,20 @@ def test_reads_every_form(text_of: ParseText, text: str, parts: Text) -> None:
             "{parameters.laest}",
             "unknown-fact `{parameters.laest}` is neither a fact, a selection nor a parameter of "
             "this rule (did you mean `parameters.least`?)",
+        ),
+        (
+            "{finding.lung.parameters.sever}",
+            "unknown-fact `{finding.lung.parameters.sever}` is neither a fact, a selection nor a "
+            "parameter of this rule (did you mean `finding.lung.parameters.severe`?)",
+        ),
+        (
+            "{finding.heart.parameters.severe}",
+            "unknown-fact `{finding.heart.parameters.severe}` is neither a fact, a selection nor a "
+            "parameter of this rule (did you mean `finding.lung.parameters.severe`?)",
+        ),
+        (
+            "{finding.lung:history}",
+            "bad-text `finding.lung` has no history: that is of drugs, `{drug.x:history}`",
         ),
         (
             "{}",

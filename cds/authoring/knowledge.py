@@ -1,0 +1,505 @@
+"""Writes out everything clinical that stands in a rules folder, for those who have to approve it.
+
+``python -m cds.authoring.knowledge docs/knowledge.md`` makes the document from the shipped rules:
+every rule in words with its parameters, its evidence and the texts of its card, every number of the
+vocabulary, every source; and first, all that nobody has read in a source.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path, PurePath
+from typing import Any
+
+from msgspec import Struct
+
+from cds.advice import load_rules
+from cds.authoring.listing import list_rules
+from cds.cards.markdown import table
+from cds.cards.texts import join_words
+from cds.chart.vocabulary import Bounds, Number, Vocabulary, coded_entries
+from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
+from cds.rules.language import CardFile, LicenceStatus, RuleFile
+from cds.rules.nodes import Node
+from cds.rules.ruleset import Rule, RuleSet
+from cds.rules.words import OPERATORS, say_number
+
+RULES = Path(__file__).resolve().parents[2] / "rules"
+
+_READ = {
+    "verified": "read in a source",
+    "one source": "read in one secondary source",
+    "unverified": "**unverified**",
+}
+"""How well a number is known, in words."""
+
+
+def knowledge(folder: Path) -> str:
+    """The whole document of a rules folder, as Markdown; raises ``FilesInvalid``."""
+    ruleset = load_rules(folder)
+    try:
+        return "\n\n".join(_document(ruleset, folder)) + "\n"
+    finally:
+        ruleset.close()
+
+
+def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
+    by_folder = [
+        (name, list(rules)) for name, rules in groupby(sorted(ruleset.every, key=_by_file), _folder)
+    ]
+    yield "# What the rules know, and on what it rests"
+    yield (
+        "Made from the rule files by `python -m cds.authoring.knowledge docs/knowledge.md`; what "
+        "is changed there appears here. It is meant for a clinical governance board: what is "
+        "approved is each rule with its numbers, its sources and the words of its card. A "
+        "condition is met only where it is surely true; what the chart does not hold is unknown, "
+        "and a rule with an unknown condition is silent."
+    )
+    yield "## Contents"
+    yield "\n".join(_contents(by_folder, ruleset))
+    yield "## What nobody has read in a source"
+    yield (
+        "Each of these is used, and says so on every card that rests on it. To approve this "
+        "document is to approve them as they are, or to have them read in a source first."
+    )
+    yield table(("Where", "What", "Value", "Why"), _unverified(ruleset))
+    yield "## Rules"
+    yield table(("Rule", "Title", "Version", "Owner", "Reviewed", "Review by"), _overview(ruleset))
+    yield f"No rule is asked for a patient without: {_title(ruleset.applies_to, ruleset)}."
+    for name, rules in by_folder:
+        yield f"### {_heading(name)}"
+        for rule in rules:
+            yield from _rule(rule, ruleset, folder)
+    yield from _idle(folder, {rule.id for rule in ruleset.every})
+    yield "## Numbers of the vocabulary"
+    yield "Numbers that no single rule owns: ranges of instruments, windows, doses."
+    yield table(
+        ("Entry", "Number", "Value", "Certainty", "Source", "Note"),
+        _vocabulary_rows(ruleset.terms.vocabulary),
+    )
+    yield "## Groups that rules count over"
+    yield table(
+        ("Group", "Members"),
+        (
+            (f"`{name}`", _cell("; ".join(_title(member, ruleset) for member in members)))
+            for name, members in ruleset.groups.items()
+        ),
+    )
+    yield "## Drafts that a card may carry"
+    yield from _drafts(ruleset)
+    yield "## Reasons for not following a card"
+    yield table(
+        ("Reason", "Display"),
+        ((f"`{key}`", _cell(reason.display)) for key, reason in ruleset.override_reasons.items()),
+    )
+    yield "## Sources"
+    yield table(("Source", "Publication", "Citation", "Note"), _sources(ruleset))
+
+
+def _by_file(rule: Rule | Derivation) -> tuple[str, str]:
+    return _folder(rule), rule.id
+
+
+def _folder(rule: Rule | Derivation) -> str:
+    return PurePath(rule.place.file).parent.as_posix()
+
+
+def _heading(folder: str) -> str:
+    return ": ".join(part.replace("-", " ").capitalize() for part in folder.split("/"))
+
+
+def _contents(
+    by_folder: Sequence[tuple[str, Sequence[Rule | Derivation]]], ruleset: RuleSet
+) -> Iterator[str]:
+    yield "- [What nobody has read in a source](#what-nobody-has-read-in-a-source)"
+    yield "- [Rules](#rules)"
+    for name, rules in by_folder:
+        yield f"  - {_heading(name)}"
+        for rule in rules:
+            yield f"    - [{rule.file.title}](#{rule.id})"
+    for heading in (
+        "Numbers of the vocabulary",
+        "Groups that rules count over",
+        "Drafts that a card may carry",
+        "Reasons for not following a card",
+        "Sources",
+    ):
+        yield f"- [{heading}](#{heading.lower().replace(' ', '-')})"
+
+
+def _overview(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for rule in sorted(ruleset.every, key=_by_file):
+        file = rule.file
+        yield (
+            f"[`{file.id}`](#{file.id})",
+            _cell(file.title),
+            file.version,
+            file.owner,
+            str(file.reviewed),
+            str(file.review_by),
+        )
+
+
+# --- what is unverified --------------------------------------------------------------------------
+
+
+def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for rule in sorted(ruleset.every, key=_by_file):
+        where = f"[`{rule.id}`](#{rule.id})"
+        for name, number in rule.file.parameters.items():
+            if number.certainty == "unverified":
+                yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
+        for term in rule.file.sum:
+            if term.certainty == "unverified":
+                yield where, f"points of {_title(term.of, ruleset)}", "", _cell(term.note or "")
+        for item in rule.file.evidence:
+            if item.certainty == "unverified":
+                yield where, "evidence", "", _cell(f"{item.supports} (`{item.source}`)")
+        for option in rule.file.card.options if rule.file.card else ():
+            if option.status is not None and option.status.certainty == "unverified":
+                said = f"status of {option.option}"
+                yield where, _cell(said), _cell(option.status.licence), "recalled"
+    for suggestion in _suggestions(ruleset):
+        for name, number in suggestion.parameters.items():
+            if number.certainty == "unverified":
+                where = f"draft `{suggestion.id}`"
+                yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
+    vocabulary = ruleset.terms.vocabulary
+    for entry, what, found in _numbers(vocabulary):
+        if found.certainty == "unverified":
+            note = found.note if isinstance(found, Number) else None
+            yield f"`{entry}`", what, _value(found), _cell(note or "")
+    for section, name, coded in coded_entries(vocabulary):
+        codes = [
+            f"{system} {code} ({display})"
+            for system, by_code in coded.unverified.items()
+            for code, display in by_code.items()
+        ]
+        if codes:
+            yield f"`{section}.{name}`", "codes", _cell("; ".join(codes)), "recalled"
+    for key, source in ruleset.sources.items():
+        if source.checked == "recalled":
+            yield f"source `{key}`", "title and citation", "", "recalled"
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[str]:
+    file = rule.file
+    yield f'<a id="{file.id}"></a>\n\n#### {file.title}'
+    yield (
+        f"`{file.id}`, version {file.version}, {file.status}. Makes {_makes(file)}. Asked at: "
+        f"{', '.join(file.hooks)}. Owner: {file.owner}. Reviewed {file.reviewed}, to be reviewed "
+        f"by {file.review_by}. File: `rules/{rule.place.file}`."
+    )
+    if said := _comment(folder / rule.place.file):
+        yield said
+    if isinstance(rule, Rule):
+        yield "**When**"
+        yield "\n".join(_condition(rule.node, ruleset, top=True))
+    else:
+        yield from _derivation(rule, ruleset)
+    if file.parameters:
+        yield "**Parameters**"
+        yield table(
+            ("Parameter", "Value", "Certainty", "Source", "Note"),
+            (
+                (_name(name), _value(n), _READ[n.certainty], _ref(n.source), _cell(n.note or ""))
+                for name, n in file.parameters.items()
+            ),
+        )
+    if isinstance(rule, Rule) and file.card is not None:
+        yield from _card(rule, file.card, ruleset)
+    if (against := file.contraindication) is not None:
+        titles = (_drug(name, ruleset) for name in against.drugs)
+        yield f"**Said of {', '.join(titles)}** ({against.weight}): {against.text}"
+    yield "**Evidence**"
+    yield table(
+        ("Source", "Supports", "Certainty"),
+        (
+            (
+                _ref(e.source),
+                _cell(e.supports),
+                "**unverified**" if e.certainty == "unverified" else e.certainty,
+            )
+            for e in file.evidence
+        ),
+    )
+
+
+def _comment(path: Path) -> str:
+    """What the author says above the rule."""
+    said = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if "yaml-language-server" not in line:
+            said.append(line.lstrip("# ").rstrip())
+    return " ".join(said)
+
+
+def _condition(node: Node, ruleset: RuleSet, depth: int = 0, *, top: bool = False) -> Iterator[str]:
+    """A condition as a nested list; the parts of the topmost ``all`` need no word around them."""
+    if top and node.kind == "all":
+        for part in node.parts:
+            yield from _condition(part, ruleset, depth)
+        return
+    yield f"{'  ' * depth}- {_says(node, ruleset)}"
+    parts = node.parts
+    if node.kind in ("not", "unknown"):
+        parts = parts[0].parts if parts[0].kind in ("all", "any") else ()
+    if node.kind != "count":
+        for part in parts:
+            yield from _condition(part, ruleset, depth + 1)
+
+
+def _says(node: Node, ruleset: RuleSet) -> str:
+    """What a condition says itself, without its parts."""
+    if node.kind == "count":
+        members = ", ".join(_title(member, ruleset) for member in node.members)
+        counted = node.parts[0]
+        shared = _title(node.members[0], ruleset)
+        criterion = _says(counted, ruleset).replace(shared, "the measure or finding", 1)
+        how_many = node.says.partition(":")[0]
+        return f"{how_many} ({members}): {criterion}"
+    if node.kind in ("all", "any"):
+        return {"all": "all of these:", "any": "at least one of these:"}[node.kind]
+    if node.kind in ("not", "unknown"):
+        word = {"not": "not", "unknown": "not known"}[node.kind]
+        return f"{word}: {_says(node.parts[0], ruleset)}"
+    return _cell(node.says)
+
+
+def _inline(node: Node | None, ruleset: RuleSet) -> str:
+    """A condition on one line."""
+    if node is None:
+        return ""
+    if node.kind in ("all", "any"):
+        joined = {"all": " and ", "any": " or "}[node.kind].join(
+            f"({inner})" if part.kind in ("all", "any") else inner
+            for part in node.parts
+            for inner in [_inline(part, ruleset)]
+        )
+        return joined
+    if node.kind in ("not", "unknown"):
+        word = {"not": "not", "unknown": "not known"}[node.kind]
+        return f"{word}: {_inline(node.parts[0], ruleset)}"
+    return _says(node, ruleset)
+
+
+def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
+    """How a number or a category is worked out."""
+    makes = rule.makes
+    unit = rule.file.unit
+    if isinstance(makes, Sum):
+        yield (
+            f"**Sum of points** (at most {say_number(makes.most, unit)}). A band reaches from "
+            "above its threshold up to the next one, that included; a number that is not known may "
+            "give anything from the least to the most."
+        )
+        rows = (
+            (
+                _cell(_title(part.fact, ruleset)),
+                _cell(
+                    "; ".join(
+                        f"above {say_number(band.above, part.unit)}: {say_number(band.points, '')}"
+                        for band in part.bands
+                    )
+                ),
+                _READ[part.file.certainty],
+                _ref(part.file.source),
+            )
+            for part in makes.parts
+        )
+        yield table(("Number", "Points", "Certainty", "Source"), rows)
+    elif isinstance(makes, HowMany):
+        yield "**Number of those that meet a condition**"
+        yield "\n".join(_condition(makes.node, ruleset))
+    elif isinstance(makes, Ranks):
+        yield "**The first of these whose condition is met**"
+        for name, node in makes.ranks:
+            yield f"{name}:" if node is not None else f"{name}: otherwise"
+            if node is not None:
+                yield "\n".join(_condition(node, ruleset, top=True))
+
+
+def _makes(file: RuleFile) -> str:
+    if file.card is not None:
+        return f"a card ({file.card.indicator})"
+    if file.contraindication is not None:
+        return "a contraindication, which the options of cards show"
+    return f"`{file.derive}`, for other rules"
+
+
+def _drug(name: str, ruleset: RuleSet) -> str:
+    vocabulary = ruleset.terms.vocabulary
+    entry = vocabulary.drug_classes.get(name) or vocabulary.drugs[name]
+    return entry.title
+
+
+def _status(status: LicenceStatus | None) -> str:
+    """Whether an option is approved, and for what; not read where that was recalled."""
+    if status is None:
+        return ""
+    said = ": ".join(filter(None, (status.licence, status.indication)))
+    return _cell(said) + (" (**unverified**)" if status.certainty == "unverified" else "")
+
+
+def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
+    """The words of a card, with the facts that are put into them in braces."""
+    assert rule.card is not None
+    yield f"**Card** ({file.indicator}; of several about `{file.problem}` only one is given)"
+    quoted = [f"**{file.summary}**", file.lead]
+    for passage, template in zip(file.text, rule.card.passages, strict=True):
+        if isinstance(passage, str):
+            quoted.append(passage)
+        else:
+            quoted.append(f"[where {_inline(template.when, ruleset)}] {passage.text}")
+    yield "\n>\n".join(f"> {text}" for text in quoted)
+    if file.options:
+        yield table(
+            ("Option", "Evidence", "Status", "Source", "Where"),
+            (
+                (
+                    _cell(option.option),
+                    _cell(option.evidence),
+                    _status(option.status),
+                    _ref(option.source),
+                    _inline(template.when, ruleset),
+                )
+                for option, template in zip(file.options, rule.card.options, strict=True)
+            ),
+        )
+    carries = [
+        f"Tables: {', '.join(file.show)}." if file.show else "",
+        f"Drafts: {_listed(file.suggestions)}." if file.suggestions else "",
+        f"Reasons for not following: {_listed(file.override_reasons)}."
+        if file.override_reasons
+        else "",
+    ]
+    if said := " ".join(filter(None, carries)):
+        yield said
+
+
+def _idle(folder: Path, active: set[str]) -> Iterator[str]:
+    """The rules that are not in force, which nothing asks."""
+    records = [each for each in list_rules(folder)[0] if each.id not in active]
+    if records:
+        yield "### Not in force"
+        yield table(
+            ("Rule", "Title", "Status", "Version"),
+            ((f"`{r.id}`", _cell(r.title), r.status, r.version) for r in records),
+        )
+
+
+def _suggestions(ruleset: RuleSet) -> list[Any]:
+    carried = {s.id: s for rule in ruleset.card_rules if rule.card for s in rule.card.suggestions}
+    return [carried[name] for name in sorted(carried)]
+
+
+def _drafts(ruleset: RuleSet) -> Iterator[str]:
+    yield "A draft is a proposal: the clinician completes, changes and signs it."
+    for suggestion in _suggestions(ruleset):
+        label = "".join(
+            part if isinstance(part, str) else f"{{{part.name}}}" for part in suggestion.label
+        )
+        yield f"**{label}** (`{suggestion.id}`)"
+        if suggestion.when is not None:
+            yield f"Where {_inline(suggestion.when, ruleset)}."
+        doses = [
+            dose["text"]
+            for dose in suggestion.resource.get("dosageInstruction", ())
+            if "text" in dose
+        ]
+        yield "\n>\n".join(f"> {text}" for text in doses) if doses else "It states no dose."
+
+
+# --- vocabulary and sources ----------------------------------------------------------------------
+
+
+def _numbers(vocabulary: Vocabulary) -> Iterator[tuple[str, str, Number | Bounds]]:
+    """Every number of the vocabulary: the entry, what it is, and the number."""
+    for section in vocabulary.__struct_fields__:
+        content = getattr(vocabulary, section)
+        if isinstance(content, Struct):
+            yield from _of_entry(section, content)
+        elif isinstance(content, Mapping):
+            for name, entry in content.items():
+                if isinstance(entry, Struct):
+                    yield from _of_entry(f"{section}.{name}", entry)
+
+
+def _of_entry(name: str, entry: Struct) -> Iterator[tuple[str, str, Number | Bounds]]:
+    for field in entry.__struct_fields__:
+        value = getattr(entry, field)
+        if isinstance(value, Number | Bounds):
+            yield name, _name(field), value
+
+
+def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
+    for entry, what, number in _numbers(vocabulary):
+        source, note = (number.source, number.note) if isinstance(number, Number) else (None, None)
+        row = (f"`{entry}`", what, _value(number), _READ[number.certainty], _ref(source))
+        yield (*row, _cell(note or ""))
+
+
+def _sources(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for key, source in ruleset.sources.items():
+        retired = "; retired" if source.retired else ""
+        title = f"[{_cell(source.title)}]({source.url})" if source.url else _cell(source.title)
+        read = "**recalled**" if source.checked == "recalled" else "read"
+        yield (
+            f'<a id="source-{key}"></a>`{key}`',
+            title,
+            f"{_cell(source.citation)} ({read}{retired})",
+            _cell(source.note or ""),
+        )
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def _name(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return join_words([f"`{name}`" for name in names])
+
+
+def _ref(source: str | None) -> str:
+    return f"[`{source}`](#source-{source})" if source else ""
+
+
+def _value(number: Number | Bounds) -> str:
+    if isinstance(number, Number):
+        return say_number(number.value, number.unit)
+    low, high = number.low, number.high
+    if low is not None and high is not None:
+        return f"{say_number(low, '')} to {say_number(high, '')}"
+    if low is None:
+        return "" if high is None else f"{OPERATORS['<=']} {say_number(high, '')}"
+    return f"{OPERATORS['>=']} {say_number(low, '')}"
+
+
+def _title(fact: str, ruleset: RuleSet) -> str:
+    """The title of a fact or of a measure."""
+    if fact in ruleset.facts:
+        return ruleset.facts[fact].title
+    kind, _, name = fact.partition(".")
+    vocabulary = ruleset.terms.vocabulary
+    if kind == "measure" and name in vocabulary.measures:
+        return vocabulary.measures[name].title
+    return fact
+
+
+def _cell(text: str) -> str:
+    """Text in the cell of a table or in a list."""
+    return text.replace("|", "\\|").replace("<", "\\<").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(knowledge(RULES), encoding="utf-8")

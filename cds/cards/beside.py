@@ -1,0 +1,116 @@
+"""What stands beside the table of the core set: the course of each measure, the measures that are
+shown and never counted, and, of measures that are missing, what they would settle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cds.cards.markdown import escape, escape_authored, table
+from cds.cards.texts import Telling, missing_facts, title_of
+from cds.chart.assessments import MeasureChange, trend
+from cds.chart.facts import last_measured, show
+from cds.chart.measurements import Measurement, plain
+from cds.chart.quantities import Category, Interval
+
+MOST_VALUES = 6
+"""Values in the course of one measure on a card; earlier ones are in the report."""
+
+
+def beside_core_set(telling: Telling) -> list[MeasureChange]:
+    """The measures outside the core set that have a value at either visit.
+
+    An instrument that counts in the core set is not shown once more as not counted.
+    """
+    measures = telling.ruleset.terms.vocabulary.measures
+    changes = telling.chart.changes.items()
+    counted = {change.instrument for name, change in changes if measures[name].core_set}
+    return [
+        change
+        for name, change in changes
+        if not measures[name].core_set and change.instrument and change.instrument not in counted
+    ]
+
+
+def courses(telling: Telling) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
+    """Every measure with more than two values of the instrument that is compared, and those."""
+    beside = {change.measure for change in beside_core_set(telling)}
+    measures = telling.ruleset.terms.vocabulary.measures
+    for name, change in telling.chart.changes.items():
+        taken = trend(change, telling.chart.measurements.series)
+        if len(taken) > 2 and (measures[name].core_set or name in beside):
+            yield named(change, telling), taken
+
+
+def named(change: MeasureChange, telling: Telling) -> str:
+    """A measure with the instrument that is compared: ``Muscle enzyme: CK``."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    title = vocabulary.measures[change.measure].title
+    if change.instrument is None:
+        return title
+    instrument = vocabulary.observations[change.instrument].title
+    return instrument if instrument.startswith(title) else f"{title}: {instrument}"
+
+
+def say_courses(telling: Telling) -> str:
+    """The course of each measure over all its assessments, as a list; empty where two are all."""
+    lines = []
+    for title, taken in courses(telling):
+        last = taken[-MOST_VALUES:]
+        more = "… → " if len(taken) > len(last) else ""
+        values = " → ".join(f"{escape(_short(m, telling))} ({m.day})" for m in last)
+        unit = _unit_of(last[-1], telling)
+        in_unit = "" if not unit or title.endswith(unit) else f" ({escape_authored(unit)})"
+        lines.append(f"- {escape_authored(title)}{in_unit}: {more}{values}")
+    return "\n".join(("**Course**", "", *lines)) if lines else ""
+
+
+def _unit_of(measurement: Measurement, telling: Telling) -> str:
+    """The unit of a course; scores have none."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    unit = vocabulary.units[vocabulary.observations[measurement.entry].units].unit
+    return "" if unit.startswith("{") else unit
+
+
+def _short(measurement: Measurement, telling: Telling) -> str:
+    value = measurement.value
+    return show(measurement, telling.chart) if value is None else plain(value)
+
+
+def settled_by(members: Sequence[str], telling: Telling) -> str:
+    """Measures that are missing: when each was last taken, and what it would settle."""
+    would = _would_settle(telling)
+    rows = []
+    for member in (each for each in members if each.startswith("measure.")):
+        last = last_measured(member.removeprefix("measure."), telling.chart)
+        rows.append(
+            (
+                escape_authored(title_of(member, telling)),
+                "never" if last is None else f"{escape(show(last, telling.chart))} ({last.day})",
+                escape_authored("; ".join(would.get(member, ())) or "nothing that is open now"),
+            )
+        )
+    if not rows:
+        return ""
+    if telling.chart.visits.current is None:  # nothing is compared yet, so nothing is open
+        return table(("Measure", "Last recorded"), (row[:2] for row in rows))
+    return table(("Measure", "Last recorded", "Would settle"), rows)
+
+
+def _would_settle(telling: Telling) -> dict[str, list[str]]:
+    """What the rules leave open, by the measures on which it depends."""
+    would: dict[str, list[str]] = {}
+    if telling.chart.visits.current is None:
+        return would
+    ruleset = telling.ruleset
+    for name in (*ruleset.deriving, *ruleset.derivations):
+        value = telling.evaluation.values.get(name)
+        if isinstance(value, Interval):
+            known = value.low == value.high
+        elif isinstance(value, Category):
+            known = len(value.possible) == 1
+        else:
+            known = value is not None
+        if not known:
+            for fact in missing_facts(name, telling):
+                would.setdefault(fact, []).append(ruleset.facts[name].title)
+    return would

@@ -1,0 +1,38 @@
+"""What a patient had of a drug or of each drug of a class, in words."""
+
+from __future__ import annotations
+
+from cds.cards.markdown import in_sentence
+from cds.chart.chart import Chart
+from cds.chart.spells import describe_spell, spells
+from cds.chart.vocabulary import Vocabulary
+
+MOST_SPELLS = 3
+"""Times on one drug that are told; the latest are the ones that count."""
+
+
+def ingredients(drug: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The drugs of a class; a drug itself."""
+    entry = vocabulary.drug_classes.get(drug)
+    return entry.any_of if entry is not None else (drug,)
+
+
+def history(drug: str, chart: Chart, *, now: bool = False) -> list[str]:
+    """The times on each drug: ``methotrexate 2023-04 to 2023-11, stopped``.
+
+    With ``now`` only what still goes on.
+    """
+    vocabulary = chart.terms.vocabulary
+    gap = int(vocabulary.assessments.course_gap.value) if vocabulary.assessments else 0
+    said = []
+    for name in ingredients(drug, vocabulary):
+        entry = vocabulary.drugs[name]
+        covers = int(entry.covers.value) if entry.covers else 0
+        found = spells(chart.exposures.get(name, ()), gap, covers)
+        found = tuple(s for s in found if s.current or not now)
+        texts = [describe_spell(spell) for spell in found[-MOST_SPELLS:]]
+        if more := max(len(found) - MOST_SPELLS, 0):
+            texts.append(f"and {more} earlier")
+        if texts:
+            said.append(f"{in_sentence(entry.title)} {', '.join(texts)}")
+    return said

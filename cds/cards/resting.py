@@ -1,0 +1,71 @@
+"""What a card rests on besides the thresholds of its rule: the choice of visits, of courses of
+treatment and of the age of adults, where nobody read those numbers in a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cds.cards.texts import Telling
+from cds.chart.vocabulary import Number, Vocabulary
+from cds.rules.conditions import facts_of
+from cds.rules.derivations import facts_asked
+from cds.rules.ruleset import Rule
+from cds.rules.words import say_number
+
+
+def facts_behind(rule: Rule, telling: Telling) -> list[str]:
+    """The facts that a rule asks for, and those behind the facts that other rules derive."""
+    ruleset = telling.ruleset
+    found = dict.fromkeys(facts_of(rule.node.condition))
+    waiting = list(found)
+    for fact in waiting:
+        if fact in ruleset.deriving:
+            behind = facts_of(ruleset.deriving[fact].node.condition)
+        elif fact in ruleset.derivations:
+            behind = facts_asked(ruleset.derivations[fact].makes)
+        else:
+            continue
+        new = [each for each in dict.fromkeys(behind) if each not in found]
+        found.update(dict.fromkeys(new))
+        waiting.extend(new)
+    return list(found)
+
+
+def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
+    """What of the choices behind these facts was recalled and not read, each in a few words."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    numbers = vocabulary.assessments
+    kinds = [fact.split(".") for fact in facts]
+    if numbers is not None:
+        if any(kind in ("measure", "assessment") for kind, *_ in kinds):
+            visits = {
+                "within": numbers.window,
+                "grace": numbers.grace,
+                "look-back": numbers.look_back,
+                "least interval": numbers.least_interval,
+            }
+            if said := _said(visits):
+                yield f"choice of the visits compared ({said})"
+        if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
+            said := _said({"gap": numbers.course_gap})
+        ):
+            yield f"what is one course of treatment ({said})"
+    named = {name for kind, name, *form in kinds if kind == "drug" and form != ["ever"]}
+    for drug in dict.fromkeys(each for name in named for each in _drugs(name, vocabulary)):
+        covers = vocabulary.drugs[drug].covers
+        if covers is not None and drug in telling.chart.exposures and (said := _said({"": covers})):
+            yield f"how long one administration counts: {vocabulary.drugs[drug].title}, {said}"
+
+
+def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The drugs of a class, or the drug itself."""
+    entry = vocabulary.drug_classes.get(name)
+    return entry.any_of if entry is not None else (name,)
+
+
+def _said(numbers: dict[str, Number]) -> str:
+    return ", ".join(
+        f"{name} {say_number(number.value, number.unit)}".strip()
+        for name, number in numbers.items()
+        if number.certainty == "unverified"
+    )

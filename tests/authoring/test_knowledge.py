@@ -1,0 +1,127 @@
+"""The document for clinical governance holds everything clinical, and is up to date."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from cds.advice import load_rules
+from cds.authoring.knowledge import RULES, knowledge
+from cds.rules.ruleset import RuleSet
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "knowledge.md"
+
+
+@pytest.fixture(scope="module")
+def ruleset() -> RuleSet:
+    """The shipped rules."""
+    return load_rules(RULES)
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    """The document of the shipped rules."""
+    return knowledge(RULES)
+
+
+def part(text: str, heading: str) -> str:
+    """What stands under a heading of the second level."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert found is not None, heading
+    return found[1]
+
+
+def rule(text: str, id_: str) -> str:
+    """What stands under a rule."""
+    found = re.search(rf'^<a id="{id_}"></a>\n(.*?)(?=^<a id="|^## |\Z)', text, re.M | re.S)
+    assert found is not None, id_
+    return found[1]
+
+
+def test_the_document_is_that_of_the_rules(text: str) -> None:
+    """`make documents` brings it up to date."""
+    assert DOCUMENT.read_text(encoding="utf-8") == text
+
+
+def test_every_rule_is_there_with_all_that_is_to_be_approved(text: str, ruleset: RuleSet) -> None:
+    """Header, parameters with source, evidence, and the words of the card as they are written."""
+    for each in ruleset.every:
+        said, file = rule(text, each.id), each.file
+        assert f"version {file.version}, {file.status}" in said
+        assert f"Reviewed {file.reviewed}, to be reviewed by {file.review_by}" in said
+        for name in file.parameters:
+            assert f"\n| {name.replace('_', ' ')} | " in said
+        for item in file.evidence:
+            assert f"[`{item.source}`](#source-{item.source})" in said
+        if file.card is not None:
+            texts = [p if isinstance(p, str) else p.text for p in file.card.text]
+            for line in (file.card.summary, file.card.lead, *texts):
+                assert line in said
+            for reason in file.card.override_reasons:
+                assert f"`{reason}`" in said
+
+
+def test_every_unverified_number_stands_at_the_top(text: str, ruleset: RuleSet) -> None:
+    """Of rules, drafts and the vocabulary, with the codes that were recalled."""
+    top = part(text, "What nobody has read in a source")
+    for each in ruleset.every:
+        for name, number in each.file.parameters.items():
+            row = f"| [`{each.id}`](#{each.id}) | “{name.replace('_', ' ')}” |"
+            assert (row in top) is (number.certainty == "unverified")
+    assert "| `assessments` | window | 14 days |" in top
+    assert "| `observations.aldolase` | adult range in upper limits | 6 |" in top
+    assert "`observations.ck`" not in top
+    assert "loinc 2708-6 (Oxygen saturation in Arterial blood)" in top
+    assert text.index("What nobody has read") < text.index("\n## Rules")
+
+
+def test_conditions_are_in_words(text: str) -> None:
+    """As a list within a list; what is counted is named, with what is asked of it."""
+    said = rule(text, "confirmed-deterioration")
+    assert (
+        "- at least one of these:\n"
+        "  - all of these:\n"
+        "    - Physician global activity, worse by ≥ 2 cm\n" in said
+    )
+    assert "at least 3 of 5 (Physician global activity, Patient global activity," in said
+
+
+def test_scores_and_categories_are_in_words(text: str) -> None:
+    """The points of each band, and the condition of each category."""
+    score = rule(text, "total-improvement-score")
+    assert (
+        "above 5\u202f%: 7.5; above 15\u202f%: 15; above 25\u202f%: 17.5; above 40\u202f%: 20"
+        in score
+    )
+    assert "none: otherwise" in rule(text, "total-improvement-category")
+
+
+def test_every_source_says_whether_it_was_read(text: str, ruleset: RuleSet) -> None:
+    """With its citation."""
+    said = part(text, "Sources")
+    for key, source in ruleset.sources.items():
+        (row,) = (line for line in said.splitlines() if f'id="source-{key}"' in line)
+        assert ("**recalled**" in row) is (source.checked == "recalled")
+        assert source.citation.replace("|", "\\|") in row
+
+
+def test_every_link_within_the_document_leads_somewhere(text: str) -> None:
+    """The contents, the rules and the sources."""
+    anchors = set(re.findall(r'<a id="([^"]+)">', text))
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    anchors |= {heading.lower().replace(" ", "-") for heading in headings}
+    assert {link for link in re.findall(r"\]\(#([^)]+)\)", text)} <= anchors
+
+
+def test_every_table_is_whole(text: str) -> None:
+    """Each row has as many cells as the head: nothing in a cell breaks out of it."""
+    rows = 0
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(cells) == 1, table
+        rows += table.count("\n")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(token.type == "tr_open" for token in tokens) == rows - text.count("| --- |\n")

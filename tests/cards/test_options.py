@@ -1,0 +1,160 @@
+"""Options of cards: evidence, approval, what the patient had, and what speaks against them."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from cds.advice import Advice
+from cds.cards.options import options_blocks
+from cds.cards.texts import Telling
+from tests.cards.test_detail import rows
+
+WARNED = "Options that are contraindicated or advised against in this patient"
+RECORD = "What speaks against options, from the record"
+
+Example = Callable[[str], Advice]
+Tell = Callable[[str, str], Telling]
+
+
+def detail(advice: Advice) -> str:
+    """The detail of the first card of a patient, which is the most urgent."""
+    return advice.cards[0].detail
+
+
+def changed(bundle: bytes, change: Callable[[dict[str, object]], bool]) -> bytes:
+    """A Bundle with only the resources that a change keeps."""
+    content = json.loads(bundle)
+    content["entry"] = [e for e in content["entry"] if change(e["resource"])]
+    return json.dumps(content).encode()
+
+
+# --- what the patient had ------------------------------------------------------------------------
+
+
+def test_each_option_says_what_the_patient_had_of_it(example: Example) -> None:
+    """Earlier infusions with their dates; a drug never had is not on record."""
+    options = {row[0]: row[3] for row in rows(detail(example("refractory-previous-exposure")),
+                                              "Options")}  # fmt: skip
+    assert options["Rituximab"] == "rituximab 2024-03-04 to 2024-03-18, given"
+    assert options["Intravenous immunoglobulin 2 g/kg every 4 weeks"] == (
+        "intravenous immunoglobulin 2025-01-13 to 2025-03-10, given"
+    )
+    assert options["Ruxolitinib"] == "not on record"
+
+
+def test_what_is_being_given_is_named_and_not_proposed(example: Example) -> None:
+    """Mycophenolate that the patient has is no row of the options."""
+    text = detail(example("chronic-progressive-ild"))
+    assert "Mycophenolate" not in [row[0] for row in rows(text, "Options")]
+    assert "**Being given already:** mycophenolate now, since 2024-12-16." in text
+
+
+def test_what_is_being_given_and_speaks_against_itself_is_said(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """A drug that goes on in pregnancy though it is teratogenic is not passed over."""
+    content = json.loads(bundle("rp-ild-in-pregnancy"))
+    for entry in content["entry"]:
+        resource = entry["resource"]
+        if resource["id"].endswith("azathioprine-2026-09-02"):
+            resource["medicationCodeableConcept"] = {"text": "Mycophenolate mofetil tablets"}
+    text = detail(advise_on(json.dumps(content).encode()))
+    (given,) = [line for line in text.splitlines() if line.startswith("**Being given already:**")]
+    assert "mycophenolate now, since 2026-09-02; **contraindicated**: teratogenic" in given
+
+
+def test_without_the_orders_nobody_knows_what_was_had(telling: Tell) -> None:
+    """What is missing is not told as never had."""
+    told = telling("escalate-inadequate-response", "refractory-previous-exposure")
+    values = {**told.evaluation.values, "drug.ruxolitinib.ever": None}
+    evaluation = type(told.evaluation)(values, told.evaluation.outcomes, told.evaluation.selections)
+    rule = next(r for r in told.ruleset.rules if r.id == "escalate-inadequate-response")
+    assert rule.card is not None
+    blocks = options_blocks(
+        rule.card, Telling(told.ruleset, told.chart, evaluation, told.parameters)
+    )
+    (ruxolitinib,) = [line for line in "\n".join(blocks).splitlines() if "| Ruxolitinib" in line]
+    assert "| not known whether given before |" in ruxolitinib
+
+
+# --- what speaks against it ----------------------------------------------------------------------
+
+
+def test_contraindicated_options_stand_apart_with_the_reason(example: Example) -> None:
+    """In pregnancy teratogenic drugs are no proposal, and say why, with the source."""
+    text = detail(example("rp-ild-in-pregnancy"))
+    assert [row[0] for row in rows(text, "Options")] == [
+        "Intravenous immunoglobulin",
+        "Calcineurin inhibitor (tacrolimus or ciclosporin)",
+    ]
+    warned = {row[0]: row[3] for row in rows(text, WARNED)}
+    assert list(warned) == ["Rituximab", "Cyclophosphamide", "Mycophenolate", "JAK inhibitor"]
+    for drug in ("Cyclophosphamide", "Mycophenolate"):
+        assert "**contraindicated**: teratogenic" in warned[drug]
+        assert "[Götestam Skorpen C et al. 2016](https://doi.org/" in warned[drug]
+
+
+def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
+    """Severe renal impairment asks for care with immunoglobulin, and rules methotrexate out."""
+    text = detail(example("untreated-with-ild"))
+    (methotrexate,) = rows(text, WARNED)
+    assert "**contraindicated**: severe renal impairment" in methotrexate[3]
+    tacrolimus = next(row for row in rows(text, "Options") if row[0] == "Tacrolimus")
+    assert "**caution**: severe renal impairment" in tacrolimus[3]
+
+
+def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
+    """Each fact stands once below the options, however many drugs it is about."""
+    text = detail(example("rp-ild-with-infection"))
+    cited = text.split(f"**{RECORD}**\n\n")[1].split("\n\n")[0].splitlines()
+    assert cited == [
+        "- Active serious infection: Community-acquired pneumonia, 2026-11-12 "
+        "(Condition/rp-ild-infection-pneumonia)",
+        "- Hepatitis B: Chronic hepatitis B, 2011-04-18 (Condition/rp-ild-infection-hepatitis-b)",
+        "- eGFR: eGFR 24 mL/min/1.73 m2, 2026-11-13 (Observation/rp-ild-infection-egfr-2026-11-13)",
+    ]
+
+
+def test_what_is_not_known_and_would_speak_against_options_is_named(example: Example) -> None:
+    """Where the filtration rate was never measured the card says for which drugs it counts."""
+    text = detail(example("new-untreated-dermatomyositis"))
+    said = text.split("**Not known, and of weight for the options:** ")[1]
+    assert said.startswith("eGFR (methotrexate, tacrolimus, ciclosporin).")
+
+
+def test_a_measured_filtration_rate_leaves_nothing_open(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """The line is there without the measurement and not with it."""
+    raw = bundle("glucocorticoid-alone")
+    without = changed(raw, lambda resource: "egfr" not in str(resource["id"]))
+    assert "of weight for the options" not in detail(advise_on(raw))
+    assert "of weight for the options:** eGFR (methotrexate" in detail(advise_on(without))
+
+
+# --- approval ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "status"),
+    [
+        ("Intravenous immunoglobulin 2 g/kg every 4 weeks",
+         "approved: adult dermatomyositis (2021)"),
+        ("Rituximab", "**off label**"),
+        ("Tofacitinib XR 11 mg daily", "**off label**"),
+    ],
+)  # fmt: skip
+def test_each_option_says_whether_it_is_approved(
+    example: Example, option: str, status: str
+) -> None:
+    """Approved for what, or off label."""
+    found = {row[0]: row[2] for row in rows(detail(example("refractory-dermatomyositis")),
+                                            "Options")}  # fmt: skip
+    assert found[option] == status
+
+
+def test_what_was_recalled_of_an_approval_is_said(example: Example) -> None:
+    """Only the options whose approval nobody read are named as not verified."""
+    text = detail(example("refractory-dermatomyositis"))
+    assert "whether approved: Rituximab, Ruxolitinib" in text

@@ -1,0 +1,64 @@
+"""What a card rests on besides the thresholds of its rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cds.advice import Advice
+from cds.cards.resting import facts_behind, unverified_choices
+from cds.cards.texts import Telling
+
+Tell = Callable[[str, str], Telling]
+
+VISITS = (
+    "choice of the visits compared (within 14 days, grace 7 days, look-back 730 days, "
+    "least interval 28 days)"
+)
+
+
+def test_the_facts_behind_derived_facts_are_found(telling: Tell) -> None:
+    """A card that asks for an inadequate response rests on the measures behind it."""
+    tell = telling("escalate-inadequate-response", "not-improved")
+    rule = next(r for r in tell.ruleset.rules if r.id == "escalate-inadequate-response")
+    behind = facts_behind(rule, tell)
+    assert "treatment.inadequate_response" in behind
+    assert "measure.extramuscular.worsening" in behind
+    assert len(behind) == len(set(behind))
+
+
+def test_whatever_compares_visits_says_how_they_were_chosen(telling: Tell) -> None:
+    """Window, grace, look-back and least interval are choices of this project."""
+    tell = telling("response-improved", "measures-missing")
+    assert list(unverified_choices(["measure.extramuscular.worsening"], tell)) == [VISITS]
+    assert list(unverified_choices(["diagnosis.myositis"], tell)) == []
+
+
+def test_the_length_of_a_course_says_what_one_course_is(telling: Tell) -> None:
+    """Days of the treatment line depend on which orders are taken together."""
+    tell = telling("response-improved", "measures-missing")
+    for fact in ("treatment.line_days", "drug.methotrexate.days"):
+        assert list(unverified_choices([fact], tell)) == [
+            "what is one course of treatment (gap 90 days)"
+        ]
+
+
+def test_how_long_a_dose_counts_is_said_where_the_drug_is_on_record(telling: Tell) -> None:
+    """Only of drugs that this patient has, and not where only ever counts."""
+    tell = telling("response-improved", "measures-missing")
+    exposed = dict(tell.chart.exposures)
+    assert list(unverified_choices(["drug.steroid_sparing.current"], tell)) == []
+    tell.chart.exposures["rituximab"] = []
+    try:
+        assert list(unverified_choices(["drug.steroid_sparing.current"], tell)) == [
+            "how long one administration counts: Rituximab, 183 days"
+        ]
+        assert list(unverified_choices(["drug.steroid_sparing.ever"], tell)) == []
+    finally:
+        tell.chart.exposures.clear()
+        tell.chart.exposures.update(exposed)
+
+
+def test_the_card_says_so(example: Callable[[str], Advice]) -> None:
+    """Under what nobody verified in a source."""
+    (card,) = (c for c in example("measures-missing").cards if c.summary.startswith("Missing"))
+    assert VISITS in card.detail.partition("**Not verified in a source:**")[2]

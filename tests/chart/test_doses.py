@@ -1,0 +1,336 @@
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from cds.chart.chart import Chart
+from cds.chart.quantities import INFINITY, Interval
+from tests.chart.conftest import (
+    AS_OF,
+    FACTS,
+    Json,
+    ago,
+    between,
+    chart_of,
+    concept,
+    deliver,
+    exactly,
+    fact,
+    given,
+    order,
+    quantity,
+    read,
+    stated,
+)
+
+PREDNISONE = concept("rxnorm|8640")
+DAILY = "dose.glucocorticoid.daily"
+ABOVE_15 = "dose.glucocorticoid.days_above_15_mg"
+FROM_2_5 = "dose.glucocorticoid.days_from_2_5_mg"
+
+
+def at_least(number: str | int) -> Interval:
+    """Return a number of which only the least is known."""
+    return Interval(Decimal(number), INFINITY)
+
+
+def taken(value: object, unit: str | None = "mg", **of: Any) -> Json:
+    """Return one dosage by mouth, once a day if not told."""
+    timing = of.pop("timing", {"repeat": {"frequency": 1, "period": 1, "periodUnit": "d"}})
+    made = {"doseAndRate": [{"doseQuantity": quantity(value, unit)}], "route": {"text": "Oral"}}
+    return made | ({"timing": timing} if timing else {}) | of
+
+
+def during(start: str, end: str | None = None) -> Json:
+    """Return a timing once a day between two dates."""
+    bounds = {"start": start} | ({"end": end} if end else {})
+    return {
+        "timing": {
+            "repeat": {"boundsPeriod": bounds, "frequency": 1, "period": 1, "periodUnit": "d"}
+        }
+    }
+
+
+def repeat(**of: Any) -> Json:
+    """Return a timing that repeats."""
+    return {"timing": {"repeat": of}}
+
+
+def ordered(*dosages: Json, on: str | None = None, drug: Any = PREDNISONE, **of: Any) -> Json:
+    """Return an order of these dosages, active if not told."""
+    return order(drug, on or ago(30), dosageInstruction=list(dosages), **of)
+
+
+def why(chart: Chart, name: str = DAILY) -> str:
+    """Return what the evidence of a dose says."""
+    return "; ".join(e.text for e in FACTS[name].evidence(chart))
+
+
+# --- one dosage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dosage", "dose"),
+    [
+        (taken(20), exactly(20)),
+        (taken(0.02, "g"), exactly(20)),
+        (taken(5, **repeat(frequency=2, period=1, periodUnit="d")), exactly(10)),
+        (taken(20, **repeat(frequency=1, period=2, periodUnit="d")), exactly(10)),
+        (taken(20, **repeat(period=1, periodUnit="d")), exactly(20)),
+        (taken(5, **repeat(frequency=1, period=8, periodUnit="h")), exactly(15)),
+        (taken(35, **repeat(frequency=3, period=1, periodUnit="wk")), exactly(15)),
+        (taken(5, **repeat(frequency=1, frequencyMax=2, period=1, periodUnit="d")), between(5, 10)),
+        (
+            taken(20, **repeat(frequency=1, period=1, periodMax=2, periodUnit="d")),
+            between(10, 20),
+        ),
+        (taken(5, **repeat(when=["MORN", "EVE"])), exactly(10)),
+        (taken(5, **repeat(timeOfDay=["08:00:00", "12:00:00", "18:00:00"])), exactly(15)),
+        (taken(10, timing={"code": {"coding": [{"code": "BID"}]}}), exactly(20)),
+        (taken(10, timing={"code": {"coding": [{"code": "QOD"}]}}), exactly(5)),
+    ],
+)
+def test_a_dose_a_day_is_one_dose_times_how_often_it_is_taken(dosage: Json, dose: Interval) -> None:
+    """Whatever the way in which FHIR says how often, and exactly."""
+    assert fact(read(ordered(dosage)), DAILY) == dose
+
+
+@pytest.mark.parametrize(
+    ("dosage", "dose", "reason"),
+    [
+        (taken(20, asNeededBoolean=True), between(0, 20), "as needed"),
+        (taken(20, asNeededCodeableConcept={"text": "rash"}), between(0, 20), "as needed"),
+        (taken(20, timing=None), at_least(0), "how often it is to be taken is not stated"),
+        (taken(20, **repeat(frequency=1, period=1)), at_least(0), "cannot be read"),
+        (
+            taken(20, **repeat(frequency=1, period=1, periodUnit="mo")),
+            at_least(0),
+            "cannot be read",
+        ),
+        (
+            taken(20, **repeat(frequency=1, period=1, periodUnit="wk", dayOfWeek=["mon"])),
+            at_least(0),
+            "certain days of the week",
+        ),
+        (taken(2, "tablet"), at_least(0), "stated in tablet, whose strength in mg is not told"),
+        (taken(1, "mg/kg"), at_least(0), "stated in mg/kg"),
+        (taken(20, None), at_least(0), "has no unit"),
+        (
+            {"route": {"text": "Oral"}, "text": "as per plan"},
+            at_least(0),
+            "not stated as a quantity",
+        ),
+        (
+            {
+                "route": {"text": "Oral"},
+                "maxDosePerPeriod": {
+                    "numerator": quantity(40, "mg"),
+                    "denominator": quantity(1, "d"),
+                },
+            },
+            between(0, 40),
+            "not stated as a quantity",
+        ),
+    ],
+)
+def test_what_cannot_be_read_leaves_the_dose_open_and_says_why(
+    dosage: Json, dose: Interval, reason: str
+) -> None:
+    """Nothing is guessed: not a strength, not once a day, not a body weight."""
+    chart = read(ordered(dosage))
+    assert fact(chart, DAILY) == dose
+    assert reason in why(chart)
+
+
+def test_a_range_is_a_range() -> None:
+    """A dose range gives the bounds of the dose."""
+    ranged = taken(
+        0, doseAndRate=[{"doseRange": {"low": quantity(5, "mg"), "high": quantity(10, "mg")}}]
+    )
+    assert fact(read(ordered(ranged)), DAILY) == between(5, 10)
+
+
+def test_an_order_without_dosage_leaves_the_dose_open() -> None:
+    """That a glucocorticoid is given is known, how much is not."""
+    chart = read(order("Prednisone tablets", ago(10)))
+    assert fact(chart, DAILY) == at_least(0)
+
+
+# --- which drugs and routes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("drug", "dose", "equivalent"),
+    [
+        ("Prednisolone", 20, "20"),
+        ("Methylprednisolone", 16, "20"),
+        ("Dexamethasone", 3, "20"),
+        ("Dexamethasone", 0.75, "5"),
+        ("Hydrocortisone", 20, "5"),
+        ("Deflazacort", 6, "5"),
+    ],
+)
+def test_doses_are_expressed_in_prednisone(drug: str, dose: object, equivalent: str) -> None:
+    """By the equal doses of the vocabulary, multiplied before they are divided."""
+    assert fact(read(ordered(taken(dose), drug=drug)), DAILY) == exactly(equivalent)
+
+
+def test_only_doses_by_mouth_count() -> None:
+    """An intravenous pulse is no daily dose; without a route a dose is possible only."""
+    pulse = ordered(taken(1000, route={"text": "Intravenous"}), drug="Methylprednisolone")
+    assert fact(read(pulse), DAILY) == exactly(0)
+    untold = taken(20)
+    del untold["route"]
+    chart = read(ordered(untold))
+    assert fact(chart, DAILY) == between(0, 20)
+    assert "its route is not told" in why(chart)
+
+
+# --- several dosages and orders ------------------------------------------------------------------
+
+
+def test_steps_with_dates_follow_their_dates() -> None:
+    """The step of today is the dose of today."""
+    tapered = ordered(
+        taken(40, sequence=1, **during(ago(60), ago(31))),
+        taken(20, sequence=2, **during(ago(30), ago(11))),
+        taken(10, sequence=3, **during(ago(10))),
+    )
+    assert fact(read(tapered), DAILY) == exactly(10)
+    assert fact(read(tapered, as_of=date(2026, 10, 27)), DAILY) == exactly(20)
+
+
+def test_steps_without_dates_may_be_over() -> None:
+    """At most the highest step is taken, and perhaps nothing any more."""
+    tapered = ordered(taken(40, sequence=1), taken(20, sequence=2))
+    assert fact(read(tapered), DAILY) == between(0, 40)
+
+
+def test_doses_of_one_sequence_are_taken_together() -> None:
+    """FHIR has equal sequence numbers for what is concurrent; without one it may be either."""
+    together = ordered(taken(15, sequence=1), taken(5, sequence=1))
+    assert fact(read(together), DAILY) == exactly(20)
+    either = ordered(taken(15), taken(5))
+    assert fact(read(either), DAILY) == between(15, 20)
+
+
+def test_a_later_order_replaces_an_earlier_one_or_is_added_to_it() -> None:
+    """At least the dose of the later order is taken, at most both."""
+    chart = read(ordered(taken(40), on=ago(60)), ordered(taken(10), on=ago(10)))
+    assert fact(chart, DAILY) == between(10, 50)
+
+
+def test_an_order_that_cannot_be_read_may_replace_or_add() -> None:
+    """After it nothing is sure; before it, the later order still is."""
+    later = read(ordered(taken(40), on=ago(60)), ordered(taken(2, "tablet"), on=ago(10)))
+    assert fact(later, DAILY) == at_least(0)
+    earlier = read(ordered(taken(2, "tablet"), on=ago(60)), ordered(taken(20), on=ago(10)))
+    assert fact(earlier, DAILY) == at_least(20)
+
+
+def test_what_was_given_fulfils_an_order() -> None:
+    """A dose on the chart of administrations does not count a second time."""
+    by_mouth = given(PREDNISONE, ago(0), 20, "oral")
+    assert fact(read(ordered(taken(20)), by_mouth), DAILY) == exactly(20)
+    assert fact(read(by_mouth), DAILY) == exactly(20)
+    twice = (given(PREDNISONE, ago(0), 20, "oral"), given(PREDNISONE, ago(0), 10, "oral"))
+    assert fact(read(*twice), DAILY) == exactly(30)
+
+
+def test_a_statement_counts_as_an_order_does() -> None:
+    """What the patient is said to take is a daily dose."""
+    chart = read(stated(PREDNISONE, ago(5), dosage=[taken(15)]))
+    assert fact(chart, DAILY) == exactly(15)
+
+
+def test_no_dose_is_known_only_where_everything_was_delivered() -> None:
+    """Nobody prescribed one: 0; orders were not delivered: not known."""
+    assert fact(read(), DAILY) == exactly(0)
+    undelivered = chart_of(deliver(delivered={"Patient", "Condition"}))
+    assert fact(undelivered, DAILY) == at_least(0)
+    assert fact(undelivered, ABOVE_15) == at_least(0)
+
+
+def test_an_order_that_was_stopped_is_not_the_dose_of_today() -> None:
+    """Nor is one that is on hold, or that ended."""
+    for status in ("stopped", "completed", "on-hold"):
+        assert fact(read(ordered(taken(20), status=status)), DAILY) == exactly(0)
+    ended = ordered(taken(20, **during(ago(30), ago(1))))
+    assert fact(read(ended), DAILY) == exactly(0)
+    planned = ordered(taken(20, **during(ago(30), "2027-01-01")), status="stopped")
+    assert fact(read(planned), DAILY) == exactly(0)
+
+
+def test_an_order_of_unknown_status_is_perhaps_the_dose_of_today() -> None:
+    """It may go on or not."""
+    assert fact(read(ordered(taken(20), status="unknown")), DAILY) == between(0, 20)
+
+
+# --- how long ------------------------------------------------------------------------------------
+
+
+def test_the_time_at_a_level_goes_over_orders_and_steps() -> None:
+    """As long as the dose was surely above it each day, whatever the order."""
+    chart = read(
+        ordered(taken(40, **during(ago(40), ago(21))), on=ago(40), status="completed"),
+        ordered(taken(20, **during(ago(20))), on=ago(20)),
+    )
+    assert fact(chart, ABOVE_15) == exactly(40)
+
+
+@pytest.mark.parametrize(("dose", "days"), [(15, 0), (15.001, 30), (16, 30)])
+def test_a_level_that_is_exceeded_is_not_reached_by_its_number(dose: object, days: int) -> None:
+    """More than 15 mg is not 15 mg."""
+    assert fact(read(ordered(taken(dose))), ABOVE_15) == exactly(days)
+
+
+@pytest.mark.parametrize(("dose", "days"), [(2.499, 0), (2.5, 30)])
+def test_another_level_counts_from_its_number(dose: object, days: int) -> None:
+    """At least 2.5 mg is 2.5 mg."""
+    assert fact(read(ordered(taken(dose))), FROM_2_5) == exactly(days)
+
+
+def test_a_lower_step_ends_the_time_at_a_level() -> None:
+    """Only the time up to today counts, not an earlier one."""
+    chart = read(
+        ordered(taken(40, **during(ago(60), ago(41))), status="completed", on=ago(60)),
+        ordered(taken(10, **during(ago(40), ago(11))), status="completed", on=ago(40)),
+        ordered(taken(20, **during(ago(10))), on=ago(10)),
+    )
+    assert fact(chart, ABOVE_15) == exactly(10)
+    assert fact(chart, FROM_2_5) == exactly(60)
+
+
+@pytest.mark.parametrize(("gap", "days"), [(14, 60), (15, 30)])
+def test_a_short_gap_between_orders_is_bridged(gap: int, days: int) -> None:
+    """A renewal that comes late does not begin anew; up to 14 days, as the vocabulary says."""
+    chart = read(
+        ordered(taken(20, **during(ago(60), ago(31 + gap))), status="completed", on=ago(60)),
+        ordered(taken(20, **during(ago(30))), on=ago(30)),
+    )
+    assert fact(chart, ABOVE_15) == exactly(days)
+
+
+def test_an_end_that_is_not_told_leaves_the_time_open() -> None:
+    """The completed order may have gone on until the next one, or have ended on its first day."""
+    chart = read(
+        ordered(taken(20), status="completed", on=ago(60)),
+        ordered(taken(20), on=ago(30)),
+    )
+    assert fact(chart, ABOVE_15) == between(30, 60)
+
+
+def test_a_start_of_which_only_the_month_is_known_gives_bounds() -> None:
+    """From the first of October at the earliest, the last of October at the latest."""
+    chart = read(ordered(taken(20), on="2026-10"))
+    assert fact(chart, ABOVE_15) == between(
+        (AS_OF - date(2026, 10, 31)).days, (AS_OF - date(2026, 10, 1)).days
+    )
+
+
+def test_an_order_without_a_start_has_been_going_on_for_an_unknown_time() -> None:
+    """Today is sure, before that nothing."""
+    chart = read(order(PREDNISONE, None, dosageInstruction=[taken(20)]))
+    assert fact(chart, DAILY) == exactly(20)
+    assert fact(chart, ABOVE_15) == at_least(0)
