@@ -138,7 +138,11 @@ def page() -> str:
     """The whole reference, as Markdown."""
     parts: list[Iterable[str]] = [
         _head(),
-        ["## Rules", "One rule a file, in `criteria/` or `guidance/`, named for its `id`."],
+        [
+            "## Rules",
+            "One rule a file, named for its `id`, in `criteria/`, `guidance/` or "
+            "`contraindications/`.",
+        ],
         *map(_structure, _RULE),
         ["### Status", _STATUSES],
         [
