@@ -41,6 +41,7 @@ documents: $(INSTALLED) ## make anew what is made from the rules: schemas, FHIR 
 	$(RUN) cds.authoring.code_systems rules
 	$(RUN) cds.authoring.codes docs/problems
 	$(RUN) cds.authoring.knowledge docs/knowledge.md
+	$(RUN) cds.authoring.reference docs/reference.md
 
 wheel: $(INSTALLED) ## build the wheel and the source distribution into dist/
 	$(RUN) hatchling build -d dist

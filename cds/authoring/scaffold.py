@@ -168,6 +168,9 @@ _QUESTIONS: Mapping[str, tuple[str, str]] = {
 }
 """What is asked for each answer, and the default; the status is only given."""
 
+_NONE = "none"
+_ANOTHER = "Another condition that must hold as well"
+
 _OF_A_CRITERION = ("derives",)
 _OF_A_CARD = ("problem", "indicator", "summary", "lead")
 
@@ -204,9 +207,17 @@ def answer(given: Mapping[str, str | list[str] | None], shelf: Shelf, ask: Ask) 
         elif isinstance(value, str):
             value = check(value)
         if name == "when":
-            value = tuple(map(check, [value] if isinstance(value, str) else value))
+            asked = not given.get(name)
+            value = list(map(check, [value] if isinstance(value, str) else value))
+            while asked and (more := ask(_ANOTHER, _NONE, _or_none(check))) != _NONE:
+                value.append(more)
+            value = tuple(value)
         said[name] = value
     return Answers(**said)
+
+
+def _or_none(check: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda text: text if text == _NONE else check(text)
 
 
 def _default(name: str, said: Mapping[str, Any]) -> str:

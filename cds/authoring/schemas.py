@@ -122,20 +122,20 @@ _STRUCTURES: Mapping[str, type[Struct]] = {
 
 def _describe(definition: Schema, structure: type[Struct]) -> None:
     """Give a structure its docstring, and each field the sentences of it that name the field."""
-    sentences = [
+    told = [
         sentence
         for each in structure.__mro__
         if issubclass(each, Struct) and each is not Struct
-        for sentence in _sentences(each.__doc__ or "")
+        for sentence in sentences(each.__doc__ or "")
     ]
-    definition["description"] = " ".join(_sentences(structure.__doc__ or ""))
+    definition["description"] = " ".join(sentences(structure.__doc__ or ""))
     for name, field in definition["properties"].items():
-        said = [sentence for sentence in sentences if f"`{name}`" in sentence]
+        said = [sentence for sentence in told if f"`{name}`" in sentence]
         if said:
             definition["properties"][name] = {"description": " ".join(said), **field}
 
 
-def _sentences(docstring: str) -> list[str]:
+def sentences(docstring: str) -> list[str]:
     """The sentences of a docstring, without pointers into the code."""
     text = " ".join(docstring.replace("``", "`").split())
     text = re.sub(r"[;,] see `cds\.[^`]*`", "", text)

@@ -36,13 +36,15 @@ Codes = dict[str, dict[str, str]]
 
 
 class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every entry has: how it is called on a card."""
+    """What every entry has: a ``title``, how it is called on a card."""
 
     title: str
 
 
 class CodedEntry(Entry, frozen=True, kw_only=True):
-    """An entry that codes select; ``unverified`` codes count, and say so on the evidence.
+    """An entry that ``codes`` select, by code system, then code, each with its display.
+
+    Codes that are ``unverified`` count as well, and say so on the evidence.
 
     ``notes`` (code to text) are shown wherever that code was what matched.
     """
@@ -53,7 +55,11 @@ class CodedEntry(Entry, frozen=True, kw_only=True):
 
 
 class Number(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A clinical number: its value and unit, its source, and how certain it is."""
+    """A clinical number: its ``value`` in a ``unit``, as a condition gives it (%, d, a, mg).
+
+    ``source`` is the id of a publication, ``certainty`` says whether it was read there, and
+    ``note``, which cards show, what else must be known.
+    """
 
     value: Decimal
     unit: str = ""

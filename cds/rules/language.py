@@ -22,7 +22,10 @@ EvidenceCertainty = Literal["high", "moderate", "low", "expert opinion", "defini
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A publication: ``checked`` says whether the citation was read or recalled."""
+    """A publication: ``checked`` says whether the citation was read or recalled.
+
+    ``note`` says what of it was not read. A ``retired`` one is cited no more.
+    """
 
     title: str
     citation: str
@@ -34,7 +37,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A source and what it supports, with how certain that is."""
+    """A ``source``, by its id, what of the rule it ``supports``, and the ``certainty`` of that."""
 
     source: str
     supports: str
@@ -42,14 +45,14 @@ class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A paragraph of a card that is shown only where a condition is true."""
+    """A paragraph of a card: its ``text`` is shown only where ``when`` is true."""
 
     when: Any = None
     text: str
 
 
 class LicenceStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether a drug is approved for what an option proposes, and for what it is.
+    """Whether a drug has a ``licence`` for what an option proposes, and for which ``indication``.
 
     ``certainty`` says whether that was read or recalled.
     """
@@ -60,11 +63,11 @@ class LicenceStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One treatment option of a card: a row with its evidence.
+    """A row of a card: an ``option`` to consider, its ``evidence`` and the ``source`` of that.
 
-    ``drug`` is a drug or a class of the vocabulary. Of it the card shows what this patient had and
-    has, and what speaks against it (rules with a ``contraindication``); what is being given already
-    is not proposed.
+    It is shown where ``when`` is true, or always. ``drug`` is a drug or a class of the vocabulary.
+    Of it the card shows what this patient had and has, and what speaks against it (rules with a
+    ``contraindication``); what is being given already is not proposed.
     """
 
     option: str
@@ -78,11 +81,13 @@ class Option(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a fired rule says. Texts are Markdown with ``{facts}``; see ``cds.cards.texts``.
 
-    Of several cards about one ``problem`` only the most urgent is given, of equally urgent ones
-    that of the highest ``priority``. ``lead`` is the sentence that matters, and comes first in the
-    detail. ``show`` names the tables that follow: ``measures``, ``treatments``, a derived number
-    whose terms are shown with their points, or a selection of measures, shown with when each was
-    last taken and what it would settle.
+    Of several cards about one ``problem`` only the most urgent is given, that with the highest
+    ``indicator``, and of equally urgent ones that of the highest ``priority``. ``summary`` is its
+    first line. ``lead`` is the sentence that matters, and comes first in the detail. ``text`` are
+    the paragraphs after it, and ``options`` a table of what there is to consider. ``suggestions``
+    and ``override_reasons`` are ids in the files of that name. ``show`` names the tables that
+    follow: ``measures``, ``treatments``, a derived number whose terms are shown with their points,
+    or a selection of measures, shown with when each was last taken and what it would settle.
 
     ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
     again to a patient for whom it was overridden with a lasting reason, unless the facts behind it
@@ -105,7 +110,8 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What speaks against drugs where its rule holds; every card that proposes one of them says so.
 
-    ``drugs`` are drugs and classes of the vocabulary. ``text`` says why, with ``{facts}``.
+    ``drugs`` are drugs and classes of the vocabulary, ``weight`` how much it speaks against them.
+    ``text`` says why, with ``{facts}``.
     """
 
     drugs: tuple[str, ...]
@@ -114,7 +120,7 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Points for numbers ``above`` a threshold, up to the next band's and that included."""
+    """``points`` for numbers ``above`` a threshold, up to the next band's and that included."""
 
     above: Decimal
     points: Decimal
@@ -123,8 +129,10 @@ class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Term(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one number adds to a sum: the points of the band it lies in, and 0 below the first.
 
-    ``of`` names the fact, ``unit`` is its unit, in which the bands are given. Where the number is
-    not known the term is everything from its least to its most points.
+    ``of`` names the fact, ``unit`` is its unit, in which the ``bands`` are given, from the lowest
+    to the highest. ``source`` is where the points were read, ``certainty`` how well, and ``note``
+    says more. Where the number is not known the term is everything from its least to its most
+    points.
     """
 
     of: str
@@ -136,7 +144,7 @@ class Term(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of the categories of a rule, and when it is had: by whom no category above it is."""
+    """A ``category`` of a rule, had where ``when`` is true and no category above it is had."""
 
     category: str
     when: Any = None
@@ -145,10 +153,19 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
-    Or it is a contraindication, which the options of other rules' cards show.
-    What it derives is true or false (``when``), a number (``sum``, the points of several numbers
-    added, or ``count``, of the members of a group that meet a condition) in a ``unit``, or one of
-    ``categories``, which stand from the highest to the lowest, the last without a condition.
+    Or it is a ``contraindication``, which the options of other rules' cards show.
+
+    ``id`` is also the name of its file, and ``version`` goes up with each change of what is in
+    service. ``title`` is what it is called. ``status`` says whether it counts for patients: only an
+    active rule does. ``hooks`` are where it is asked. ``owner`` answers for it, was last content
+    with it when it was ``reviewed``, and looks at it again until ``review_by``, after which the
+    check warns. ``evidence`` says what each source supports. ``parameters`` are its numbers by
+    name, which a site may set otherwise; conditions and texts say ``parameters.name``.
+
+    ``derive`` is the name of the fact. What it derives is true or false (``when``), a number
+    (``sum``, the points of several numbers added, or ``count``, of the members of a group that meet
+    a condition) in a ``unit``, or one of ``categories``, which stand from the highest to the
+    lowest, the last without a condition.
     """
 
     id: str
@@ -183,7 +200,10 @@ class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A draft that a card may carry, for the clinician to complete: a FHIR resource to create."""
+    """A draft that a card may carry, for the clinician to complete: a FHIR resource to create.
+
+    It is offered where ``when`` is true. Texts in the ``resource`` may name facts in braces.
+    """
 
     label: str
     description: str
@@ -195,8 +215,9 @@ class SuggestionFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class CardParts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a card is expected to hold: texts are parts of the card's own, as Markdown.
 
-    ``without`` are texts that its detail must not hold. ``suggestions`` are their labels in full,
-    in order. ``shown`` says whether the card is given: of several about one problem only one is.
+    ``summary`` is a part of its first line, ``detail`` are parts of the rest. ``without`` are texts
+    that its detail must not hold. ``suggestions`` are their labels in full, in order. ``shown``
+    says whether the card is given: of several about one problem only one is.
     """
 
     indicator: Indicator | None = None
@@ -239,7 +260,7 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class CaseFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The tests of one rule, beside it under the same stem, in ``<rule>.test.yaml``."""
+    """The ``cases`` that test a ``rule``, beside it, in ``<rule>.test.yaml``."""
 
     rule: str
     cases: tuple[Case, ...]

@@ -614,7 +614,7 @@ def _read_term(document: Document, i: int, term: Term, scope: Scope) -> Part | N
                 "bad-bands",
                 (*steps, "bands", j, "above"),
                 f"bands go upwards: {term.bands[j].above} does not lie above "
-                f"{term.bands[j - 1].above}",
+                f"{term.bands[j - 1].above}; put them in order",
             )
     if len(document.problems) > before:
         return None
@@ -627,7 +627,9 @@ def _read_ranks(document: Document, file: RuleFile, scope: Scope) -> Ranks | Non
     for i, name in enumerate(names):
         if name in names[:i]:
             document.report(
-                "duplicate-id", ("categories", i, "category"), f"`{name}` stands above already"
+                "duplicate-id",
+                ("categories", i, "category"),
+                f"`{name}` stands above already: rename one",
             )
     for i, rank in enumerate(file.categories):
         last = i == len(names) - 1
@@ -637,10 +639,12 @@ def _read_ranks(document: Document, file: RuleFile, scope: Scope) -> Ranks | Non
                 ("categories", i),
                 f"`{rank.category}` is the last, which is had by all others: take out its `when`"
                 if last
-                else f"`{rank.category}` has no `when`, and is not the last",
+                else f"`{rank.category}` has no `when`, and is not the last: say when it is had",
             )
     if len(names) == 1:
-        document.report("bad-categories", ("categories",), "one category alone says nothing")
+        document.report(
+            "bad-categories", ("categories",), "one category alone says nothing: add one"
+        )
     if len(document.problems) > before:
         return None
     ranks: list[tuple[str, Node | None]] = []
@@ -739,8 +743,10 @@ def _read_card(
                 f"{did_you_mean(reason, reading.override_reasons)}",
             )
     quiet_days = _read_quiet(document, card.quiet_after_override, scope)
-    sums = {rule.derive for _, rule in reading.documents if rule is not None and rule.sum}
-    tables = {"measures", "treatments", *filter(None, sums), *reading.selections}
+    # Of broken rules too, lest every card that shows their sum is called wrong as well.
+    read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
+    sums = [str(data.get("derive")) for data in read if "sum" in data]
+    tables = {"measures", "treatments", *sums, *reading.selections}
     for i, shown_table in enumerate(card.show):
         if shown_table not in tables:
             document.report(

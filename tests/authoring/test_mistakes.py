@@ -25,12 +25,35 @@ INADEQUATE = "criteria/inadequate-response.yaml"
 OBSERVATIONS = "vocabulary/observations.yaml"
 MEASURES = "vocabulary/measures.yaml"
 CONDITIONS = "vocabulary/conditions.yaml"
+SCORE = "criteria/total-improvement-score.yaml"
+CATEGORY = "criteria/total-improvement-category.yaml"
+ESCALATE = "guidance/escalation/escalate-inadequate-response.yaml"
+
+COUNTING = "criteria/measures-improved.yaml"
+COUNTED = """\
+id: measures-improved
+title: Measures improved
+version: 1.0.0
+status: active
+owner: rheumatology
+reviewed: 2026-11-16
+review_by: 2027-11-16
+evidence:
+  - {source: rider-2004, supports: the measures, certainty: definition}
+derive: response.measures_improved
+count:
+  of: core_set
+  where: improvement >= 20 %
+  as: response.measures_that_improved
+"""
+"""A rule that counts: none of the shipped ones does."""
 
 
 class Mistake(Struct, frozen=True):
     """In ``file`` the first ``right`` becomes ``wrong``.
 
     ``code`` is told at the line that then begins with ``at``, and the message holds ``says``.
+    ``added`` is the text of a file that is not among the shipped ones.
     """
 
     name: str
@@ -40,6 +63,7 @@ class Mistake(Struct, frozen=True):
     code: str
     at: str
     says: str
+    added: str = ""
 
 
 SEEDED = (
@@ -440,6 +464,240 @@ SEEDED = (
         "rule: worsned",
         "did you mean `worsening`?",
     ),
+    Mistake(
+        "a term of a sum is misspelt",
+        SCORE,
+        "of: measure.muscle_strength.range_percent",
+        "of: measure.muscle_strengh.range_percent",
+        "unknown-fact",
+        "- of: measure.muscle_strengh",
+        "did you mean `measure.muscle_strength.range_percent`?",
+    ),
+    Mistake(
+        "a diagnosis is added to a sum",
+        SCORE,
+        "of: measure.muscle_strength.range_percent",
+        "of: diagnosis.myositis",
+        "wrong-kind",
+        "- of: diagnosis.myositis",
+        "is not a number",
+    ),
+    Mistake(
+        "the unit of a term is left out",
+        SCORE,
+        '  - of: measure.patient_global.range_percent\n    unit: "%"\n',
+        "  - of: measure.patient_global.range_percent\n",
+        "wrong-unit",
+        "- of: measure.patient_global",
+        "is in `%`: give the bands, and `unit`, in that",
+    ),
+    Mistake(
+        "the unit of a term is another",
+        SCORE,
+        'unit: "%"',
+        "unit: cm",
+        "wrong-unit",
+        "unit: cm",
+        "is in `%`: give the bands, and `unit`, in that",
+    ),
+    Mistake(
+        "one measure is added twice",
+        SCORE,
+        "of: measure.patient_global.range_percent",
+        "of: measure.physician_global.range_percent",
+        "duplicate-id",
+        "- of: measure.physician_global",
+        "is added already",
+    ),
+    Mistake(
+        "the bands of a term go down",
+        SCORE,
+        "{above: 15, points: 15}",
+        "{above: 1.5, points: 15}",
+        "bad-bands",
+        "bands: [{above: 5, points: 7.5}, {above: 1.5, points: 15}",
+        "1.5 does not lie above 5; put them in order",
+    ),
+    Mistake(
+        "a term has no bands",
+        SCORE,
+        "bands: [{above: 5, points: 7.5}, {above: 15, points: 15}, {above: 25, points: 17.5}, "
+        "{above: 40, points: 20}]",
+        "bands: []",
+        "bad-bands",
+        "bands: []",
+        "a term has at least one band",
+    ),
+    Mistake(
+        "a band is called by another word",
+        SCORE,
+        "{above: 15, points: 15}",
+        "{from: 15, points: 15}",
+        "unknown-key",
+        "bands: [{above: 5, points: 7.5}, {from: 15",
+        "`from` is not known here",
+    ),
+    Mistake(
+        "a sum also has a condition",
+        SCORE,
+        "unit: points\n",
+        "unit: points\nwhen: diagnosis.myositis\n",
+        "one-meaning",
+        "sum:",
+        "exactly one of `when`",
+    ),
+    Mistake(
+        "a category is misspelt where it is asked for",
+        ESCALATE,
+        "response.tis.category is none",
+        "response.tis.category is nothing",
+        "unknown-category",
+        "- when: {all: [response.imacs.improved, response.tis.category is nothing]}",
+        "`nothing` is not one of major, moderate, minimal, none",
+    ),
+    Mistake(
+        "a category is compared with a number",
+        ESCALATE,
+        "response.tis.category is none",
+        "response.tis.category < 20 points",
+        "wrong-kind",
+        "- when: {all: [response.imacs.improved, response.tis.category < 20",
+        "`<` takes a number, but `response.tis.category` is a category",
+    ),
+    Mistake(
+        "a category is asked for without saying which",
+        ESCALATE,
+        "response.tis.category is none",
+        "response.tis.category",
+        "wrong-kind",
+        "- when: {all: [response.imacs.improved, response.tis.category]}",
+        "write for example `response.tis.category is major`",
+    ),
+    Mistake(
+        "`is` is asked of a diagnosis",
+        ESCALATE,
+        "response.tis.category is none",
+        "diagnosis.myositis is true",
+        "wrong-kind",
+        "- when: {all: [response.imacs.improved, diagnosis.myositis is true]}",
+        "`is` takes a category, but `diagnosis.myositis` is true or false",
+    ),
+    Mistake(
+        "a score is true or false",
+        ESCALATE,
+        "response.tis.category is none",
+        "response.tis.score",
+        "wrong-kind",
+        "- when: {all: [response.imacs.improved, response.tis.score]}",
+        "write for example `response.tis.score >= 20 points`",
+    ),
+    Mistake(
+        "the lowest category has a condition",
+        CATEGORY,
+        "  - category: none\n",
+        "  - category: none\n    when: diagnosis.myositis\n",
+        "bad-categories",
+        "- category: none",
+        "is the last, which is had by all others: take out its `when`",
+    ),
+    Mistake(
+        "two categories have one name",
+        CATEGORY,
+        "category: moderate",
+        "category: major",
+        "duplicate-id",
+        "- category: major",
+        "`major` stands above already: rename one",
+    ),
+    Mistake(
+        "a threshold of a score has another unit",
+        CATEGORY,
+        "adult_major: {value: 60, unit: points",
+        'adult_major: {value: 60, unit: "%"',
+        "wrong-unit",
+        "adult_major:",
+        "what it is compared with has the unit `points`",
+    ),
+    Mistake(
+        "a table is shown that is none",
+        ESCALATE,
+        "show: [measures, response.tis.score, treatments]",
+        "show: [measures, response.tis.scores, treatments]",
+        "unknown-id",
+        "show:",
+        "did you mean `response.tis.score`?",
+    ),
+    Mistake(
+        "a category is shown as a table",
+        ESCALATE,
+        "show: [measures, response.tis.score, treatments]",
+        "show: [measures, response.tis.category, treatments]",
+        "unknown-id",
+        "show:",
+        "write `measures`, `treatments`, a derived sum",
+    ),
+    Mistake(
+        "a count has a number",
+        COUNTING,
+        "  of: core_set\n",
+        "  at_least: 3\n  of: core_set\n",
+        "unknown-key",
+        "at_least: 3",
+        "`at_least` does not go with `count`",
+        COUNTED,
+    ),
+    Mistake(
+        "a count does not say what it counts",
+        COUNTING,
+        "  where: improvement >= 20 %\n",
+        "",
+        "missing-key",
+        "count:",
+        "`where` is missing",
+        COUNTED,
+    ),
+    Mistake(
+        "a count has only a group",
+        COUNTING,
+        "count:\n  of: core_set\n  where: improvement >= 20 %\n"
+        "  as: response.measures_that_improved\n",
+        "count: core_set\n",
+        "wrong-type",
+        "count: core_set",
+        "`count` takes `of` and `where`",
+        COUNTED,
+    ),
+    Mistake(
+        "a count counts over a group that there is not",
+        COUNTING,
+        "of: core_set",
+        "of: core",
+        "unknown-group",
+        "of: core",
+        "core_set",
+        COUNTED,
+    ),
+    Mistake(
+        "what is counted is misspelt",
+        COUNTING,
+        "where: improvement >= 20 %",
+        "where: improvment >= 20 %",
+        "unknown-fact",
+        "where: improvment",
+        "did you mean `improvement`?",
+        COUNTED,
+    ),
+    Mistake(
+        "a number is derived, and a card given",
+        COUNTING,
+        "derive: response.measures_improved\n",
+        "derive: response.measures_improved\n"
+        "card: {problem: response, indicator: info, summary: Improved, lead: Improved}\n",
+        "derive-or-card",
+        "id: measures-improved",
+        "a rule has one of `derive`, `card` and `contraindication`, and not more",
+        COUNTED,
+    ),
 )
 
 
@@ -447,6 +705,8 @@ SEEDED = (
 def test_a_mistake_is_told_at_its_line_with_what_to_do(mistake: Mistake, tmp_path: Path) -> None:
     """One edit of the shipped files gives the code that is explained, where the mistake is."""
     folder = shutil.copytree(RULES, tmp_path / "rules")
+    if mistake.added:
+        (folder / mistake.file).write_text(mistake.added, encoding="utf-8")
     text = (folder / mistake.file).read_text(encoding="utf-8")
     assert mistake.right in text
     (folder / mistake.file).write_text(

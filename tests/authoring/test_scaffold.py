@@ -274,6 +274,8 @@ def test_what_is_not_given_is_asked_until_it_fits(rules: Path) -> None:
         "rheumatology",
         "observation.spo2.latest < 92",  # no unit
         "observation.spo2.latest < 92 %",
+        "finding.myocarditis",
+        "",  # no other condition
         "project-policy",
         "the threshold",
         "unverified",
@@ -285,6 +287,7 @@ def test_what_is_not_given_is_asked_until_it_fits(rules: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "`low saturation` is not an id" in result.output
     assert "write `92 %`" in result.output
+    assert "    - observation.spo2.latest < 92 %\n    - finding.myocarditis\n" in text
     assert "title: Low saturation\n" in text
     assert "derive: finding.low_saturation\n" in text
 
