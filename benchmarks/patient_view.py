@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import re
@@ -38,6 +39,7 @@ from cds.cards.card import Card, Source
 from cds.fhir.bundles import decode
 from cds.fhir.resources import Bundle
 from cds.hooks.logs import log_json
+from cds.hooks.prefetch import make_templates
 from cds.hooks.requests import read_request
 from cds.hooks.service import create_app
 from cds.rules.engine import keep_memory
@@ -136,15 +138,11 @@ def request(observations: int, *, myositis: bool = True) -> bytes:
         for i, (rxnorm, name) in enumerate((("8638", "prednisolone"), ("6851", "methotrexate")))
     ]
     made = [observation(i, visits) for i in range(observations)]
-    prefetch = {
+    prefetch = dict.fromkeys(prefetch_keys(), searchset([])) | {
         "patient": {"resourceType": "Patient", "id": "p1", "birthDate": "1970-01-01"},
         "conditions": searchset(conditions),
         "core_set_measures": searchset(made),
-        "laboratory": searchset([]),
-        "antibodies": searchset([]),
         "medication_requests": searchset(orders),
-        "medication_administrations": searchset([]),
-        "medication_statements": searchset([]),
     }
     return msgspec.json.encode(
         {
@@ -154,6 +152,16 @@ def request(observations: int, *, myositis: bool = True) -> bytes:
             "prefetch": prefetch,
         }
     )
+
+
+@functools.cache
+def prefetch_keys() -> tuple[str, ...]:
+    """What the service asks for: of what is not made up here the record holds nothing."""
+    ruleset = load_rules(from_environment(os.environ).rules)
+    try:
+        return tuple(template.key for template in make_templates(ruleset.terms.vocabulary))
+    finally:
+        ruleset.close()
 
 
 def searchset(resources: list[dict[str, Any]]) -> dict[str, Any]:

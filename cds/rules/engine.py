@@ -91,6 +91,8 @@ class Engine:
                 of a comma-decimal locale.
         """
         flat = {name: _flatten(name, formula) for name, formula in formulas.items()}
+        # What asks for more that must be so is seldom to be asked: whole shards of it are left out.
+        flat = dict(sorted(flat.items(), key=lambda item: _asks_to_be_true(item[1])))
         self._attributes = _attributes(flat)
         self._shards = [_Shard(rules) for rules in _shards(flat)]
         try:
@@ -269,6 +271,10 @@ def _needed(formula: Formula) -> frozenset[str]:
     if isinstance(formula, Both):
         return frozenset().union(*of_parts)
     return of_parts[0].intersection(*of_parts[1:])
+
+
+def _asks_to_be_true(formula: Formula) -> int:
+    return sum(needed.endswith("=True") for needed in _needed(formula))
 
 
 def _present(name: str, written: str, attribute: _Attribute) -> str:
