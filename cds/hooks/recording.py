@@ -169,7 +169,9 @@ def _facts(rules: list[Rule], advice: Advice, ruleset: RuleSet) -> Facts:
     if advice.chart is None or advice.evaluation is None:
         return Facts({}, {}, {})
     evidence: dict[str, tuple[Evidence, ...]] = {}
-    for rule in rules:
+    outcomes = advice.evaluation.outcomes
+    against = [o for rule in rules for o in behind(rule, ruleset).against if outcomes[o.id] is True]
+    for rule in (*rules, *against):
         for fact in behind(rule, ruleset).facts:
             if fact not in evidence:
                 evidence[fact] = ruleset.facts[fact].evidence(advice.chart)

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
+from cds.cards.history import ingredients
 from cds.chart.facts import Declaration, Event, Value
 from cds.chart.quantities import Category, Interval
 from cds.rules.compiler import Compiler
@@ -24,11 +25,13 @@ _PASSING = frozenset({"min", "h", "d", "wk", "mo", "a"})
 class Behind(Struct, frozen=True):
     """The facts that a rule and its card ask for, those that they are derived from included.
 
-    ``passing`` are the conditions on those of them that change as time passes.
+    ``passing`` are the conditions on those of them that change as time passes. ``against`` are the
+    contraindications to drugs of the card's options, whose own facts are not among ``facts``.
     """
 
     facts: tuple[str, ...]
     passing: tuple[Node, ...]
+    against: tuple[Rule, ...]
 
 
 def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: date) -> str:
@@ -36,12 +39,15 @@ def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: dat
 
     Facts that other rules derive count with all that is behind them. An event counts by its date,
     and a span of time (an age, days since a start) only by the conditions that it meets, so that
-    the passing of time alone changes nothing until a condition turns.
+    the passing of time alone changes nothing until a condition turns. A contraindication to
+    a drug of the card's options counts by its truth only, so that a new laboratory value does not
+    bring the card back unless it changes what speaks against an option.
     """
     of = behind(rule, ruleset)
     values = evaluation.values
     told = [f"{fact} {_say(values[fact], ruleset.facts[fact].unit, as_of)}" for fact in of.facts]
     told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
+    told += [f"{other.id} {evaluation.outcomes[other.id]}" for other in of.against]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
@@ -58,6 +64,7 @@ def behind(rule: Rule, ruleset: RuleSet) -> Behind:
         known[rule.id] = Behind(
             tuple(sorted({fact for fact, _ in found})),
             tuple(node for _, node in sorted(passing.items())),
+            tuple(_against(rule, ruleset)),
         )
     return known[rule.id]
 
@@ -70,7 +77,11 @@ def _passes(fact: Declaration) -> bool:
 
 
 def _find_behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | None]]:
-    """Each fact with the condition on it; a term of a sum has none."""
+    """Each fact with the condition on it; a term of a sum and the drug of an option have none."""
+    for drug in _proposed(rule):
+        # As ``cds.cards.options`` tells of it: given now, given before, or not on record.
+        yield f"drug.{drug}.current", None
+        yield f"drug.{drug}.ever", None
     waiting = [rule.node, *_shown(rule)]
     seen: set[str] = set()
     for node in waiting:  # which grows meanwhile
@@ -109,6 +120,21 @@ def _shown(rule: Rule) -> Iterator[Node]:
     yield from (part.when for part in card.passages if part.when is not None)
     yield from (part.when for part in card.options if part.when is not None)
     yield from (part.when for part in card.suggestions if part.when is not None)
+
+
+def _proposed(rule: Rule) -> list[str]:
+    """The drugs, and classes of drugs, of the options of a rule's card."""
+    return [o.drug for o in rule.card.options if o.drug is not None] if rule.card else []
+
+
+def _against(rule: Rule, ruleset: RuleSet) -> Iterator[Rule]:
+    """The contraindications to drugs of the options of a rule's card."""
+    vocabulary = ruleset.terms.vocabulary
+    proposed = {name for drug in _proposed(rule) for name in ingredients(drug, vocabulary)}
+    for other in ruleset.contraindications:
+        drugs = other.file.contraindication.drugs if other.file.contraindication else ()
+        if any(name in proposed for drug in drugs for name in ingredients(drug, vocabulary)):
+            yield other
 
 
 def _say(value: Value, unit: str, as_of: date) -> str:

@@ -24,6 +24,9 @@ from tests.hooks.conftest import AS_OF, CHECKOUT
 CALL = "/cds-services/myositis-patient-view"
 REQUESTS = sorted((CHECKOUT / "fhir_examples").glob("*.request.json"))
 ESCALATION = "refractory-dermatomyositis"
+INADEQUATE = "Inadequate response"
+NOT_IMPROVED = "Not improved since"
+PULSE = "Rapidly progressive ILD"
 
 
 @pytest.fixture
@@ -54,6 +57,27 @@ def call(serving: TestClient, request: Any) -> list[Any]:
     assert answer.status_code == 200, answer.text
     cards: list[Any] = answer.json()["cards"]
     return cards
+
+
+def about(cards: list[Any], summary: str) -> Any:
+    """The one card whose summary begins so."""
+    (card,) = [card for card in cards if card["summary"].startswith(summary)]
+    return card
+
+
+def summaries_of(cards: list[Any]) -> list[str]:
+    """The summaries of cards, in their order."""
+    return [card["summary"] for card in cards]
+
+
+def add_condition(request: Any, id_: str, snomed: str) -> None:
+    """Add a Condition to those of a request, like the first but for its id and code."""
+    conditions = request["prefetch"]["conditions"]["entry"]
+    more = json.loads(json.dumps(conditions[0]))
+    more["resource"]["id"] = id_
+    more["resource"]["code"] = {"coding": [{"system": "http://snomed.info/sct", "code": snomed}]}
+    more.pop("fullUrl", None)
+    conditions.append(more)
 
 
 def override(serving: TestClient, card: Any, code: str, **changed: Any) -> None:
@@ -111,7 +135,7 @@ def test_a_decision_tells_when_for_whom_by_what_and_why(
 ) -> None:
     """Service, hook instance, rule set, facts with the resources behind the cards, duration."""
     request = example("rp-ild-mda5")
-    (card,) = call(serving, request)
+    cards = call(serving, request)
 
     (decision,) = kept(store)
 
@@ -125,7 +149,8 @@ def test_a_decision_tells_when_for_whom_by_what_and_why(
     assert facts["outcomes"]["pulse-for-rapidly-progressive-ild"] is True
     (evidence,) = facts["evidence"]["antibody.mda5"]
     assert evidence["reference"] == "Observation/rp-ild-mda5-anti-mda5-2026-10-26"
-    assert decision.cards[0].uuid == card["uuid"]
+    assert decision.cards[0].uuid == about(cards, PULSE)["uuid"]
+    assert [card.uuid for card in decision.cards] == [card["uuid"] for card in cards]
 
 
 def test_of_a_patient_without_myositis_only_what_tells_that_is_kept(
@@ -157,10 +182,11 @@ def test_the_same_card_has_another_uuid_in_each_answer(
     serving: TestClient, example: Callable[[str], Any]
 ) -> None:
     """Feedback is then about one answer, and not about all that were alike."""
-    first, second = (call(serving, example("rp-ild-mda5"))[0] for _ in range(2))
+    first, second = (call(serving, example("rp-ild-mda5")) for _ in range(2))
 
-    assert first["uuid"] != second["uuid"]
-    assert without_uuids([first]) == without_uuids([second])
+    assert first
+    assert not {card["uuid"] for card in first} & {card["uuid"] for card in second}
+    assert without_uuids(first) == without_uuids(second)
 
 
 def test_a_full_journal_refuses_the_call_and_says_so(
@@ -183,17 +209,19 @@ def test_a_full_journal_refuses_the_call_and_says_so(
 def test_a_lasting_override_keeps_the_card_away_and_the_decision_says_so(
     serving: TestClient, store: Store, example: Callable[[str], Any]
 ) -> None:
-    """The card of the rule goes; the next one about the same problem is given in its place."""
-    (before,) = call(serving, example(ESCALATION))
+    """The next card about the same problem is given in its place; those of other problems stay."""
+    before = call(serving, example(ESCALATION))
+    overridden = about(before, INADEQUATE)
     kept(store)
-    override(serving, before, "another-plan")
+    override(serving, overridden, "another-plan")
 
     after = call(serving, example(ESCALATION))
 
     latest = kept(store)[0]
     silent = [card for card in latest.cards if card.uuid is None]
-    assert before["summary"].startswith("Inadequate response")
-    assert before["summary"] not in [card["summary"] for card in after]
+    others = [card for card in before if card is not overridden]
+    assert others
+    assert without_uuids(after) == without_uuids([about(after, NOT_IMPROVED), *others])
     assert [card.rule for card in silent] == ["escalate-inadequate-response"]
     assert silent[0].silenced_by
     with store.engine.connect() as connection:
@@ -204,22 +232,33 @@ def test_an_override_ends_when_a_fact_behind_the_card_changes(
     serving: TestClient, store: Store, example: Callable[[str], Any]
 ) -> None:
     """A value that was not there when the clinician decided brings the card back."""
-    (before,) = call(serving, example(ESCALATION))
+    before = about(call(serving, example(ESCALATION)), INADEQUATE)
     kept(store)
     override(serving, before, "another-plan")
+    assert before["summary"] not in summaries_of(call(serving, example(ESCALATION)))
     request = example(ESCALATION)
-    conditions = request["prefetch"]["conditions"]["entry"]
-    more = json.loads(json.dumps(conditions[0]))
-    more["resource"]["id"] = "ild"
-    more["resource"]["code"] = {
-        "coding": [{"system": "http://snomed.info/sct", "code": "233703007"}]
-    }
-    more.pop("fullUrl", None)
-    conditions.append(more)
+    add_condition(request, "ild", "233703007")
 
-    summaries = [card["summary"] for card in call(serving, request)]
+    assert before["summary"] in summaries_of(call(serving, request))
 
-    assert before["summary"] in summaries
+
+def test_an_override_ends_when_something_new_speaks_against_an_option(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """The card comes back with the contraindication; the decision names the resource behind it."""
+    before = about(call(serving, example(ESCALATION)), INADEQUATE)
+    kept(store)
+    override(serving, before, "another-plan")
+    assert before["summary"] not in summaries_of(call(serving, example(ESCALATION)))
+    request = example(ESCALATION)
+    add_condition(request, "hepatitis", "66071002")
+
+    after = about(call(serving, request), INADEQUATE)
+
+    assert "boxed warning of reactivation" in after["detail"]
+    assert "boxed warning of reactivation" not in before["detail"]
+    (evidence,) = json.loads(kept(store)[0].facts)["evidence"]["finding.hepatitis_b"]
+    assert evidence["reference"] == "Condition/hepatitis"
 
 
 @pytest.mark.parametrize("code", ["data-wrong", "unheard-of"])
@@ -227,22 +266,24 @@ def test_a_reason_that_does_not_last_keeps_nothing_away(
     serving: TestClient, store: Store, example: Callable[[str], Any], code: str
 ) -> None:
     """Nor does one that this service never offered."""
-    (before,) = call(serving, example(ESCALATION))
+    before = call(serving, example(ESCALATION))
     kept(store)
-    override(serving, before, code)
+    override(serving, about(before, INADEQUATE), code)
 
-    assert without_uuids(call(serving, example(ESCALATION))) == without_uuids([before])
+    assert without_uuids(call(serving, example(ESCALATION))) == without_uuids(before)
 
 
 def test_a_critical_card_is_given_whatever_was_overridden(
     serving: TestClient, store: Store, example: Callable[[str], Any]
 ) -> None:
     """Its rule states no time, so that danger is told at every call."""
-    (before,) = call(serving, example("rp-ild-mda5"))
+    before = about(call(serving, example("rp-ild-mda5")), PULSE)
     kept(store)
     override(serving, before, "not-appropriate")
 
-    assert call(serving, example("rp-ild-mda5"))[0]["indicator"] == "critical"
+    after = about(call(serving, example("rp-ild-mda5")), PULSE)
+    assert after["indicator"] == "critical"
+    assert without_uuids([after]) == without_uuids([before])
 
 
 def test_an_override_at_one_process_counts_at_another(
@@ -252,30 +293,32 @@ def test_an_override_at_one_process_counts_at_another(
     place = Place(tmp_path / "state", database_url)
     one, other = open_store(place), open_store(place)
     first, second = (TestClient(create_app(ruleset, lambda: AS_OF, store=s)) for s in (one, other))
-    (before,) = call(first, example(ESCALATION))
+    before = call(first, example(ESCALATION))
+    overridden = about(before, INADEQUATE)
     one.settle()
-    assert without_uuids(call(second, example(ESCALATION))) == without_uuids([before])
+    assert without_uuids(call(second, example(ESCALATION))) == without_uuids(before)
 
-    override(first, before, "patient-declined")
+    override(first, overridden, "patient-declined")
     after = call(second, example(ESCALATION))
     for store in (one, other):
         store.close()
 
-    assert before["summary"] not in [card["summary"] for card in after]
+    others = [card for card in before if card is not overridden]
+    assert without_uuids(after) == without_uuids([about(after, NOT_IMPROVED), *others])
 
 
 def test_where_overrides_cannot_be_found_out_cards_are_given(
     serving: TestClient, store: Store, example: Callable[[str], Any], monkeypatch: Any
 ) -> None:
     """A card too many is the lesser harm; the decision says that it was not known."""
-    (before,) = call(serving, example(ESCALATION))
+    before = call(serving, example(ESCALATION))
     kept(store)
-    override(serving, before, "another-plan")
+    override(serving, about(before, INADEQUATE), "another-plan")
     monkeypatch.setattr(store, "told", lambda *_: None)
 
     after = call(serving, example(ESCALATION))
 
-    assert without_uuids(after) == without_uuids([before])
+    assert without_uuids(after) == without_uuids(before)
     assert not kept(store)[0].overrides_known
 
 

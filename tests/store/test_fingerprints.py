@@ -38,6 +38,13 @@ def of(ruleset: RuleSet, evaluation: Evaluation, later: int = 0, **changed: Any)
     return fingerprint(rule, ruleset, changed_evaluation, AS_OF + timedelta(days=later))
 
 
+def of_facts(ruleset: RuleSet, evaluation: Evaluation, **changed: Any) -> str:
+    """Take the fingerprint of the rule where facts of the chart differ, evaluated anew."""
+    values = {each.name: evaluation.values[each.name] for each in ruleset.needed}
+    values |= {name.replace("__", "."): value for name, value in changed.items()}
+    return of(ruleset, ruleset.evaluate_values(values))
+
+
 def test_the_same_facts_have_the_same_fingerprint(ruleset: RuleSet, evaluation: Evaluation) -> None:
     """Whenever it is taken."""
     assert of(ruleset, evaluation) == of(ruleset, evaluation)
@@ -58,6 +65,56 @@ def test_a_changed_fact_changes_it(ruleset: RuleSet, evaluation: Evaluation) -> 
     assert isinstance(measure, Interval)
     moved = Interval(measure.low + 1, measure.high + 1)
     assert of(ruleset, evaluation, measure__muscle_strength__improvement=moved) != plain
+
+
+@pytest.mark.parametrize("known", [True, False, None])
+@pytest.mark.parametrize("form", ["current", "ever"])
+@pytest.mark.parametrize("drug", ["rituximab", "calcineurin_inhibitor"])
+def test_the_drugs_of_the_options_change_it(
+    ruleset: RuleSet, evaluation: Evaluation, drug: str, form: str, known: Any
+) -> None:
+    """A drug or a class that is given now, or was, stands elsewhere on the card."""
+    name = f"drug.{drug}.{form}"
+    changed = of(ruleset, evaluation, **{name: known})
+
+    assert (changed == of(ruleset, evaluation)) is (evaluation.values[name] is known)
+
+
+@pytest.mark.parametrize("known", [True, None])
+@pytest.mark.parametrize("name", ["finding.active_infection", "finding.pregnancy"])
+def test_what_speaks_against_the_options_changes_it(
+    ruleset: RuleSet, evaluation: Evaluation, name: str, known: bool | None
+) -> None:
+    """Once it is recorded, and likewise once it is no longer known."""
+    assert evaluation.values[name] is False
+    assert of_facts(ruleset, evaluation) == of(ruleset, evaluation)
+
+    assert of_facts(ruleset, evaluation, **{name: known}) != of(ruleset, evaluation)
+
+
+def test_a_laboratory_value_counts_only_by_the_contraindication_that_it_meets(
+    ruleset: RuleSet, evaluation: Evaluation
+) -> None:
+    """A card does not come back at each blood test, but does where renal function gets too low."""
+
+    def at(egfr: int) -> str:
+        seen = Interval(Decimal(egfr), Decimal(egfr))
+        return of_facts(ruleset, evaluation, observation__egfr__latest=seen)
+
+    assert at(90) == at(88)
+    assert at(88) != at(29)
+    assert at(29) == at(25)
+
+
+def test_what_speaks_against_drugs_of_no_option_changes_nothing(
+    ruleset: RuleSet, evaluation: Evaluation
+) -> None:
+    """The contraindications behind the card are those to what it proposes, of classes too."""
+    (rule,) = [rule for rule in ruleset.rules if rule.id == RULE]
+    against = {other.id for other in behind(rule, ruleset).against}
+
+    assert {"jak-inhibitor-in-infection", "calcineurin-inhibitor-in-renal-impairment"} <= against
+    assert "nintedanib-in-liver-disease" not in against
 
 
 def test_a_fact_that_is_not_behind_the_card_changes_nothing(
