@@ -14,8 +14,6 @@ from cds.chart.chart import Chart
 from cds.chart.facts import is_about_drafts
 from cds.fhir.strict import NotValid, built, validated
 from cds.located import Problem, Steps
-from cds.rules.conditions import facts_of
-from cds.rules.derivations import facts_asked
 from cds.rules.language import Hook
 from cds.rules.ruleset import CardTemplate, Evaluation, Rule, RuleSet
 from cds.rules.ruleset import Suggestion as SuggestionTemplate
@@ -64,29 +62,13 @@ def _concerns(
     chart: Chart,
     evaluation: Evaluation,
 ) -> bool:
-    asked = [f for f in _facts_behind(rule, ruleset) if is_about_drafts(f)]
+    asked = [f for f in ruleset.behind[rule.id] if is_about_drafts(f)]
     return not asked or any(
         evidence.reference in selected
         for fact in asked
         if evaluation.values[fact] is not False
         for evidence in ruleset.facts[fact].evidence(chart)
     )
-
-
-def _facts_behind(rule: Rule, ruleset: RuleSet) -> dict[str, None]:
-    """The facts that a rule asks for, itself or through what it waits for."""
-    found: dict[str, None] = {}
-    asked = list(facts_of(rule.node.condition))
-    while asked:
-        fact = asked.pop()
-        if fact in found:
-            continue
-        found[fact] = None
-        if fact in ruleset.deriving:
-            asked += facts_of(ruleset.deriving[fact].node.condition)
-        elif fact in ruleset.derivations:
-            asked += facts_asked(ruleset.derivations[fact].makes)
-    return found
 
 
 def rank_cards(

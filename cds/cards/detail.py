@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from weakref import WeakKeyDictionary
 
 from cds.cards.beside import beside_core_set, named, say_courses, settled_by
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import options_blocks, unverified_of_options
-from cds.cards.resting import facts_behind, unverified_choices
+from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, link, say_evidence, title_of
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
-from cds.rules.ruleset import CardTemplate, Rule
+from cds.chart.vocabulary import Vocabulary
+from cds.rules.compiler import Compiler
+from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided
 from cds.rules.words import say_constant, say_number, say_truth, say_value
 
@@ -266,14 +269,11 @@ def _chosen(rule: Rule, telling: Telling) -> str:
 
 def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     """Numbers that were recalled and not read, which this card rests on or shows."""
-    said = []
-    for constant in telling.ruleset.unverified[rule.id]:
-        note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-        name = (constant.parameter or "").replace("_", " ")
-        said.append(f"“{name}” {say_constant(constant)}{note}")
-    facts = facts_behind(rule, telling)
+    facts = telling.ruleset.behind[rule.id]
+    said = list(_always_unverified(rule, telling.ruleset))
     for fact in facts:
-        said += _unverified_behind(fact, telling)
+        if fact.startswith("dose."):
+            said += _unverified_dose(fact, telling)
     said += unverified_of_options(card, telling)
     said += unverified_choices(facts, telling)
     if "measures" in card.show:
@@ -281,17 +281,33 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     return list(map(escape_authored, dict.fromkeys(said)))
 
 
-def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
+def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
+    """What was recalled and not read, whoever the patient is; worked out once for a rule set."""
+    known = _ALWAYS.setdefault(ruleset.compiler, {})
+    if rule.id not in known:
+        said = []
+        for constant in ruleset.unverified[rule.id]:
+            note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+            name = (constant.parameter or "").replace("_", " ")
+            said.append(f"“{name}” {say_constant(constant)}{note}")
+        for fact in ruleset.behind[rule.id]:
+            said += _unverified_behind(fact, ruleset.terms.vocabulary)
+        known[rule.id] = tuple(said)
+    return known[rule.id]
+
+
+_ALWAYS: WeakKeyDictionary[Compiler, dict[str, tuple[str, ...]]] = WeakKeyDictionary()
+"""By the compiler of a rule set, which lives as long as it does."""
+
+
+def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
     """What of a fact was recalled: the dose of a pulse, how far back a fall is looked for."""
-    vocabulary = telling.ruleset.terms.vocabulary
     kind, name, *form = fact.split(".")
     if kind == "drug" and name in vocabulary.drug_classes:
         entry = vocabulary.drug_classes[name]
         dose = entry.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
             yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
-    if kind == "dose":
-        yield from _unverified_dose(name, form[0], telling)
     if kind == "observation":
         observed = vocabulary.observations[name]
         within = observed.falls.get(form[0]) if form else None
@@ -299,8 +315,9 @@ def _unverified_behind(fact: str, telling: Telling) -> Iterator[str]:
             yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
 
 
-def _unverified_dose(name: str, form: str, telling: Telling) -> Iterator[str]:
+def _unverified_dose(fact: str, telling: Telling) -> Iterator[str]:
     """What of a daily dose was recalled: equal doses, the level, the gap between orders."""
+    _, name, form = fact.split(".")
     entry = telling.ruleset.terms.vocabulary.doses[name]
     doses = telling.chart.draft_doses if form == "ordered" else telling.chart.doses
     taken = doses[name].taken if name in doses else ()

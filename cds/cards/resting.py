@@ -7,28 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from cds.cards.texts import Telling
 from cds.chart.vocabulary import Number, Vocabulary
-from cds.rules.conditions import facts_of
-from cds.rules.derivations import facts_asked
-from cds.rules.ruleset import Rule
 from cds.rules.words import say_number
-
-
-def facts_behind(rule: Rule, telling: Telling) -> list[str]:
-    """The facts that a rule asks for, and those behind the facts that other rules derive."""
-    ruleset = telling.ruleset
-    found = dict.fromkeys(facts_of(rule.node.condition))
-    waiting = list(found)
-    for fact in waiting:
-        if fact in ruleset.deriving:
-            behind = facts_of(ruleset.deriving[fact].node.condition)
-        elif fact in ruleset.derivations:
-            behind = facts_asked(ruleset.derivations[fact].makes)
-        else:
-            continue
-        new = [each for each in dict.fromkeys(behind) if each not in found]
-        found.update(dict.fromkeys(new))
-        waiting.extend(new)
-    return list(found)
 
 
 def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:

@@ -205,6 +205,7 @@ def check_ruleset(
                 for _, rule in reading.documents
                 if rule is not None and rule.status in _UNFINISHED
             },
+            behind={r.id: _behind(r, rests) for r in active},
             unverified={r.id: _unverified(r, rests) for r in active},
             chosen={r.id: _chosen(r, rests) for r in active},
             site=changes,
@@ -1063,6 +1064,23 @@ def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
                     found[_most_of(part)] = None
                     facts.append(part.fact)
     return found
+
+
+def _behind(rule: Rule, rests: _Rests) -> tuple[str, ...]:
+    """The facts that a rule asks for, and those behind the facts that other rules derive."""
+    found = dict.fromkeys(facts_of(rule.node.condition))
+    waiting = list(found)
+    for fact in waiting:
+        if fact in rests.deriving:
+            asked = facts_of(rests.deriving[fact].node.condition)
+        elif fact in rests.derivations:
+            asked = facts_asked(rests.derivations[fact].makes)
+        else:
+            continue
+        new = [each for each in dict.fromkeys(asked) if each not in found]
+        found.update(dict.fromkeys(new))
+        waiting.extend(new)
+    return tuple(found)
 
 
 def _most_of(part: Part) -> Constant:

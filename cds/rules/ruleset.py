@@ -128,7 +128,8 @@ class RuleSet(Struct, frozen=True):
     it waits for included.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
-    ``contraindications`` are the rules that speak against drugs.
+    ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
+    that it asks for, and those behind the facts that other rules derive.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
@@ -141,6 +142,7 @@ class RuleSet(Struct, frozen=True):
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
     contraindications: tuple[Rule, ...]
+    behind: Mapping[str, tuple[str, ...]]
     deriving: Mapping[str, Rule]
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cds.advice import Advice
-from cds.cards.resting import facts_behind, unverified_choices
+from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling
 
 Tell = Callable[[str, str], Telling]
@@ -14,16 +14,6 @@ VISITS = (
     "choice of the visits compared (within 14 days, grace 7 days, look-back 730 days, "
     "least interval 28 days)"
 )
-
-
-def test_the_facts_behind_derived_facts_are_found(telling: Tell) -> None:
-    """A card that asks for an inadequate response rests on the measures behind it."""
-    tell = telling("escalate-inadequate-response", "not-improved")
-    rule = next(r for r in tell.ruleset.rules if r.id == "escalate-inadequate-response")
-    behind = facts_behind(rule, tell)
-    assert "treatment.inadequate_response" in behind
-    assert "measure.extramuscular.worsening" in behind
-    assert len(behind) == len(set(behind))
 
 
 def test_whatever_compares_visits_says_how_they_were_chosen(telling: Tell) -> None:

@@ -520,3 +520,13 @@ def test_a_mistake_in_a_contraindication_is_told_at_its_place(
     file = minimal / "guidance" / "in-lung-disease.yaml"
     file.write_text(AGAINST.replace(old, new), encoding="utf-8")
     assert problem in problems_of(minimal)
+
+
+def test_the_facts_behind_derived_facts_are_found() -> None:
+    """A rule that asks for an inadequate response rests on the measures behind it, each once."""
+    ruleset = read_ruleset(Path(__file__).parents[2] / "rules")
+    behind = ruleset.behind["escalate-inadequate-response"]
+    assert "treatment.inadequate_response" in behind
+    assert "measure.extramuscular.worsening" in behind
+    assert "measure.extramuscular.range_percent" in behind
+    assert len(behind) == len(set(behind))
