@@ -53,6 +53,7 @@ from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import Scope, parse_condition, parse_count
 from cds.rules.ruleset import (
     CardTemplate,
+    Check,
     Option,
     Passage,
     Rule,
@@ -177,7 +178,7 @@ def check_ruleset(
         )
         return None, [*problems, Problem(cyclic[0].place, "cycle", circle)]
     try:
-        compiler, engine = _compile(ordered)
+        compiler, engine, checks = _compile(ordered)
     except FilesInvalid as fault:
         return None, [*problems, *fault.problems]
     active = [r for r in rules if isinstance(r, Rule) and r.file.status in reading.taken]
@@ -210,6 +211,8 @@ def check_ruleset(
             chosen={r.id: _chosen(r, rests) for r in active},
             site=changes,
             ordered=tuple(ordered),
+            checks=checks,
+            selecting={name: node for rule in ordered for name, node in rule.selections},
             compiler=compiler,
             engine=engine,
             sources=reading.sources,
@@ -971,25 +974,33 @@ def _circle(waiting: list[_Any]) -> list[_Any]:
     return inner if len(inner) == len(waiting) else _circle(inner)
 
 
-def _compile(rules: list[_Any]) -> tuple[Compiler, Engine]:
+def _compile(rules: list[_Any]) -> tuple[Compiler, Engine, tuple[Check, ...]]:
     """Compile rules; raises ``FilesInvalid`` at the one that the engine cannot take."""
     compiler = Compiler()
     formulas: dict[str, Formula] = {}
-    for rule in rules:
-        if isinstance(rule, Derivation):
-            for called, node in conditions_of(rule):
-                formulas[called] = compiler.formula(node, truth=True)
-                formulas[negative(called)] = compiler.formula(node, truth=False)
-            continue
-        formulas[rule.id] = compiler.formula(rule.node, truth=True)
-        if rule.file.derive is not None:
-            formulas[negative(rule.id)] = compiler.formula(rule.node, truth=False)
+    checks = list(_checks(rules))
+    nodes = {rule.id: rule.node for rule in rules if isinstance(rule, Rule)}
+    for check in checks:
+        node = nodes[check.rule] if check.node is None else check.node
+        formulas[check.holds] = compiler.formula(node, truth=True)
+        if check.fails is not None:
+            formulas[check.fails] = compiler.formula(node, truth=False)
     try:
-        return compiler, Engine(formulas)
+        return compiler, Engine(formulas), tuple(checks)
     except ValueError as fault:
         if len(rules) > 1:
             _compile(rules[:-1])  # raises where an earlier rule is at fault
         raise FilesInvalid([Problem(rules[-1].place, "not-compilable", str(fault))]) from fault
+
+
+def _checks(rules: list[_Any]) -> Iterator[Check]:
+    """What the engine is asked: whether each rule holds, and of what it derives, whether not."""
+    for rule in rules:
+        if isinstance(rule, Derivation):
+            for called, node in conditions_of(rule):
+                yield Check(rule.id, called, negative(called), node)
+        else:
+            yield Check(rule.id, rule.id, negative(rule.id) if rule.file.derive else None)
 
 
 def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:

@@ -110,12 +110,42 @@ class Selection(Struct, frozen=True):
     possible: tuple[str, ...]
 
 
+class Selections(Mapping[str, Selection]):
+    """The selections by their names, each made when it is asked for: few are ever shown."""
+
+    def __init__(self, nodes: Mapping[str, Node], values: Values) -> None:
+        self._nodes = nodes
+        self._values = values
+
+    def __getitem__(self, name: str) -> Selection:
+        return select(self._nodes[name], self._values)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+
 class Evaluation(Struct, frozen=True):
     """What the rules make of one patient: the facts, and the truth of each rule."""
 
     values: dict[str, Value]
     outcomes: dict[str, Truth]
-    selections: dict[str, Selection]
+    selections: Mapping[str, Selection]
+
+
+class Check(Struct, frozen=True):
+    """What both engines say, to be compared: a rule, or a condition of one of its ranks (``node``).
+
+    ``holds`` is what the engine calls the formula that it is surely true, ``fails`` the one that it
+    is surely false, None for a rule that derives nothing.
+    """
+
+    rule: str
+    holds: str
+    fails: str | None
+    node: Node | None = None
 
 
 class RuleSet(Struct, frozen=True):
@@ -129,7 +159,8 @@ class RuleSet(Struct, frozen=True):
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
-    that it asks for, and those behind the facts that other rules derive.
+    that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
+    two engines are compared on; ``selecting`` has the count behind each selection.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
@@ -150,6 +181,8 @@ class RuleSet(Struct, frozen=True):
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None
     ordered: tuple[Rule | Derivation, ...]
+    checks: tuple[Check, ...]
+    selecting: Mapping[str, Node]
     compiler: Compiler
     engine: Engine
     sources: Mapping[str, Source]
@@ -177,20 +210,15 @@ class RuleSet(Struct, frozen=True):
     def evaluate_values(self, values: dict[str, Value]) -> Evaluation:
         """Evaluate every rule for given values of the facts; derived facts given stay as given."""
         outcomes: dict[str, Truth] = {}
-        selections: dict[str, Selection] = {}
         for rule in self.ordered:
             if isinstance(rule, Derivation):
                 values.setdefault(rule.fact, work_out(rule.makes, values))
-                for name, node in rule.selections:
-                    selections[name] = select(node, values)
                 continue
             outcome = outcomes[rule.id] = rule.node.test(values)
             if rule.file.derive is not None:
                 values.setdefault(rule.file.derive, outcome)
-            for name, node in rule.selections:
-                selections[name] = select(node, values)
         self._compare(outcomes, values)
-        return Evaluation(values, outcomes, selections)
+        return Evaluation(values, outcomes, Selections(self.selecting, values))
 
     def _compare(self, outcomes: Mapping[str, Truth], values: Values) -> None:
         """Ask the engine for every rule at once, and compare.
@@ -200,20 +228,12 @@ class RuleSet(Struct, frozen=True):
         """
         fired = self.engine.fired(self.compiler.attributes(values))
         differing = []
-        for rule in self.ordered:
-            if isinstance(rule, Derivation):
-                for called, node in conditions_of(rule):
-                    truth = node.test(values)
-                    if ((called in fired), (negative(called) in fired)) != (
-                        truth is True,
-                        truth is False,
-                    ):
-                        differing.append(rule.id)
-            elif (rule.id in fired) != (outcomes[rule.id] is True) or (
-                rule.file.derive is not None
-                and (negative(rule.id) in fired) != (outcomes[rule.id] is False)
+        for check in self.checks:
+            truth = outcomes[check.rule] if check.node is None else check.node.test(values)
+            if (check.holds in fired) is not (truth is True) or (
+                check.fails is not None and (check.fails in fired) is not (truth is False)
             ):
-                differing.append(rule.id)
+                differing.append(check.rule)
         if differing:
             raise EnginesDisagree(differing)
 
