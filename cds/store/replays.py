@@ -11,6 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.store.tables import used_tokens
 
+LONGEST = 5.0
+"""Seconds that a call may wait to be told whether its token was used."""
+
 
 class UsedTokens:
     """Remembers used tokens until they expire."""
@@ -22,9 +25,11 @@ class UsedTokens:
         """Whether a token is used for the first time; it is remembered at least ``until`` then.
 
         Of several calls for the same token, from however many processes, exactly one is answered
-        True. Raises ``SQLAlchemyError`` where that cannot be told.
+        True. Raises ``SQLAlchemyError`` where that cannot be told, or ``TimeoutError``.
         """
-        return await asyncio.to_thread(first_use, self._engine, issuer, jti, until)
+        # However many wait for a database that is silent, each waits no longer than this.
+        async with asyncio.timeout(LONGEST):
+            return await asyncio.to_thread(first_use, self._engine, issuer, jti, until)
 
 
 def first_use(engine: Engine, issuer: str, jti: str, until: datetime) -> bool:
