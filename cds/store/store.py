@@ -93,10 +93,10 @@ class Store:
         self, engine: Engine, key: bytes, folder: Path, keep_days: int, journal: Journal
     ) -> None:
         self.engine = engine
-        self.used_tokens = UsedTokens(engine)
         self._key = key
         # SQLite lets one write at a time; within a process it is cheaper to wait here.
         self._turn = threading.Lock()
+        self.used_tokens = UsedTokens(engine, self._turn)
         self._asked = reading_at_once(engine)
         self._silent = threading.Event()
         self._closed = threading.Event()
