@@ -7,10 +7,14 @@ with the same cards as the first call got.
 
     python benchmarks/load.py [--calls 3000] [--connections 1 8 32] [--workers 1]
     python benchmarks/load.py --calls 100000 --connections 8 --workers 2 --reload --kill-worker
+    python benchmarks/load.py --auth
 
 ``--reload`` changes a rule of a copy of the rules every few seconds meanwhile, and back.
 ``--kill-worker`` kills a worker (SIGKILL) every few seconds; a call that was under way in its
 connection may then end without an answer. Those are counted apart, and are sent once more.
+``--auth`` requires authentication: each call carries a token of its own, signed with ES384 before
+the load begins. Decisions are recorded in any case, in a state folder that is made for this and
+deleted afterwards; ``CDS_DATABASE_URL`` may name another database.
 
 Exits with 1 for an answer that is not the expected one, for a call lost without a worker killed, or
 if the 99th percentile at 8 connections is over 5 times the median at one.
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -30,20 +35,51 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httptools
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CALL = "/cds-services/myositis-patient-view"
 EXAMPLE = "not-improved"
 BOUND = 5.0
 SECONDS_BETWEEN_TROUBLE = 3.0
+UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+ISSUER = "https://ehr.example"
+AUDIENCE = "https://cds.example"
 
 Headers = Callable[[], dict[str, str]]
 """Headers of one more request, such as a token that no other request has."""
+
+
+def signing(folder: Path) -> tuple[Headers, dict[str, str]]:
+    """What signs each call as a client, and the settings by which the service knows it."""
+    key = ECKey.generate_key("P-384", {"kid": "load"})
+    (folder / "keys.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    clients = folder / "clients.yaml"
+    clients.write_text(
+        f"clients: [{{name: load, issuer: {ISSUER}, jwks_file: keys.json, audience: [{AUDIENCE}]}}]"
+    )
+
+    def headers() -> dict[str, str]:
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE + CALL,
+            "iat": now,
+            "exp": now + 3600,
+            "jti": str(uuid.uuid4()),
+        }
+        header = {"alg": "ES384", "kid": "load", "typ": "JWT"}
+        token = jwt.encode(header, claims, key, algorithms=["ES384"])
+        return {"Authorization": f"Bearer {token}"}
+
+    return headers, {"CDS_AUTH": "required", "CDS_CLIENTS": str(clients)}
 
 
 class Answer:
@@ -71,6 +107,7 @@ class Load:
         self.body = body
         self.left = calls
         self.headers = headers
+        self.ready = [headers() for _ in range(calls)]
         self.milliseconds: list[float] = []
         self.wrong: Counter[str] = Counter()
         self.lost = 0
@@ -86,15 +123,17 @@ class Load:
         reader = writer = None
         while self.left > 0:
             self.left -= 1
+            own = self.ready.pop()
             started = time.perf_counter()
             while True:
                 try:
                     if writer is None or reader is None:
                         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    status, body, keep = await self._call(reader, writer)
+                    status, body, keep = await self._call(reader, writer, own)
                     break
                 except (OSError, EOFError):
                     self.lost += 1
+                    own = self.headers()  # what was sent may count as used
                     if writer is not None:
                         writer.close()
                     writer = None
@@ -107,11 +146,11 @@ class Load:
             writer.close()
 
     async def _call(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: dict[str, str]
     ) -> tuple[int, bytes, bool]:
-        own = "".join(f"{name}: {value}\r\n" for name, value in self.headers().items())
+        lines = "".join(f"{name}: {value}\r\n" for name, value in own.items())
         head = (
-            f"POST {CALL} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{own}"
+            f"POST {CALL} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n{lines}"
             f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
         )
         writer.write(head.encode() + self.body)
@@ -127,6 +166,7 @@ class Load:
         if status != 200:
             self.wrong[f"status {status}: {body[:200]!r}"] += 1
             return
+        body = UUID.sub(b"", body)  # each answer names its cards anew
         if self.expected is None:
             self.expected = body
         if body != self.expected:
@@ -232,12 +272,14 @@ def percentile(ordered: list[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
-async def measure(options: argparse.Namespace, headers: Headers, environ: dict[str, str]) -> int:
+async def measure(options: argparse.Namespace) -> int:
     """Measure at each number of connections and print a table; 1 where a bound is passed."""
     body = (CHECKOUT / "fhir_examples" / f"{EXAMPLE}.request.json").read_bytes()
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         rules = Path(shutil.copytree(CHECKOUT / "rules", Path(folder) / "rules"))
+        headers, environ = signing(Path(folder)) if options.auth else (dict, {})
+        environ["CDS_STATE"] = str(Path(folder) / "state")
         with serving(options.workers, rules, environ) as server:
             warm = Load(server.port, body, 200, headers)
             await warm.run(4)
@@ -291,12 +333,13 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=3000)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--auth", action="store_true")
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("--kill-worker", action="store_true")
     options = parser.parse_args()
     if options.kill_worker and options.workers < 2:
         parser.error("--kill-worker needs --workers 2 or more")
-    return asyncio.run(measure(options, dict, {}))
+    return asyncio.run(measure(options))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ _log = structlog.get_logger()
 LONGEST_ID = 200
 """Characters; the uuids that this service gives have 36."""
 
+MOST_ITEMS = 10_000
+"""Of one batch: databases bound how many cards can be asked for at once."""
+
+MOST_PROBLEMS = 100
+"""That are told of one batch: they stand in the log as well."""
+
 _Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
 
 
@@ -62,7 +68,8 @@ _REFUSED = "Nothing of this feedback was kept"
 def read_feedback(body: bytes) -> tuple[Feedback, ...]:
     """Read a batch of feedback.
 
-    Raises ``Refused`` with status 400, saying of every item where in the JSON its problem is.
+    Raises ``Refused`` with status 400, saying of every item where in the JSON its problem is (of
+    the first ``MOST_PROBLEMS``), and with status 413 for more than ``MOST_ITEMS``.
     """
     try:
         items = _BODY.decode(body).feedback
@@ -73,6 +80,12 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
         ) from None
     except _NOT_JSON:
         raise Refused(400, "invalid", [f"{_REFUSED}: the body is not JSON."]) from None
+    if len(items) > MOST_ITEMS:
+        raise Refused(
+            413,
+            "too-costly",
+            [f"{_REFUSED}: it has {len(items)} items, and at most {MOST_ITEMS} are taken at once."],
+        )
     read: list[Feedback] = []
     problems: list[str] = []
     for i, raw in enumerate(items):
@@ -81,7 +94,9 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
         except _Wrong as wrong:
             problems.append(f"{_REFUSED}: {wrong.at(f'$.feedback[{i}]')}")
     if problems:
-        raise Refused(400, "invalid", problems)
+        more = len(problems) - MOST_PROBLEMS
+        further = [f"{_REFUSED}: there are {more} problems more."] if more > 0 else []
+        raise Refused(400, "invalid", problems[:MOST_PROBLEMS] + further)
     return tuple(read)
 
 
@@ -132,13 +147,17 @@ def _text(said: str) -> str:
     return said.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-async def take_feedback(body: bytes, store: Store, client: str, service: str) -> None:
-    """Keep a batch of feedback; when this returns, the database has it.
+async def take_feedback(
+    body: bytes, store: Store, client: str, service: str
+) -> tuple[Feedback, ...]:
+    """Keep a batch of feedback, which is returned; the database has it then.
 
     What is told of cards that are not known is kept too, and logged. Raises ``Refused`` with status
-    400, and ``SQLAlchemyError`` where it cannot be kept.
+    400 or 413, and ``SQLAlchemyError`` where it cannot be kept.
     """
     items = read_feedback(body)
     unknown = await store.keep_feedback(items, client, service)
     if unknown:
         _log.info("feedback_on_unknown_cards", cards=len(unknown), client=client)
+    _log.info("feedback_taken", service=service, items=len(items))
+    return items

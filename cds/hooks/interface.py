@@ -39,7 +39,7 @@ def describe_interface(
             "get": {
                 "operationId": "discover",
                 "summary": "The services that there are",
-                "responses": _responses("discovery", "The services.", errors=()),
+                "responses": _responses("discovery", "The services.", errors=(500, 503)),
             }
         }
     }

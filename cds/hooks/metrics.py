@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cds.advice import Advice
@@ -56,6 +57,18 @@ class Metrics:
         )
         self._cards = Counter(
             "myositis_cds_cards", "Cards given.", ["rule", "indicator"], registry=self.registry
+        )
+        self._feedback = Counter(
+            "myositis_cds_feedback",
+            "What clients told of cards, as often as they told it.",
+            ["service", "outcome"],
+            registry=self.registry,
+        )
+        self._feedback_calls = Counter(
+            "myositis_cds_feedback_calls",
+            "Calls with feedback by HTTP status.",
+            ["service", "status"],
+            registry=self.registry,
         )
         self._excluded = Counter(
             "myositis_cds_exclusions",
@@ -108,6 +121,12 @@ class Metrics:
         if advice.excluded:
             for reason, count in Counter(map(reason_of, advice.excluded)).items():
                 self._excluded.labels(reason).inc(count)
+
+    def told(self, service: str, status: int, outcomes: Iterable[str] = ()) -> None:
+        """Count a call with feedback, and what it told of cards."""
+        self._feedback_calls.labels(service, str(status)).inc()
+        for outcome, count in Counter(outcomes).items():
+            self._feedback.labels(service, outcome).inc(count)
 
     def failed(self, fault: Exception) -> None:
         """Count a fault, and of engines that differ the rules about which they do."""

@@ -49,6 +49,7 @@ from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, today
 from cds.store.database import DatabaseUnusable
+from cds.store.journal import JournalFull
 from cds.store.store import Place as StorePlace
 from cds.store.store import Store, open_store, prepare_store
 
@@ -116,8 +117,7 @@ def serve(settings: Settings) -> None:
         )
         if operation.workers == 1:
             leave_on_signals()
-            with contextlib.suppress(SystemExit):
-                _work(settings, clients, fetching, watching, listening, metrics)
+            _work(settings, clients, fetching, watching, listening, metrics)
             return
         jobs = [
             Job(
@@ -167,8 +167,13 @@ def _work(
     """
     operation = settings.operation
     provider = start_tracing() if operation.tracing else None
-    store = open_store(place_of(settings), settings.keep_days)
-    store.keep_rules(watching.in_service.served.ruleset)
+    try:
+        store = open_store(place_of(settings), settings.keep_days)
+        store.keep_rules(watching.in_service.served.ruleset)
+    except (DatabaseUnusable, JournalFull) as fault:
+        # Its text is made for this. A worker is begun again, and tries again.
+        structlog.get_logger().error("store_unusable", told=str(fault))
+        raise SystemExit(1) from None
     app = create_app(
         watching.in_service,
         partial(today, settings),

@@ -440,15 +440,24 @@ def create_app(
         async def feedback(request: Request) -> Response:
             service_id = request.path_params["service_id"]
             if service_id not in _served(request).services:
+                metrics.told(UNKNOWN, 404)
                 return _outcome(404, "not-found", ["There is no such service. " + _SEE_DISCOVERY])
+            request.state.service = service_id
+            told: Iterable[str] = ()
             try:
-                await take_feedback(await request.body(), store, client_of(request), service_id)
+                items = await take_feedback(
+                    await request.body(), store, client_of(request), service_id
+                )
             except Refused as refusal:
                 _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
-                return _outcome(refusal.status, refusal.issue_type, refusal.problems)
+                response = _outcome(refusal.status, refusal.issue_type, refusal.problems)
             except Exception as fault:
-                return fail(fault, _FEEDBACK_FAILED)
-            return Response(status_code=200)
+                response = fail(fault, _FEEDBACK_FAILED)
+            else:
+                told = (item.outcome for item in items)
+                response = Response(status_code=200)
+            metrics.told(service_id, response.status_code, told)
+            return response
 
     @app.exception_handler(HTTPException)
     async def explain(request: Request, fault: HTTPException) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -18,6 +19,9 @@ WAIT_SECONDS = 10
 
 READ_MILLISECONDS = 250
 """How long PostgreSQL may take over what a call waits for."""
+
+_GIVE_UP_SECONDS = 0.5
+"""After this PostgreSQL does not answer a call at all, not even that it takes too long."""
 
 _READING = "reading"
 _POSTGRESQL = ("postgresql", "postgres")
@@ -111,14 +115,52 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(**{_READING: True})
 
 
+def bounded(engine: Engine) -> Engine:
+    """The same database, given up where it is silent for ``WAIT_SECONDS``; in place of ``engine``.
+
+    A server that is stopped, or behind a broken network, may take a query and never answer. What
+    may rightly take long, such as a migration, is for the engine as it was.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine
+    engine.dispose()
+    made = create_engine(engine.url, pool_timeout=WAIT_SECONDS, **_options("postgresql"))
+    return _give_up_after(WAIT_SECONDS, made)
+
+
+def _give_up_after(seconds: float, engine: Engine) -> Engine:
+    from psycopg import Connection as PsycopgConnection
+    from psycopg import OperationalError
+    from psycopg.pq import TransactionStatus
+
+    class BoundedConnection(PsycopgConnection[Any]):
+        """Is closed by the first wait for the server that takes too long."""
+
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            try:
+                return super().wait(gen, interval, seconds if timeout is None else timeout)
+            except OperationalError:
+                # The answer may still come, and would be taken for that of the next query.
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.close()
+                raise
+
+    def connect_bounded(_: Any, __: Any, arguments: Any, options: Any) -> BoundedConnection:
+        return BoundedConnection.connect(*arguments, **options)
+
+    event.listen(engine, "do_connect", connect_bounded)
+    return engine
+
+
 def reading_at_once(engine: Engine) -> Engine:
     """The same database for what a call waits for: one connection, and given up soon."""
     if engine.dialect.name == "sqlite":
         return reading(engine)
-    return create_engine(
+    made = create_engine(
         engine.url,
         pool_size=1,
         max_overflow=0,
+        pool_timeout=_GIVE_UP_SECONDS,
         connect_args={
             "connect_timeout": 2,
             "tcp_user_timeout": 1000,
@@ -126,11 +168,12 @@ def reading_at_once(engine: Engine) -> Engine:
             "options": f"-c statement_timeout={READ_MILLISECONDS}",
         },
     )
+    return _give_up_after(_GIVE_UP_SECONDS, made)
 
 
 def called(engine: Engine) -> str:
-    """The address of a database as it may be shown: without the password."""
-    return engine.url.render_as_string(hide_password=True)
+    """The address of a database as it may be shown: without the password, wherever it stands."""
+    return engine.url.set(query={}).render_as_string(hide_password=True)
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
@@ -192,5 +235,6 @@ def private_folder(folder: Path) -> Path:
 
 
 def private_file(file: Path) -> None:
-    """Make an empty file that nobody else may read, if it is not there."""
-    os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    """Make an empty file that nobody else may read, if it is not there and can be made."""
+    with contextlib.suppress(OSError):  # whoever uses it finds out why not
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))

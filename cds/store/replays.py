@@ -3,38 +3,99 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import Engine, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.store.tables import used_tokens
 
+LONGEST = 5.0
+"""Seconds that a call may wait to be told whether its token was used."""
+
+
+class _Asked(Struct, eq=False):
+    """A token that a call waits to hear about."""
+
+    token: str
+    until: datetime
+    answer: asyncio.Future[bool]
+
 
 class UsedTokens:
-    """Remembers used tokens until they expire."""
+    """Remembers used tokens until they expire.
 
-    def __init__(self, engine: Engine) -> None:
+    Whatever is asked while the database is busy with others is asked together, in one transaction:
+    each waits for the disk. ``turn`` is held while writing.
+    """
+
+    def __init__(
+        self, engine: Engine, turn: contextlib.AbstractContextManager[object] | None = None
+    ) -> None:
         self._engine = engine
+        self._turn = turn or contextlib.nullcontext()
+        self._asked: list[_Asked] = []
+        self._answering: asyncio.Task[None] | None = None
 
     async def first_use(self, issuer: str, jti: str, until: datetime) -> bool:
         """Whether a token is used for the first time; it is remembered at least ``until`` then.
 
         Of several calls for the same token, from however many processes, exactly one is answered
-        True. Raises ``SQLAlchemyError`` where that cannot be told.
+        True. Raises ``SQLAlchemyError`` where that cannot be told, or ``TimeoutError``.
         """
-        return await asyncio.to_thread(first_use, self._engine, issuer, jti, until)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(_token(issuer, jti), until, answer))
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer())
+        # However many wait for a database that is silent, each waits no longer than this.
+        async with asyncio.timeout(LONGEST):
+            return await answer
+
+    async def _answer(self) -> None:
+        try:
+            while self._asked:
+                batch = [each for each in self._asked if not each.answer.done()]
+                self._asked = []
+                await self._answer_together(batch)
+        finally:
+            self._answering = None
+
+    async def _answer_together(self, batch: list[_Asked]) -> None:
+        try:
+            first = await asyncio.to_thread(self._use, {a.token: a.until for a in batch})
+        except Exception as fault:
+            for each in batch:
+                if not each.answer.done():
+                    each.answer.set_exception(fault)
+            return
+        for each in batch:
+            if not each.answer.done():
+                each.answer.set_result(each.token in first)
+            first.discard(each.token)  # of several uses at once, one is the first
+
+    def _use(self, tokens: dict[str, datetime]) -> set[str]:
+        with self._turn:
+            return _use(self._engine, tokens)
 
 
-def first_use(engine: Engine, issuer: str, jti: str, until: datetime) -> bool:
-    """As ``UsedTokens.first_use``, at once."""
-    # A hash, because issuers may choose any `jti`, of any length and characters.
-    token = hashlib.sha256(f"{issuer}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
+def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
+    """Note that tokens were used; those of them that had not been before."""
+    if not tokens:
+        return set()
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    kept = insert(used_tokens).values(token=token, until=until).on_conflict_do_nothing()
+    kept = insert(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
+    # In one order everywhere: processes that note the same tokens would wait for each other.
+    rows = [{"token": token, "until": until} for token, until in sorted(tokens.items())]
     with engine.begin() as connection:
-        return connection.execute(kept.returning(used_tokens.c.token)).first() is not None
+        return set(connection.execute(kept, rows).scalars())
+
+
+def _token(issuer: str, jti: str) -> str:
+    # A hash, because issuers may choose any `jti`, of any length and characters.
+    return hashlib.sha256(f"{issuer}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def forget_expired(engine: Engine, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, select
@@ -13,18 +14,26 @@ AT_ONCE = 500
 """Rows deleted in one transaction, so that nobody waits long for its end."""
 
 
-def delete_old(engine: Engine, days: int, now: datetime) -> int:
+def delete_old(
+    engine: Engine,
+    days: int,
+    now: datetime,
+    turn: contextlib.AbstractContextManager[object] | None = None,
+) -> int:
     """Delete decisions and feedback older than so many days (0: none), and expired tokens.
 
+    ``turn`` is held for one transaction at a time, so that feedback and calls come in between.
     The files of rule sets stay: they hold nothing of patients. Returns how many decisions went.
     """
-    forget_expired(engine, now)
+    turn = turn or contextlib.nullcontext()
+    with turn:
+        forget_expired(engine, now)
     if not days:
         return 0
     before = now - timedelta(days=days)
     gone = 0
     while True:
-        with engine.begin() as connection:
+        with turn, engine.begin() as connection:
             old = select(decisions.c.id).where(decisions.c.at < before).limit(AT_ONCE)
             ids = connection.execute(old).scalars().all()
             # Their cards go with them.
@@ -32,6 +41,6 @@ def delete_old(engine: Engine, days: int, now: datetime) -> int:
         gone += len(ids)
         if len(ids) < AT_ONCE:
             break
-    with engine.begin() as connection:
+    with turn, engine.begin() as connection:
         connection.execute(delete(feedback).where(feedback.c.received_at < before))
     return gone

@@ -18,6 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from cds.rules.ruleset import RuleSet
 from cds.store.archive import pack
 from cds.store.database import (
+    DatabaseUnusable,
+    bounded,
     connect,
     private_file,
     private_folder,
@@ -76,8 +78,10 @@ def open_database(place: Place) -> Engine:
     Raises ``DatabaseUnusable``.
     """
     if place.database_url is None:
-        private_file(private_folder(place.folder) / DATABASE)
+        private_folder(place.folder)
     engine = connect(place.database_url or sqlite_url(place.folder / DATABASE))
+    if engine.dialect.name == "sqlite":
+        private_file(Path(engine.url.database or ""))
     upgrade(engine)
     return engine
 
@@ -86,16 +90,18 @@ class Store:
     """What one process keeps and asks; made by ``open_store``. ``engine`` is the database."""
 
     def __init__(
-        self, engine: Engine, key: bytes, folder: Path, keep_days: int, most_waiting: int
+        self, engine: Engine, key: bytes, folder: Path, keep_days: int, journal: Journal
     ) -> None:
         self.engine = engine
-        self.used_tokens = UsedTokens(engine)
         self._key = key
         # SQLite lets one write at a time; within a process it is cheaper to wait here.
         self._turn = threading.Lock()
+        self.used_tokens = UsedTokens(engine, self._turn)
         self._asked = reading_at_once(engine)
+        self._silent = threading.Event()
+        self._closed = threading.Event()
         self._kept_rules: set[str] = set()
-        self._journal = Journal(folder, most_waiting)
+        self._journal = journal
         self._writer = Writer(engine, folder, self._journal, keep_days, self._turn)
         self._writer.start()
 
@@ -145,7 +151,7 @@ class Store:
         self, client: str, patient: str, rules: Iterable[str], now: datetime
     ) -> list[Told] | None:
         """What was last told of a patient's cards; None where that cannot be found out in time."""
-        if self._writer.failing:
+        if self._writer.failing or self._silent.is_set():
             return None
         try:
             with self._asked.connect() as connection:
@@ -153,7 +159,20 @@ class Store:
         except SQLAlchemyError as fault:
             cause = getattr(fault, "orig", None) or fault
             _log.error("overrides_not_known", fault=type(cause).__name__)
+            # Every call of this process waits while one asks: none does again before it answers.
+            self._silent.set()
+            threading.Thread(target=self._await_answer, name="silent", daemon=True).start()
             return None
+
+    def _await_answer(self) -> None:
+        while not self._closed.wait(1):
+            try:
+                with self._asked.connect() as connection:
+                    connection.execute(select(1))
+            except SQLAlchemyError:
+                continue
+            self._silent.clear()
+            return
 
     async def keep_feedback(
         self, items: tuple[Feedback, ...], client: str, service: str
@@ -187,6 +206,7 @@ class Store:
 
     def close(self) -> None:
         """Write what waits, and let go of everything."""
+        self._closed.set()
         self._writer.close()
         self._journal.close()
         self._asked.dispose()
@@ -196,10 +216,22 @@ class Store:
 def prepare_store(place: Place) -> None:
     """Make the tables and the key where they are missing, before several processes want them.
 
-    Nothing stays open. Raises ``DatabaseUnusable``.
+    Nothing stays open. Raises ``DatabaseUnusable``, also where no journal could be written.
     """
     read_key(place.key_file or private_folder(place.folder) / KEY)
+    _open_journal(place.folder, MOST_WAITING).close()
     open_database(place).dispose()
+
+
+def _open_journal(state: Path, most_waiting: int) -> Journal:
+    folder = private_folder(private_folder(state) / JOURNALS)
+    try:
+        return Journal(folder, most_waiting)
+    except OSError as fault:
+        raise DatabaseUnusable(
+            f"No journal of decisions can be written in {folder}: {fault.strerror}. "
+            "Make room, or name another folder with CDS_STATE."
+        ) from None
 
 
 def open_store(place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITING) -> Store:
@@ -209,5 +241,6 @@ def open_store(place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITIN
     """
     folder = private_folder(place.folder)
     key = read_key(place.key_file or folder / KEY)
-    engine = open_database(place)
-    return Store(engine, key, private_folder(folder / JOURNALS), keep_days, most_waiting)
+    engine = bounded(open_database(place))
+    journal = _open_journal(folder, most_waiting)
+    return Store(engine, key, folder / JOURNALS, keep_days, journal)

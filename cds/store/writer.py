@@ -153,7 +153,6 @@ class Writer:
             insert_entries(connection, entries)
 
     def _delete_old(self) -> None:
-        with self._turn:
-            gone = delete_old(self._engine, self._keep_days, datetime.now(UTC))
+        gone = delete_old(self._engine, self._keep_days, datetime.now(UTC), self._turn)
         if gone:
             _log.info("decisions_deleted", count=gone, older_than_days=self._keep_days)

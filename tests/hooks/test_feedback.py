@@ -7,6 +7,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from structlog.testing import LogCapture
 
+from cds.hooks.feedback import MOST_ITEMS, MOST_PROBLEMS
+from cds.hooks.limits import Limits
+from cds.hooks.metrics import Metrics
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 from cds.store.store import Place, Store, open_store
@@ -52,7 +55,7 @@ def kept(store: Store) -> list[dict[str, Any]]:
         return [dict(row) for row in rows]
 
 
-def test_a_batch_is_kept_before_it_is_answered(serving: TestClient, store: Store) -> None:
+def test_point_16_a_batch_is_kept_before_it_is_answered(serving: TestClient, store: Store) -> None:
     """An acceptance and an override of one card, with all that was told; no body comes back."""
     answer = serving.post(FEEDBACK, json={"feedback": [ACCEPTED, OVERRIDDEN]})
 
@@ -69,7 +72,7 @@ def test_a_batch_is_kept_before_it_is_answered(serving: TestClient, store: Store
     ]
 
 
-def test_what_is_sent_again_is_kept_once(serving: TestClient, store: Store) -> None:
+def test_point_16_what_is_sent_again_is_kept_once(serving: TestClient, store: Store) -> None:
     """A client that saw no answer repeats itself, within a batch or in another."""
     for _ in range(2):
         assert serving.post(FEEDBACK, json={"feedback": [ACCEPTED, ACCEPTED]}).status_code == 200
@@ -104,7 +107,7 @@ def test_an_unknown_card_is_kept_and_logged_without_its_comment(
         ({"overrideReason": {"reason": "declined"}}, "`$.feedback[1].overrideReason.reason`"),
     ],
 )
-def test_a_wrong_item_is_located_and_nothing_of_the_batch_is_kept(
+def test_point_16_a_wrong_item_is_located_and_nothing_of_the_batch_is_kept(
     serving: TestClient, store: Store, changed: dict[str, Any], told: str
 ) -> None:
     """400, with the place in the JSON; what is right in the batch can be sent again with it."""
@@ -128,7 +131,7 @@ def test_every_wrong_item_is_told_at_once(serving: TestClient) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"feedback": {}}', b'{"card": "x"}', b"\xff"])
-def test_what_is_no_feedback_is_refused(serving: TestClient, body: bytes) -> None:
+def test_point_16_what_is_no_feedback_is_refused(serving: TestClient, body: bytes) -> None:
     """A single object in place of a list is told how it should be."""
     answer = serving.post(FEEDBACK, content=body)
 
@@ -170,6 +173,67 @@ def test_feedback_that_cannot_be_kept_is_not_acknowledged(
     assert answer.status_code == 500
     assert "kept nothing of this feedback" in answer.json()["issue"][0]["diagnostics"]
     assert "Next week" not in str(log.entries)
+
+
+def test_as_many_items_are_taken_as_databases_can_be_asked_about(
+    serving: TestClient, store: Store
+) -> None:
+    """A batch of the largest size is kept whole; a larger one is refused, and nothing kept."""
+    items = [ACCEPTED | {"card": f"card {number}"} for number in range(MOST_ITEMS + 1)]
+
+    refused = serving.post(FEEDBACK, json={"feedback": items})
+    assert (refused.status_code, kept(store)) == (413, [])
+    assert f"{MOST_ITEMS + 1} items" in refused.json()["issue"][0]["diagnostics"]
+
+    assert serving.post(FEEDBACK, json={"feedback": items[1:]}).status_code == 200
+    assert len(kept(store)) == MOST_ITEMS
+
+
+def test_of_very_many_wrong_items_the_first_are_told(serving: TestClient, log: LogCapture) -> None:
+    """Neither the answer nor the log grows with what a client sends."""
+    answer = serving.post(FEEDBACK, json={"feedback": [{}] * 1000})
+
+    issues = answer.json()["issue"]
+    assert (answer.status_code, len(issues)) == (400, MOST_PROBLEMS + 1)
+    assert f"{1000 - MOST_PROBLEMS} problems more" in issues[-1]["diagnostics"]
+    (line,) = log.entries
+    assert len(line["problems"]) == MOST_PROBLEMS + 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "limit"),
+    [
+        (Limits(body_bytes=100), 413, "CDS_MAX_BODY_BYTES"),
+        (Limits(calls=0), 503, "CDS_MAX_CALLS"),
+    ],
+)
+def test_limits_are_kept_for_feedback_too(
+    ruleset: RuleSet, store: Store, limits: Limits, status: int, limit: str
+) -> None:
+    """What passes a limit is refused with its name, and nothing is kept."""
+    client = TestClient(create_app(ruleset, lambda: AS_OF, store=store, limits=limits))
+
+    answer = client.post(FEEDBACK, json={"feedback": [ACCEPTED]})
+
+    assert (answer.status_code, kept(store)) == (status, [])
+    assert limit in answer.json()["issue"][0]["diagnostics"]
+
+
+def test_feedback_is_counted_by_outcome_and_status(serving: TestClient) -> None:
+    """Metrics tell how much of each outcome arrives, and how much is refused."""
+    serving.post(FEEDBACK, json={"feedback": [ACCEPTED, OVERRIDDEN, OVERRIDDEN]})
+    serving.post(FEEDBACK, json={"feedback": [{}]})
+    serving.post("/cds-services/Doe-Jane/feedback", json={"feedback": []})
+
+    metrics: Metrics = serving.app.state.metrics  # type: ignore[attr-defined]  # an ASGI app to it
+    counted = metrics.registry.get_sample_value
+    of = {"service": "myositis-patient-view"}
+    told, calls = "myositis_cds_feedback_total", "myositis_cds_feedback_calls_total"
+    assert counted(told, of | {"outcome": "accepted"}) == 1
+    assert counted(told, of | {"outcome": "overridden"}) == 2
+    assert counted(calls, of | {"status": "200"}) == 1
+    assert counted(calls, of | {"status": "400"}) == 1
+    assert counted(calls, {"service": "unknown", "status": "404"}) == 1
 
 
 def test_without_a_store_no_feedback_is_taken(client: TestClient) -> None:

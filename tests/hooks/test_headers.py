@@ -123,7 +123,7 @@ def test_every_answer_has_the_security_headers(
         assert "Strict-Transport-Security" not in answer.headers
 
 
-def test_point_1_only_https_is_asked_for_again_over_https(ruleset: RuleSet) -> None:
+def test_point_01_only_https_is_asked_for_again_over_https(ruleset: RuleSet) -> None:
     """Behind TLS a browser is told to come back by HTTPS only; over HTTP that may not be said."""
     answer = client_of(ruleset, base="https://testserver").get("/cds-services")
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"

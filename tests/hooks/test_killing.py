@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -20,8 +22,9 @@ BODY = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_byt
 class Clients:
     """Clients that call and give feedback until the service is gone, and note what it answered."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, until_it_ends: bool = True) -> None:
         self.url = url
+        self.until_it_ends = until_it_ends
         self.given: list[str] = []
         self.told: list[tuple[str, str]] = []
         self.enough = threading.Event()
@@ -40,9 +43,13 @@ class Clients:
                     assert told.status_code == 200, told.text
                     self.told.append((given[0], at))
                 except httpx2.TransportError:
-                    return
+                    if self.until_it_ends:
+                        return
+                    continue
                 if len(self.told) >= 60:
                     self.enough.set()
+                    if not self.until_it_ends:
+                        return
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
@@ -75,6 +82,33 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
     assert list((state / "journal").iterdir()) == []
 
 
+def test_nothing_that_was_acknowledged_is_lost_when_a_worker_is_killed(tmp_path: Path) -> None:
+    """What a killed worker of two had noted is taken over by another, with nothing of it lost."""
+    with serve(CDS_STATE=str(tmp_path), CDS_WORKERS="2") as serving:
+        main = serving.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children")
+        clients = Clients(serving.url, until_it_ends=False)
+        for thread in clients.threads:
+            thread.start()
+        while len(clients.told) < 10:
+            clients.enough.wait(0.01)
+        os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+        for thread in clients.threads:
+            thread.join()
+        status, log = serving.stop()
+
+    assert status == 0
+    assert "worker_died" in log
+    store = open_store(Place(tmp_path))
+    store.take_over()
+    with store.engine.connect() as connection:
+        kept_cards = set(connection.execute(select(cards.c.uuid)).scalars())
+        kept_feedback = set(connection.execute(select(feedback.c.card)).scalars())
+    store.close()
+    assert set(clients.given) <= kept_cards
+    assert {card for card, _ in clients.told} <= kept_feedback
+
+
 def test_an_interrupted_service_has_written_everything(tmp_path: Path) -> None:
     """After Ctrl-C the database has every decision, and no journal is left."""
     with serve(CDS_STATE=str(tmp_path)) as serving:
@@ -102,3 +136,14 @@ def test_a_database_that_cannot_be_used_is_told_and_ends_with_status_1(url: str)
     assert ended.returncode == 1
     assert "database" in ended.stderr
     assert "secret" not in ended.stderr + ended.stdout
+
+
+def test_a_state_folder_without_journals_is_told_and_ends_with_status_1(tmp_path: Path) -> None:
+    """What could not be recorded is not answered in the first place; it is said, not traced."""
+    (tmp_path / "journal").write_text("in the way of the folder")
+
+    ended = start(CDS_AUTH="off", CDS_PORT="0", CDS_STATE=str(tmp_path))
+
+    assert ended.returncode == 1
+    assert f"{tmp_path}/journal cannot be used" in ended.stderr
+    assert "Traceback" not in ended.stderr

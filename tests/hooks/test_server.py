@@ -131,11 +131,10 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
 KEY = ECKey.generate_key("P-384", {"kid": "one"})
 
 
-@pytest.fixture
-def clients(tmp_path: Path) -> Path:
-    """A list with one client, which signs with ``KEY``."""
-    (tmp_path / "keys.json").write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
-    file = tmp_path / "clients.yaml"
+def list_client(folder: Path) -> Path:
+    """Write a list with one client, which signs with ``KEY``, into a folder."""
+    (folder / "keys.json").write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
+    file = folder / "clients.yaml"
     file.write_text(
         "clients:\n"
         "  - name: Example University Hospital\n"
@@ -144,6 +143,12 @@ def clients(tmp_path: Path) -> Path:
         "    audience: [https://cds.hospital.example]\n"
     )
     return file
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> Path:
+    """A list with one client, which signs with ``KEY``."""
+    return list_client(tmp_path)
 
 
 def token(path: str) -> str:

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -334,21 +335,37 @@ def test_point_11_unknown_fields_change_nothing(client: TestClient, example: Exa
 
 
 @every_case
-def test_points_12_to_15_cards_are_as_the_specification_has_them(
+def test_point_12_cards_are_as_the_specification_has_them(
     client: TestClient, example: Example, case: str
 ) -> None:
-    """Cards, sources, suggestions and links have what is required and nothing unknown."""
+    """Each card has an id of its own, a short summary, and Markdown without HTML."""
     answer = call(client, example(case))
 
     assert answer.status_code == 200
     given = cards(answer.content)
     assert len({card.uuid for card in given}) == len(given)
     for card in given:
+        assert 0 < len(card.summary) < 140
+        assert card.indicator in ("info", "warning", "critical")
         tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(card.detail)
         kinds = {t.type for token in tokens for t in (token, *(token.children or ()))}
         assert not kinds & {"html_block", "html_inline"}
         # The selection behaviour comes with suggestions, and only with them.
         assert bool(card.selectionBehavior) == bool(card.suggestions)
+
+
+@every_case
+def test_point_13_each_source_is_named_and_its_addresses_are_absolute(
+    client: TestClient, example: Example, case: str
+) -> None:
+    """A source has a label; what it links to can be opened from anywhere; a topic is a Coding."""
+    for card in call(client, example(case)).json()["cards"]:
+        source = card["source"]
+        assert source["label"]
+        for name in {"url", "icon"} & source.keys():
+            assert re.match(r"https?://[^/\s]+", source[name])
+        if "topic" in source:
+            assert {"code", "system"} <= source["topic"].keys()
 
 
 def test_point_14_a_suggestion_creates_a_valid_draft(client: TestClient, example: Example) -> None:
@@ -363,6 +380,19 @@ def test_point_14_a_suggestion_creates_a_valid_draft(client: TestClient, example
         assert resource["intent"] == "proposal"
         assert resource["status"] == "draft"
         assert resource["subject"]["reference"] == "Patient/rp-ild-mda5"
+
+
+@every_case
+def test_point_15_each_link_is_absolute_and_of_a_kind(
+    client: TestClient, example: Example, case: str
+) -> None:
+    """A link has a label, an absolute address and its type; a context only for an app."""
+    for card in call(client, example(case)).json()["cards"]:
+        for link in card.get("links", []):
+            assert link["label"]
+            assert re.match(r"https?://[^/\s]+", link["url"])
+            assert link["type"] in ("absolute", "smart")
+            assert link["type"] == "smart" or "appContext" not in link
 
 
 # --- around it -----------------------------------------------------------------------------------

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+
+from tests.hooks.test_server import list_client, token
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CALL = "/cds-services/myositis-patient-view"
@@ -212,3 +215,31 @@ def test_the_counts_of_all_workers_are_served_together(serving: Serving) -> None
     text = httpx2.get(url).text
     count = re.findall(r"myositis_cds_calls_total\{\S*status=\"200\"\} (\S+)", text)
     assert [float(value) for value in count] == [calls]
+
+
+def test_point_18_a_token_is_used_once_whichever_worker_is_asked(tmp_path: Path) -> None:
+    """Of several uses at once, over connections of their own, one counts, and none later."""
+    clients = list_client(tmp_path)
+    running = Serving(
+        CDS_AUTH="required", CDS_CLIENTS=str(clients), CDS_STATE=str(tmp_path / "state")
+    )
+
+    def use(sent: str) -> int:
+        headers = {"Authorization": f"Bearer {sent}"}
+        return httpx2.get(f"{running.url}/cds-services", headers=headers, timeout=30).status_code
+
+    def refusing() -> set[int]:
+        return {x["process"] for x in running.lines if x["event"] == "unauthenticated"}
+
+    try:
+        used = [token("/cds-services") for _ in range(10)]
+        with ThreadPoolExecutor(8) as pool:
+            answered = list(pool.map(use, [sent for sent in used for _ in range(4)]))
+        while len(refusing()) < 2:  # bounded by the time of the whole test run
+            assert use(used[0]) == 401
+    finally:
+        running.process.terminate()
+        running.process.wait(30)
+
+    by_token = [answered[start : start + 4] for start in range(0, 40, 4)]
+    assert [sorted(uses) for uses in by_token] == [[200, 401, 401, 401]] * 10

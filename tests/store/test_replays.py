@@ -1,20 +1,56 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
-from cds.store.replays import UsedTokens, first_use, forget_expired
+from cds.store.replays import UsedTokens, forget_expired
 from cds.store.tables import used_tokens
 from tests.store.conftest import AT
 
 
+def first_use(engine: Engine, issuer: str, jti: str, until: datetime) -> bool:
+    """Ask as a process of its own does."""
+    return asyncio.run(UsedTokens(engine).first_use(issuer, jti, until))
+
+
 def test_of_many_calls_with_one_token_one_is_the_first(engine: Engine) -> None:
-    """However they meet, exactly one of them is answered True."""
+    """However they meet in as many processes, exactly one of them is answered True."""
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda _: first_use(engine, "ehr", "t1", AT), range(24)))
 
     assert sorted(told) == [False] * 23 + [True]
+
+
+def test_calls_that_are_asked_about_together_are_told_apart(engine: Engine) -> None:
+    """Within a process too one use of each token is the first, whatever is asked beside it."""
+    tokens = UsedTokens(engine)
+    ids = [str(number % 10) for number in range(50)]
+
+    async def uses() -> list[bool]:
+        return await asyncio.gather(*(tokens.first_use("ehr", jti, AT) for jti in ids))
+
+    told = asyncio.run(uses())
+
+    assert [jti for jti, first in zip(ids, told, strict=True) if first] == ids[:10]
+    assert asyncio.run(uses()) == [False] * 50
+
+
+def test_a_fault_is_told_to_all_who_asked_and_to_nobody_later(engine: Engine) -> None:
+    """Nobody is let in, or waits for ever; once the database works again, so does this."""
+    tokens = UsedTokens(engine)
+
+    async def uses() -> list[bool | BaseException]:
+        asked = (tokens.first_use("ehr", str(number), AT) for number in range(20))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE used_tokens RENAME TO elsewhere"))
+    assert {isinstance(told, SQLAlchemyError) for told in asyncio.run(uses())} == {True}
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE elsewhere RENAME TO used_tokens"))
+    assert asyncio.run(uses()) == [True] * 20
 
 
 def test_a_token_is_told_by_its_issuer_and_its_id(engine: Engine) -> None:
