@@ -645,6 +645,7 @@ def _of_card(rule: Rule) -> Iterator[Node]:
         return
     for when in (
         *(passage.when for passage in card.passages),
+        *card.cited,
         *(option.when for option in card.options),
         *(suggestion.when for suggestion in card.suggestions),
     ):

@@ -127,6 +127,9 @@ def _whens(rule: Rule) -> Iterator[tuple[str, Node]]:
     for passage in rule.card.passages:
         if passage.when is not None:
             yield "passage", passage.when
+    for cited in rule.card.cited:
+        if cited is not None:
+            yield "source", cited
     for option in rule.card.options:
         if option.when is not None:
             yield "option", option.when

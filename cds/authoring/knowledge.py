@@ -217,17 +217,21 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         titles = (_drug(name, ruleset) for name in against.drugs)
         yield f"**Said of {', '.join(titles)}** ({against.weight}): {against.text}"
     yield "**Evidence**"
-    yield table(
-        ("Source", "Supports", "Certainty"),
+    cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
+    if isinstance(rule, Rule) and rule.card is not None:
+        cited = rule.card.cited
+    rows = [
         (
-            (
-                _ref(e.source),
-                _cell(e.supports),
-                "**unverified**" if e.certainty == "unverified" else e.certainty,
-            )
-            for e in file.evidence
-        ),
-    )
+            _ref(e.source),
+            _cell(e.supports),
+            "**unverified**" if e.certainty == "unverified" else e.certainty,
+            _inline(when, ruleset),
+        )
+        for e, when in zip(file.evidence, cited, strict=True)
+    ]
+    kept = 4 if any(row[3] for row in rows) else 3
+    heads = ("Source", "Supports", "Certainty", "Cited where")
+    yield table(heads[:kept], (row[:kept] for row in rows))
 
 
 def _comment(path: Path) -> str:
@@ -264,6 +268,8 @@ def _says(node: Node, ruleset: RuleSet) -> str:
         shared = _title(node.members[0], ruleset)
         criterion = _says(counted, ruleset).replace(shared, "the measure or finding", 1)
         how_many = node.says.partition(":")[0]
+        if counted.kind in ("all", "any"):
+            criterion = _inline(counted, ruleset).replace(shared, "it")
         return f"{how_many} ({members}): {criterion}"
     if node.kind in ("all", "any"):
         return {"all": "all of these:", "any": "at least one of these:"}[node.kind]

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
-from cds.cards.detail import detail_of
+from cds.cards.detail import cited_evidence, detail_of
 from cds.cards.markdown import shorten
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
@@ -117,7 +117,8 @@ def make_card(
         for template in card.suggestions
         if template.when is None or template.when.test(evaluation.values) is True
     )
-    first = ruleset.sources[rule.file.evidence[0].source]
+    cited = [e.source for e in cited_evidence(rule, card, telling)]
+    first = ruleset.sources[cited[0] if cited else rule.file.evidence[0].source]
     return Card(
         uuid=card_id,
         summary=summary,
@@ -132,7 +133,7 @@ def make_card(
         ),
         links=tuple(
             Link(ruleset.sources[key].title, url)
-            for key in dict.fromkeys(e.source for e in rule.file.evidence)
+            for key in dict.fromkeys(cited)
             if (url := ruleset.sources[key].url)
         ),
     )

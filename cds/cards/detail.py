@@ -17,8 +17,9 @@ from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.compiler import Compiler
+from cds.rules.language import EvidenceItem
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
-from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided
+from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
 from cds.rules.words import say_constant, say_number, say_truth, say_value
 
 SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
@@ -52,7 +53,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         blocks += [chosen]
     if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
-    blocks += ["**Sources**", _sources(rule, telling)]
+    blocks += ["**Sources**", _sources(rule, card, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -60,15 +61,20 @@ _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Obs
 
 
 def measures_table(telling: Telling) -> str:
-    """Every core set measure at baseline and now: values, dates, change, where they are from."""
-    return table(
-        _MEASURES,
-        (
-            _measure_row(change, telling)
-            for name, change in telling.chart.changes.items()
-            if telling.ruleset.terms.vocabulary.measures[name].core_set
-        ),
-    )
+    """Every core set measure at baseline and now: values, dates, change, where they are from.
+
+    Without a later assessment there is nothing to compare, and no column for it.
+    """
+    core_set = [
+        change
+        for name, change in telling.chart.changes.items()
+        if telling.ruleset.terms.vocabulary.measures[name].core_set
+    ]
+    rows = [_measure_row(change, telling) for change in core_set]
+    kept = list(range(len(_MEASURES)))
+    if not any(change.current for change in core_set):
+        kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
+    return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
 
 
 def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
@@ -208,6 +214,8 @@ def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
         "" if seen == say_truth(truth) else escape(seen),
         escape(_cite(about)),
     )
+    if kind == "not" and truth is True and not any(part.evidence for part in walk(about)):
+        return  # what nothing on record speaks for needs no row for each of its parts
     below = parts if about is trace else about.parts
     if len(below) == 1 and below[0].node.kind == "all":
         below = below[0].parts
@@ -216,8 +224,21 @@ def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
 
 
 def _cite(trace: Trace) -> str:
-    """The evidence of a condition; a resource that says it in two ways is cited once."""
-    by_reference = {e.reference or e.text: e for e in reversed(trace.evidence)}
+    """The evidence of a condition; a resource that says it in two ways is cited once.
+
+    Of a count it is that of the members that it counts, unless the table of measures has them.
+    """
+    evidence = trace.evidence
+    if trace.node.kind == "count" and not trace.node.members[0].startswith("measure."):
+        evidence = tuple(
+            e
+            for part in trace.parts
+            if part.truth is True
+            for each in walk(part)
+            if each.truth is True
+            for e in each.evidence
+        )
+    by_reference = {e.reference or e.text: e for e in reversed(evidence)}
     cited = list(reversed(by_reference.values()))
     return "; ".join(map(say_evidence, cited[:MOST_EVIDENCE]))
 
@@ -355,10 +376,19 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
             yield f"range of {entry.title}"
 
 
-def _sources(rule: Rule, telling: Telling) -> str:
+def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     lines = [
         f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
-        for item in rule.file.evidence
+        for item in cited_evidence(rule, card, telling)
     ]
     return "\n".join(lines)
+
+
+def cited_evidence(rule: Rule, card: CardTemplate, telling: Telling) -> list[EvidenceItem]:
+    """The evidence of a rule that bears on this patient."""
+    return [
+        item
+        for item, when in zip(rule.file.evidence, card.cited, strict=True)
+        if when is None or when.test(telling.evaluation.values) is True
+    ]

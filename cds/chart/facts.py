@@ -125,39 +125,41 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
 
 
 def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
-    """How long a diagnosis is on record, and how old the patient was: by its earliest date.
+    """How long a diagnosis or finding is on record, and how old the patient was at its first date.
 
     That is when it began or, where that is not stated, when it was recorded.
     """
     made = []
-    for name, entry in vocabulary.diagnoses.items():
+    entries = [(f"diagnosis.{name}", entry) for name, entry in vocabulary.diagnoses.items()]
+    entries += [(f"finding.{name}", entry) for name, entry in vocabulary.findings.items()]
+    for key, entry in entries:
         for suffix, title, unit, read in (
-            ("days", "days since its earliest date on record", "d", _days_since(name)),
-            ("age", "age at its earliest date on record", "a", _age_at(name)),
+            ("days", "days since its earliest date on record", "d", _days_since(key)),
+            ("age", "age at its earliest date on record", "a", _age_at(key)),
         ):
             made.append(
                 Declaration(
-                    name=f"diagnosis.{name}.{suffix}",
+                    name=f"{key}.{suffix}",
                     kind="number",
                     title=f"{entry.title}, {title}",
                     unit=unit,
                     read=read,
-                    evidence=_assertions(f"diagnosis.{name}"),
+                    evidence=_assertions(key),
                 )
             )
     return made
 
 
-def _earliest(name: str, chart: Chart) -> DateSpan | None:
-    dates = [a.since for a in chart.conditions.get(f"diagnosis.{name}", ()) if a.since is not None]
+def _earliest(key: str, chart: Chart) -> DateSpan | None:
+    dates = [a.since for a in chart.conditions.get(key, ()) if a.since is not None]
     if not dates or "Condition" not in chart.complete:
         return None
     return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
 
 
-def _days_since(name: str) -> Callable[[Chart], Value]:
+def _days_since(key: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(name, chart)
+        began = _earliest(key, chart)
         if began is None:
             return UNKNOWN
         low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
@@ -166,9 +168,9 @@ def _days_since(name: str) -> Callable[[Chart], Value]:
     return read
 
 
-def _age_at(name: str) -> Callable[[Chart], Value]:
+def _age_at(key: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(name, chart)
+        began = _earliest(key, chart)
         youngest = age(chart.born, began.first) if began else None
         oldest = age(chart.born, began.last) if began else None
         if youngest is None or oldest is None:

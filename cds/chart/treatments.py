@@ -499,6 +499,10 @@ def _since(events: list[Exposure], as_of: date, gap: int) -> DateSpan | None:
     return begun
 
 
+GRAMS_FROM = 10_000
+"""Milligrams from which a dose is said in grams, as people say that of immunoglobulin."""
+
+
 def describe(exposure: Exposure) -> str:
     """An exposure in words: ``Prednisolone, ordered 2026-05-11, 50 mg on a day of treatment``."""
     parts = [f"{exposure.text}, {exposure.kind}"]
@@ -507,7 +511,10 @@ def describe(exposure: Exposure) -> str:
         if exposure.end is not None and exposure.end != exposure.start:
             parts[0] += f" to {exposure.end}"
     if exposure.dose is not None:
-        parts.append(f"{plain(exposure.dose)} mg on a day of treatment")
+        dose = f"{plain(exposure.dose)} mg"
+        if exposure.dose >= GRAMS_FROM:
+            dose = f"{plain(exposure.dose / 1000)} g"
+        parts.append(f"{dose} on a day of treatment")
     return ", ".join(parts)
 
 

@@ -37,11 +37,15 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class EvidenceItem(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ``source``, by its id, what of the rule it ``supports``, and the ``certainty`` of that."""
+    """A ``source``, by its id, what of the rule it ``supports``, and the ``certainty`` of that.
+
+    A card cites it only where ``when`` is true, if that is given: the dose for children in a child.
+    """
 
     source: str
     supports: str
     certainty: EvidenceCertainty
+    when: Any = None
 
 
 class Passage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

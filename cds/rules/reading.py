@@ -674,6 +674,13 @@ def _check_evidence(document: Document, file: RuleFile, reading: _Reading) -> No
         if p.source and not isinstance(p, SiteNumber)  # those are checked where the site sets them
     ]
     cited += [(("sum", i, "source"), t.source) for i, t in enumerate(file.sum) if t.source]
+    for i, item in enumerate(file.evidence):
+        if item.when is not None and file.card is None:
+            document.report(
+                "unknown-key",
+                ("evidence", i, "when"),
+                "only a card cites some of its evidence and not other: remove `when`",
+            )
     if file.card:
         cited += [
             (("card", "options", i, "source"), o.source) for i, o in enumerate(file.card.options)
@@ -766,6 +773,10 @@ def _read_card(
         summary=text(("summary",), card.summary),
         lead=text(("lead",), card.lead),
         passages=tuple(passages),
+        cited=tuple(
+            _read_shown(document, ("evidence", i, "when"), item.when, scope)
+            for i, item in enumerate(file.evidence)
+        ),
         options=options,
         show=card.show,
         suggestions=tuple(suggestions),
@@ -1112,6 +1123,7 @@ def _nodes_of_card(rule: Rule) -> list[Node]:
         return []
     shown = (
         *(passage.when for passage in rule.card.passages),
+        *rule.card.cited,
         *(option.when for option in rule.card.options),
         *(suggestion.when for suggestion in rule.card.suggestions),
     )

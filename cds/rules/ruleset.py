@@ -68,6 +68,7 @@ class Suggestion(Struct, frozen=True):
 class CardTemplate(Struct, frozen=True):
     """What a fired rule says, with its texts parsed.
 
+    ``cited`` has for each item of the rule's evidence when the card cites it (None: always).
     ``quiet_days``: how long the card is not given again after a lasting override (None: it is).
     """
 
@@ -77,6 +78,7 @@ class CardTemplate(Struct, frozen=True):
     summary: Text
     lead: Text
     passages: tuple[Passage, ...]
+    cited: tuple[Node | None, ...]
     options: tuple[Option, ...]
     show: tuple[str, ...]
     suggestions: tuple[Suggestion, ...]

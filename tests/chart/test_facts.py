@@ -648,6 +648,13 @@ def test_a_diagnosis_counts_from_its_earliest_date() -> None:
     assert fact(chart, "diagnosis.myositis.age") == exactly(39)
 
 
+def test_a_finding_counts_from_its_earliest_date_too() -> None:
+    """How long a complication is on record is asked of it as of a diagnosis."""
+    chart = read(condition("snomed|50920009", onsetDateTime="2026-11-12"))
+    assert fact(chart, "finding.myocarditis.days") == exactly(4)
+    assert fact(chart, "finding.rapidly_progressive_ild.days") == UNKNOWN
+
+
 def test_of_a_partial_date_the_bounds_are_known() -> None:
     """A year of onset leaves days and age open between its ends."""
     chart = read(

@@ -496,6 +496,10 @@ def test_an_exposure_in_words() -> None:
         read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **dosage(50)))
     )
     assert describe(found) == f"Prednisone, ordered {AS_OF}, 50 mg on a day of treatment"
+    (large,) = exposures(
+        read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **dosage(70_000)))
+    )
+    assert describe(large) == f"Prednisone, ordered {AS_OF}, 70 g on a day of treatment"
     span = bounds("2026-05-11", "2026-06-10")
     (bounded,) = exposures(read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **span)))
     assert describe(bounded) == "Prednisone, ordered 2026-05-11 to 2026-06-10"

@@ -119,6 +119,10 @@ CASES = [
     (IMPROVED, "{source: trial, supports", "{source: trail, supports",
      "criteria/improved.yaml:9:6 unknown-source `trail` is not in sources.yaml (did you mean "
      "`trial`?)"),
+    (IMPROVED, "supports: the threshold, certainty: definition}",
+     "supports: the threshold, certainty: definition, when: diagnosis.myositis}",
+     "criteria/improved.yaml:9:69 unknown-key only a card cites some of its evidence and not "
+     "other: remove `when`"),
     (IMPROVED, '"%", source: trial', '"%", source: withdrawn',
      "criteria/improved.yaml:11:37 retired-source `withdrawn` is retired: cite another"),
     (TAPER, "evidence: One trial, source: trial", "evidence: One trial, source: opinion",
