@@ -21,11 +21,17 @@ def check_rules(
     """Every problem of every file of a folder; and the rule set, where none is an error.
 
     Warnings about what rules mean are given only where nothing keeps the rules from being read.
-    ``as_of`` is the day on which reviews are past; ``site`` is a hospital's own folder.
+    They are given as if rules in draft and in testing were active, so that nothing comes up only on
+    the day they are. ``as_of`` is the day on which reviews are past; ``site`` is a hospital's own
+    folder.
     """
     ruleset, problems = check_ruleset(folder, site)
-    if ruleset is not None:
-        problems += check_drafts(ruleset)
+    tried = ruleset
+    if ruleset is not None and ruleset.unfinished:
+        tried, more = check_ruleset(folder, site, drafts=True)
+        problems += more
+    if tried is not None:
+        problems += check_drafts(tried)
     problems += _check_tests(folder, site)
     problems += [
         Problem(
@@ -35,12 +41,15 @@ def check_rules(
         )
         for path in folder.rglob("*.yml")
     ]
-    if any(problem.severity == "error" for problem in problems):
-        if ruleset is not None:
-            ruleset.close()
-        return None, sorted(set(problems))
-    if ruleset is not None:
-        problems += doubts(ruleset, folder, as_of)
+    found_errors = any(problem.severity == "error" for problem in problems)
+    if tried is not None:
+        if not found_errors:
+            problems += doubts(tried, folder, as_of)
+        if tried is not ruleset:
+            tried.close()
+    if ruleset is not None and found_errors:
+        ruleset.close()
+        ruleset = None
     return ruleset, sorted(set(problems))
 
 

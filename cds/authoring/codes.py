@@ -619,10 +619,10 @@ when:
     ),
     Code(
         id="unverified",
-        title="something in an active rule was never verified",
+        title="something in a rule was never verified",
         why="A number or a supporting statement was recalled or chosen, and not read in a source. "
         "Cards say so. Read it in a source and write `certainty: verified`, or have your clinical "
-        "governance approve it.",
+        "governance approve it. Drafts are warned of too, so that a reviewer sees it in time.",
         file=LOW,
         mended="  recent: {value: 7, unit: d, source: guideline-2022}",
         broken="  recent: {value: 7, unit: d, source: guideline-2022, certainty: unverified}",

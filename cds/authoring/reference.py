@@ -144,7 +144,12 @@ def page() -> str:
             "`contraindications/`.",
         ],
         *map(_structure, _RULE),
-        ["### Status", _STATUSES],
+        [
+            "### Status",
+            _STATUSES,
+            "A draft is checked as if it were active, warnings included, so that nothing comes up "
+            "only on the day it is.",
+        ],
         [
             "### Hooks",
             f"A rule is asked at the hooks it names: {_choices(language.Hook)}. The first is "
@@ -265,6 +270,7 @@ _NAMES: Mapping[str, str] = {
     "SuggestionFile": "A suggestion",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
+    "DoseLevel": "A level",
     "CaseFile": "A test file",
     "Case": "A case",
     "CardParts": "What is expected of a card",
@@ -330,6 +336,7 @@ def _sections() -> Iterator[str]:
         yield "### " + ", ".join(f"`{name}`" for name in same)
         yield from blocks[1:]
     yield from _structure(vocabulary.Bounds)
+    yield from _structure(vocabulary.DoseLevel)
 
 
 # --- facts ---------------------------------------------------------------------------------------

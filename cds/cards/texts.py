@@ -87,9 +87,10 @@ def title_of(member: str, telling: Telling) -> str:
     """The title of a member of a group: of a measure, of an Observation, or of a fact.
 
     A measure for which another construct stands in, in a child, is called by that too. Of a fact
-    of an Observation (``observation.x.latest``) it is that of the Observation.
+    of either (``measure.x.improvement``, ``observation.x.latest``) it is that of what is measured.
     """
-    kind, _, name = member.partition(".")
+    kind, _, rest = member.partition(".")
+    name = rest.partition(".")[0]
     vocabulary = telling.ruleset.terms.vocabulary
     if kind == "measure":
         title = vocabulary.measures[name].title
@@ -98,7 +99,7 @@ def title_of(member: str, telling: Telling) -> str:
             return title
         return f"{title} (by {vocabulary.observations[change.instrument].title})"
     if kind == "observation":
-        return vocabulary.observations[name.partition(".")[0]].title
+        return vocabulary.observations[name].title
     return telling.ruleset.facts[member].title
 
 

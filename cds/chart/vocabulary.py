@@ -588,7 +588,10 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
 
 
 def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
-    """Doses can be converted only with a dose above 0 of each drug, of the named one among them."""
+    """Doses can be converted only with a dose above 0 of each drug, of the named one among them.
+
+    Their numbers have one unit each, which nothing converts.
+    """
     for name, entry in vocabulary.doses.items():
         document, steps = places["doses", name]
         if entry.expressed_in not in entry.equal:
@@ -604,6 +607,18 @@ def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
                     "bad-range",
                     (*steps, "equal", drug),
                     f"the dose ({number.value}) is not above 0, so that nothing can be converted",
+                )
+        numbers: list[tuple[Steps, Number, str]] = [
+            (("gap",), entry.gap, "d"),
+            *((("equal", drug), number, "mg") for drug, number in entry.equal.items()),
+            *((("levels", key, "dose"), v.dose, "mg/d") for key, v in entry.levels.items()),
+        ]
+        for inner, number, unit in numbers:
+            if number.unit != unit:
+                document.report(
+                    "wrong-unit",
+                    (*steps, *inner),
+                    f"the unit is `{number.unit}` and should be `{unit}`: convert the number",
                 )
         for level in entry.levels:
             if not _ID.fullmatch(level):

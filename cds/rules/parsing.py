@@ -50,6 +50,9 @@ _TEXT = re.compile(
     r"(?P<fact>[A-Za-z][\w.]*)(?:\s*(?P<op>>=|<=|==|!=|>|<|\bwithin\b|\bis\b)\s*(?P<operand>\S.*))?"
 )
 _NUMBER = re.compile(r"(?P<value>[-+]?\d+(?:\.\d+)?)(?:\s*(?P<unit>\S.*))?")
+_COMMA = re.compile(r",\d")
+_CALLED = {"y": "a", "yr": "a", "year": "a", "years": "a", "percent": "%"}
+"""What units are called elsewhere; said, and not taken, so that one unit has one spelling."""
 _DAYS = {"d": 1, "day": 1, "days": 1, "wk": 7, "week": 7, "weeks": 7}
 _WORDS = ("all", "any", "not", "unknown", "at_least", "at_most", "exactly")
 
@@ -229,7 +232,8 @@ def _parse_text(
         document.report(
             "wrong-kind",
             steps,
-            f"`{op}` takes {_article(wanted)}, but `{fact}` is {_article(declared.kind)}",
+            f"`{op}` takes {_article(wanted)}, but `{fact}` is {_article(declared.kind)}"
+            f"{_instead(found['fact'], op, operand.strip(), declared.kind)}",
         )
         return None
     if op == "is":
@@ -261,10 +265,28 @@ def _advice(text: str) -> str:
     for sign, operator in _SIGNS.items():
         if sign in text:
             return f"write `{operator.strip()}` for `{sign.strip()}`"
+    if text.startswith("not "):
+        return f"write `not: {text.removeprefix('not ').strip()}`"
+    for word, key in (("and", "all"), ("or", "any")):
+        parts = re.split(rf"\s+{word}\s+", text)
+        if len(parts) > 1:
+            return f"write `{key}: [{', '.join(parts)}]`"
+    if " - " in text:
+        return f"these are several: indent `- {text.rpartition(' - ')[2]}` as the lines above it"
     return (
         "write a fact, or a fact, an operator and a number with its unit, "
         "such as `observation.spo2.latest < 92 %`"
     )
+
+
+def _instead(fact: str, op: str, operand: str, kind: str) -> str:
+    """What to write in place of an operator that a fact of this kind does not take."""
+    if kind == "category":
+        return f": write `{fact} is {operand}`"
+    if kind == "boolean" and operand in ("true", "false"):
+        wanted = (operand == "true") == (op in ("==", "is"))
+        return f": write `{fact}` alone" if wanted else f": write `not: {fact}`"
+    return ""
 
 
 def _article(kind: str) -> str:
@@ -315,11 +337,19 @@ def _constant(
             )
             return None
         value, given = Decimal(found["value"]), (found["unit"] or "").strip()
+        if _COMMA.match(given):
+            document.report(
+                "bad-condition",
+                steps,
+                f"`{operand}` has a comma in its number: write `{operand.replace(',', '.', 1)}`",
+            )
+            return None
     if unit == "d" and given in _DAYS:
         return Constant(value * _DAYS[given], "d", parameter, number)
     if given != unit:
         # A number in another unit is another number: only where none is given can it be kept.
-        advice = f"convert the number to `{unit}`" if given else f"write `{value} {unit}`"
+        same = not given or _CALLED.get(given.lower()) == unit
+        advice = f"write `{value} {unit}`" if same else f"convert the number to `{unit}`"
         # Where the unit stands it is mended: once for a parameter, and not wherever it is used.
         owners: tuple[Steps, ...] = ((), steps[:1]) if parameter else ()
         own = ((*owner, "parameters", parameter or "") for owner in owners)

@@ -94,6 +94,9 @@ class _Reading(Struct):
     facts: dict[str, Declaration]
     groups: dict[str, tuple[str, ...]]
     sources: dict[str, Source]
+    broken_sources: set[str] | None
+    """Those that are declared, and could not be read: what cites them is not to blame. ``None``
+    where a whole file of them could not be."""
     override_reasons: dict[str, OverrideReason]
     suggestions: dict[str, tuple[Document, SuggestionFile]]
     documents: list[tuple[Document, RuleFile | None]]
@@ -147,6 +150,7 @@ def check_ruleset(
         facts=declare(vocabulary),
         groups=groups(vocabulary),
         sources={},
+        broken_sources=set(),
         override_reasons={},
         suggestions={},
         documents=[],
@@ -234,6 +238,8 @@ def _read_shared(reading: _Reading) -> None:
         ("suggestions.yaml", SuggestionFile, reading.suggestions),
     ):
         for document in _shared_files(name, reading):
+            if document.data is None and kind is Source:
+                reading.broken_sources = None
             for key in document.data or ():
                 entry = read_struct(document, (key,), kind)
                 if key in into:
@@ -241,6 +247,8 @@ def _read_shared(reading: _Reading) -> None:
                 elif entry is not None:
                     # The table above pairs them.
                     into[key] = (document, entry) if kind is SuggestionFile else entry  # type: ignore[assignment]
+                elif kind is Source and reading.broken_sources is not None:
+                    reading.broken_sources.add(key)
             reading.problems.extend(document.problems)
 
 
@@ -690,6 +698,8 @@ def _check_evidence(document: Document, file: RuleFile, reading: _Reading) -> No
 
 
 def _check_source(document: Document, steps: Steps, source: str, reading: _Reading) -> None:
+    if reading.broken_sources is None or source in reading.broken_sources:
+        return  # told once, where it is declared
     if source not in reading.sources:
         document.report(
             "unknown-source",

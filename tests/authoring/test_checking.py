@@ -135,6 +135,38 @@ def test_a_draft_may_have_a_test(folder: Path) -> None:
     assert problems == []
 
 
+@pytest.mark.parametrize("status", ["draft", "testing"])
+def test_a_draft_is_judged_as_if_it_were_active(folder: Path, status: str) -> None:
+    """What is doubtful in a draft is told before it is active; it does not count before either."""
+    edit(folder, TAPER, "status: active", f"status: {status}")
+    edit(folder, TAPER, "certainty: low", "certainty: unverified")
+    edit(
+        folder,
+        TAPER,
+        "    - response.improved\n",
+        "    - response.improved\n    - not: response.improved\n",
+    )
+    (folder / "guidance/taper.test.yaml").unlink()
+    ruleset, problems = check_rules(folder, DAY)
+    assert ruleset is not None
+    assert "taper" not in [rule.id for rule in ruleset.every]
+    assert {p.code for p in problems if p.place.file == TAPER} == {
+        "never-true",
+        "test-missing",
+        "unverified",
+    }
+
+
+def test_a_draft_that_could_not_be_active_is_an_error(folder: Path) -> None:
+    """Two rules that derive one fact are told while one of them is still a draft."""
+    text = (folder / "criteria/improved.yaml").read_text(encoding="utf-8")
+    text = text.replace("id: improved", "id: improved-anew").replace("active", "draft")
+    (folder / "criteria/improved-anew.yaml").write_text(text, encoding="utf-8")
+    ruleset, problems = check_rules(folder, DAY)
+    assert ruleset is None
+    assert {p.code for p in problems if p.severity == "error"} == {"duplicate-id"}
+
+
 def test_a_file_that_nobody_would_read_is_an_error(folder: Path) -> None:
     """A rule in a file that ends in .yml is told, and not passed over."""
     (folder / TAPER).rename(folder / "guidance/taper.yml")

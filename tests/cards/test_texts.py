@@ -91,6 +91,8 @@ def test_members_of_groups_have_the_titles_of_the_vocabulary(telling: Tell) -> N
     of = telling("pulse-for-myocarditis", "myocarditis")
 
     assert title_of("measure.muscle_strength", of) == "Muscle strength"
+    assert title_of("measure.muscle_strength.improvement", of) == "Muscle strength"
+    assert title_of("measure.muscle_strength.previous.worsening", of) == "Muscle strength"
     assert title_of("observation.troponin_i", of) == "Troponin I"
     assert title_of("observation.troponin_i.multiple", of) == "Troponin I"
     assert title_of("finding.myocarditis", of) == "Myocarditis"

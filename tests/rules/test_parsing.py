@@ -183,8 +183,8 @@ PROBLEMS = {
         "`at_least`, `at_most`, `exactly`"
     ),
     "when: finding.lung and finding.heart": (
-        "1:1 bad-condition `finding.lung and finding.heart` is not a condition: write a fact, or a "
-        "fact, an operator and a number with its unit, such as `observation.spo2.latest < 92 %`"
+        "1:1 bad-condition `finding.lung and finding.heart` is not a condition: write "
+        "`all: [finding.lung, finding.heart]`"
     ),
     "when: observation.spo2.latest = 92 %": (
         "1:1 bad-condition `observation.spo2.latest = 92 %` is not a condition: write `==` for `=`"
