@@ -640,17 +640,8 @@ def _walk(node: Node) -> Iterator[Node]:
 
 def _of_card(rule: Rule) -> Iterator[Node]:
     """The conditions on the parts of a rule's card."""
-    card = rule.card
-    if card is None:
-        return
-    for when in (
-        *(passage.when for passage in card.passages),
-        *card.cited,
-        *(option.when for option in card.options),
-        *(suggestion.when for suggestion in card.suggestions),
-    ):
-        if when is not None:
-            yield from _walk(when)
+    for when in rule.card.conditions if rule.card else ():
+        yield from _walk(when)
 
 
 def _nodes(rule: Tested) -> Iterator[Node]:

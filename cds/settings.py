@@ -204,8 +204,6 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 f"Write {_ACCEPTED} to serve a network without authentication, or leave it out."
             )
 
-    servers = (entry.strip() for entry in (environ.get("CDS_FHIR_SERVERS") or "").split(","))
-
     fetch_seconds = 5.0
     if value := environ.get("CDS_FETCH_SECONDS"):
         if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", value) and 0 < float(value) <= _A_MINUTE:
@@ -251,7 +249,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         auth=auth,
         clients=clients,
         off_on_network=off_on_network,
-        fhir_servers=tuple(filter(None, servers)),
+        fhir_servers=_listed(environ, "CDS_FHIR_SERVERS"),
         fetch_seconds=fetch_seconds,
         state=_state(environ),
         database_url=environ.get("CDS_DATABASE_URL") or None,

@@ -227,7 +227,8 @@ def _conjuncts(node: Node) -> list[Node]:
 
 def _shadowed(ruleset: RuleSet, possible: Possible) -> Iterator[Problem]:
     """Cards that always give way to another card about the same problem."""
-    ranked = sorted(ruleset.card_rules, key=lambda r: precedence(r.card))  # type: ignore[arg-type]  # rules with a card
+    places = {rule.id: precedence(rule.card) for rule in ruleset.card_rules if rule.card}
+    ranked = sorted(ruleset.card_rules, key=lambda rule: places[rule.id])
     for i, rule in enumerate(ranked):
         given = _conjuncts(rule.node)
         if not possible.together(given):

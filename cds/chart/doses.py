@@ -410,4 +410,6 @@ def say_dose(taken: Taken, unit: str, day: int) -> str:
 
 def _short(value: Decimal) -> Decimal:
     """A long fraction rounded for reading only."""
-    return round(value, 2) if value.as_tuple().exponent < -2 else value  # type: ignore[operator]  # finite here
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int)  # what is not finite is told in words
+    return round(value, 2) if exponent < -2 else value

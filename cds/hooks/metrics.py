@@ -166,6 +166,7 @@ def forget(process: int) -> None:
     """Count a process that has died no longer among those that serve; its counts stay."""
     from prometheus_client.multiprocess import mark_process_dead
 
+    # As with the class above.
     mark_process_dead(process)  # type: ignore[no-untyped-call]
 
 

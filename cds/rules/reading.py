@@ -1075,7 +1075,7 @@ def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
     """The thresholds that a rule rests on, those of the facts that it waits for included."""
     found: dict[Constant, None] = {}
     behind: set[str] = set()
-    waiting = [rule.node, *_nodes_of_card(rule)]
+    waiting = [rule.node, *(rule.card.conditions if rule.card else ())]
     facts: list[str] = []
     for each in waiting:
         if each.constant is not None:
@@ -1123,21 +1123,8 @@ def _most_of(part: Part) -> Constant:
 
 
 def _facts_of_card(rule: Rule) -> Iterator[str]:
-    for node in _nodes_of_card(rule):
+    for node in rule.card.conditions if rule.card else ():
         yield from facts_of(node.condition)
-
-
-def _nodes_of_card(rule: Rule) -> list[Node]:
-    """The conditions under which parts of a rule's card are shown."""
-    if rule.card is None:
-        return []
-    shown = (
-        *(passage.when for passage in rule.card.passages),
-        *rule.card.cited,
-        *(option.when for option in rule.card.options),
-        *(suggestion.when for suggestion in rule.card.suggestions),
-    )
-    return [when for when in shown if when is not None]
 
 
 def content_version(folder: Path, site: Path | None) -> str:

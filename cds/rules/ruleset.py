@@ -85,6 +85,21 @@ class CardTemplate(Struct, frozen=True):
     override_reasons: tuple[str, ...]
     quiet_days: Decimal | None = None
 
+    @property
+    def shown_when(self) -> tuple[Node, ...]:
+        """The conditions under which its passages, options and suggestions are shown."""
+        whens = (
+            *(passage.when for passage in self.passages),
+            *(option.when for option in self.options),
+            *(suggestion.when for suggestion in self.suggestions),
+        )
+        return tuple(when for when in whens if when is not None)
+
+    @property
+    def conditions(self) -> tuple[Node, ...]:
+        """Every condition on it: those of ``shown_when``, and when it cites its evidence."""
+        return (*self.shown_when, *(when for when in self.cited if when is not None))
+
 
 class Rule(Struct, frozen=True):
     """One rule, parsed: its file's header, its condition, what it makes, what it selects.

@@ -82,7 +82,7 @@ def _find_behind(rule: Rule, ruleset: RuleSet) -> Iterator[tuple[str, Node | Non
         # As ``cds.cards.options`` tells of it: given now, given before, or not on record.
         yield f"drug.{drug}.current", None
         yield f"drug.{drug}.ever", None
-    waiting = [rule.node, *_shown(rule)]
+    waiting = [rule.node, *(rule.card.shown_when if rule.card else ())]
     seen: set[str] = set()
     for node in waiting:  # which grows meanwhile
         waiting.extend(node.parts)
@@ -110,16 +110,6 @@ def _derived(fact: str, ruleset: RuleSet, seen: set[str]) -> Iterator[tuple[str,
                 yield from _derived(part.fact, ruleset, seen)
         for node in nodes_of(makes):
             yield fact, node
-
-
-def _shown(rule: Rule) -> Iterator[Node]:
-    """The conditions under which parts of a rule's card are shown."""
-    card = rule.card
-    if card is None:
-        return
-    yield from (part.when for part in card.passages if part.when is not None)
-    yield from (part.when for part in card.options if part.when is not None)
-    yield from (part.when for part in card.suggestions if part.when is not None)
 
 
 def _proposed(rule: Rule) -> list[str]:
