@@ -291,7 +291,7 @@ def _wait(retry_after: str | None) -> float | None:
         return float(retry_after[:9])
     try:
         when = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year, or an offset, beyond all numbers
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -328,6 +328,8 @@ def test_a_compressed_answer_is_refused() -> None:
         Reply(status=503, headers={"Retry-After": "0"}),
         Reply(status=503, headers={"Retry-After": "Tue, 24 Nov 2020 10:00:00 GMT"}),
         Reply(status=503, headers={"Retry-After": "soon"}),
+        Reply(status=503, headers={"Retry-After": "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"}),
+        Reply(status=503, headers={"Retry-After": "Fri, 31 Dec 2021 23:59:59 +99999999999999999"}),
         Reply(drop=True),
     ],
 )
