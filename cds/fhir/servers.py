@@ -120,9 +120,20 @@ def within(server: Server, url: str) -> str | None:
     path, root = unquote(parts.path), unquote(base.path)
     if path != root and not path.startswith(f"{root}/"):
         return None
-    if any(step in (".", "..") for step in path.split("/")):
+    if _may_climb(path.removeprefix(root)):
         return None
     return f"{_origin(parts)}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+
+
+def _may_climb(path: str) -> bool:
+    """Whether what stands behind a base, decoded once, could be read as the way out of it.
+
+    Servers and what stands before them differ in what they decode twice (``%``), take for a slash
+    (a backslash) or cut off a step (``;`` and what follows): ``..;/``, ``..%5c``, ``%252e%252e``.
+    """
+    if any(sign in path for sign in "%\\;") or not path.isprintable():
+        return True
+    return any(step == "." or step.startswith("..") for step in path.split("/"))
 
 
 def _split(url: str) -> SplitResult | None:

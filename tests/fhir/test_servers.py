@@ -85,3 +85,40 @@ def test_what_lies_under_a_base_is_found_relative_to_it(base: str) -> None:
     assert within(server, f"{base}/Patient/1#top") == f"{base}/Patient/1"
     assert within(server, f"{base}?page=2") == f"{base}?page=2"
     assert within(server, "https://other.example/fhir/Patient/1") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "..",
+        "../admin",
+        "Patient/../../admin",
+        "%2e%2e/admin",
+        "%2E./admin",
+        "..;/admin",
+        "..;jsessionid=1/admin",
+        "..%3b/admin",
+        "..%5cadmin",
+        "..%5Cadmin",
+        "%252e%252e/admin",
+        "Patient%252f..%252f..%252fadmin",
+        "..%2fadmin",
+        "Patient%2f..%2f..%2fadmin",
+        "..%00/admin",
+        "...",
+        ".;/admin",
+        "Patient;v=1/1",
+        "./Patient%2e/%2e",
+    ],
+)
+def test_a_path_that_some_server_reads_as_leading_out_is_refused(path: str) -> None:
+    """What is decoded twice, ends at a semicolon or has a backslash is read in several ways."""
+    assert within(Server("https://ehr.example/fhir"), f"https://ehr.example/fhir/{path}") is None
+
+
+def test_dots_and_signs_elsewhere_lead_nowhere() -> None:
+    """Ids may hold dots, pages are named in the query, and the base is as the operator wrote it."""
+    server = Server("https://ehr.example/r4;v=1/50%25")
+
+    for rest in ("/Patient/a..b.", "/Patient/.x", "?page=..;/%252e%252e", "/Patient?a=%5c"):
+        assert within(server, server.base + rest) == server.base + rest
