@@ -355,32 +355,52 @@ def keep_about(delivery: Delivery, patient_id: str) -> None:
         Excluded(name_of(p), "is another patient") for p in delivery.patients if p.id != patient_id
     ]
     delivery.patients = _once([p for p in delivery.patients if p.id == patient_id], delivery)
-    ours, known_as = _known_as(delivery, patient_id)
-    delivery.observations = _ours(delivery.observations, ours, known_as, delivery)
-    delivery.conditions = _ours(delivery.conditions, ours, known_as, delivery)
-    delivery.uses = _ours(delivery.uses, ours, known_as, delivery)
+    known = known_as(delivery, patient_id)
+    delivery.observations = _ours(delivery.observations, known, delivery)
+    delivery.conditions = _ours(delivery.conditions, known, delivery)
+    delivery.uses = _ours(delivery.uses, known, delivery)
 
 
-def _known_as(delivery: Delivery, patient_id: str) -> tuple[set[str], set[Identifier]]:
-    """The references and identifiers that mean our patient."""
-    ours = {f"Patient/{patient_id}"}
-    ours.update(url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
-    return ours, {i for p in delivery.patients for i in p.identifier if i.value}
+class KnownAs(Struct, frozen=True):
+    """The references and identifiers that mean one patient."""
+
+    references: frozenset[str]
+    identifiers: frozenset[Identifier]
 
 
-def not_about(subject: Reference | None, delivery: Delivery, patient_id: str) -> str | None:
-    """Say why a subject is not the patient of a delivery, as ``keep_about`` has it, or ``None``."""
-    return _not_about(subject, *_known_as(delivery, patient_id))
+def known_as(delivery: Delivery, patient_id: str) -> KnownAs:
+    """How a patient is referred to in a delivery; made once, as it may be long."""
+    urls = (url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
+    ours = [p for p in delivery.patients if p.id == patient_id]
+    return KnownAs(
+        frozenset((f"Patient/{patient_id}", *urls)),
+        frozenset(i for p in ours for i in p.identifier if i.value),
+    )
+
+
+def not_about(subject: Reference | None, known: KnownAs) -> str | None:
+    """Say why a subject is not a patient who is known so, as ``keep_about`` has it, or ``None``."""
+    if subject is None or subject.reference in known.references:
+        return None
+    if subject.reference is None:
+        if subject.identifier is None or subject.identifier in known.identifiers:
+            return None
+        return "is about somebody who is given by an identifier that is not this patient's"
+    if subject.reference.startswith("#"):
+        return "is about somebody described within it, who cannot be told to be this patient"
+    known_by_end = _relative(subject.reference) in known.references
+    return None if known_by_end else "is about another patient"
 
 
 def take_drafts(delivery: Delivery) -> Delivery:
     """Take the draft orders out of a chart: a delivery of their own, with their Medications."""
-    drafts = Delivery(medications=delivery.medications)
+    drafts: list[MedicationUse] = []
+    others: list[MedicationUse] = []
     for use in delivery.uses:
-        if isinstance(use, MedicationRequest) and use.status == "draft":
-            drafts.uses.append(use)
-    delivery.uses = [use for use in delivery.uses if use not in drafts.uses]
-    return drafts
+        is_draft = isinstance(use, MedicationRequest) and use.status == "draft"
+        (drafts if is_draft else others).append(use)
+    delivery.uses = others
+    return Delivery(medications=delivery.medications, uses=drafts)
 
 
 def name_of(resource: Resource) -> str:
@@ -394,30 +414,15 @@ def find_medication(reference: str, medications: dict[str, Medication]) -> Medic
     return found if found is not None else medications.get(_relative(reference))
 
 
-def _ours(
-    resources: list[S], ours: set[str], known_as: set[Identifier], delivery: Delivery
-) -> list[S]:
+def _ours(resources: list[S], known: KnownAs, delivery: Delivery) -> list[S]:
     kept = []
     for resource in resources:
-        reason = _not_about(resource.subject, ours, known_as)
+        reason = not_about(resource.subject, known)
         if reason is None:
             kept.append(resource)
         else:
             delivery.excluded.append(Excluded(name_of(resource), reason))
     return _once(kept, delivery)
-
-
-def _not_about(subject: Reference | None, ours: set[str], known_as: set[Identifier]) -> str | None:
-    """Say why a subject is not our patient; ``None`` if it is."""
-    if subject is None or subject.reference in ours:
-        return None
-    if subject.reference is None:
-        if subject.identifier is None or subject.identifier in known_as:
-            return None
-        return "is about somebody who is given by an identifier that is not this patient's"
-    if subject.reference.startswith("#"):
-        return "is about somebody described within it, who cannot be told to be this patient"
-    return None if _relative(subject.reference) in ours else "is about another patient"
 
 
 def _relative(reference: str) -> str:

@@ -13,7 +13,15 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cds.chart.treatments import UNREAD_DRAFT
-from cds.fhir.bundles import Delivery, Unreadable, decode, name_of, not_about, reference_id
+from cds.fhir.bundles import (
+    Delivery,
+    Unreadable,
+    decode,
+    known_as,
+    name_of,
+    not_about,
+    reference_id,
+)
 from cds.fhir.bundles import read_resource as read_into
 from cds.fhir.resources import Reference
 from cds.hooks.outcomes import Refused
@@ -82,11 +90,12 @@ def check_about(orders: Orders, delivery: Delivery, patient: str) -> None:
 
     ``delivery`` is what was sent about this patient. A draft that names nobody is about them.
     """
+    known = known_as(delivery, patient)
     about_others = [
         f"`{PLACE}.entry[{i}].resource` {problem}: nothing in this request was used."
         for i, entry in enumerate(orders.entries)
         for subject in (entry.resource.subject, entry.resource.patient)
-        if (problem := not_about(subject, delivery, patient))
+        if (problem := not_about(subject, known))
     ]
     if about_others:
         raise Refused(400, "invalid", about_others)
@@ -113,25 +122,43 @@ def _select(
 
     A draft that bears no id cannot be named by a selection, and so is never left aside.
     """
+    if len(selections) > len(entries):
+        raise _malformed(f"`$.context.selections` names more than the entries of `{PLACE}`.")
     yield UNREAD_DRAFT
     yield from (name_of(draft) for draft in drafts.uses if draft.id is None)
+    named = _by_name(entries)
+    chosen = set()
     for i, selection in enumerate(selections):
-        found = [entry for entry in entries if _is_named(entry, selection)]
+        found = {selection, _meant(selection)} & named.keys()
         if not found:
             raise _malformed(f"`$.context.selections[{i}]` names no entry of `{PLACE}`.")
-        for entry in found:
-            id_ = entry.resource.id or reference_id(entry.fullUrl or "")
-            yield f"{entry.resource.resourceType}/{id_}"
+        chosen |= found
+    for name in chosen:
+        yield from named[name]
 
 
-def _is_named(entry: _Entry, selection: str) -> bool:
-    """Whether a selection means an entry: by type and id, by its address, or by the id alone."""
-    if selection == entry.fullUrl:
-        return True
-    if entry.resource.id is None or reference_id(selection) != entry.resource.id:
-        return False
-    named = selection.split("/_history/")[0].split("/")
-    return len(named) == 1 or named[-2] == entry.resource.resourceType
+_Name = str | tuple[str | None, str]
+"""How a selection may name an entry: by its address, by type and id, or by the id of any type."""
+
+
+def _by_name(entries: tuple[_Entry, ...]) -> dict[_Name, set[str]]:
+    """The entries, as evidence names them, by all that a selection may call them."""
+    named: dict[_Name, set[str]] = {}
+    for entry in entries:
+        type_, id_ = entry.resource.resourceType, entry.resource.id
+        names: list[_Name] = [] if id_ is None else [(type_, id_), (None, id_)]
+        if entry.fullUrl is not None:
+            names.append(entry.fullUrl)
+        for name in names:
+            said = f"{type_}/{id_ or reference_id(entry.fullUrl or '')}"
+            named.setdefault(name, set()).add(said)
+    return named
+
+
+def _meant(selection: str) -> _Name:
+    """The type and id that a selection is, or the id alone."""
+    steps = selection.split("/_history/")[0].split("/")
+    return steps[-2] if len(steps) > 1 else None, reference_id(selection)
 
 
 def _malformed(problem: str) -> Refused:

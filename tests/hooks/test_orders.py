@@ -2,8 +2,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from fastapi.testclient import TestClient
+
+from cds.fhir.bundles import Delivery, decode, read_resource
+from cds.hooks.orders import Orders, check_about, read_orders
+from cds.hooks.requests import OrderSelectContext
+from tests.work import assert_in_proportion, work_of
 
 CASE = "methotrexate-ordered-with-ild"
 SUMMARY = "Methotrexate ordered with interstitial lung disease on record"
@@ -247,3 +253,74 @@ def test_a_request_for_another_hook_is_told_so(client: TestClient, example: Exam
 
     assert answer.status_code == 400
     assert "for the hook order-sign, and `$.hook` names another" in answer.text
+
+
+# --- many ----------------------------------------------------------------------------------------
+
+
+def test_more_selections_than_drafts_are_refused(client: TestClient, selecting: Any) -> None:
+    """Each selection is of one draft."""
+    selecting["context"]["selections"] *= 3
+
+    (problem,) = problems(client, selecting)
+    assert (
+        "`$.context.selections` names more than the entries of `$.context.draftOrders`" in problem
+    )
+
+
+def test_one_id_may_be_of_several_drafts(client: TestClient, selecting: Any) -> None:
+    """An id alone, or an address, selects each draft that has it."""
+    methotrexate, folic_acid = drafts(selecting)
+    folic_acid["resource"] |= {
+        "resourceType": "ServiceRequest",
+        "id": methotrexate["resource"]["id"],
+    }
+    selecting["context"]["selections"] = [methotrexate["resource"]["id"]]
+
+    assert summaries(client, selecting) == [SUMMARY]
+
+    folic_acid["fullUrl"] = methotrexate["fullUrl"] = (
+        "urn:uuid:0a6f3e0e-8a44-4f0e-9d3c-2d1b6a3d9f10"
+    )
+    selecting["context"]["selections"] = [methotrexate["fullUrl"]]
+
+    assert summaries(client, selecting) == [SUMMARY]
+
+
+def _orders(number: int, patient: str) -> Orders:
+    """Return so many drafts about a patient, all of which were selected."""
+    subject = {
+        "identifier": {"value": "none", "type": {"text": "x"}},
+        "reference": f"Patient/{patient}",
+    }
+    resources = [
+        {"resourceType": "ServiceRequest", "id": f"d{i}", "subject": subject} for i in range(number)
+    ]
+    context = {
+        "userId": "Practitioner/1",
+        "patientId": patient,
+        "selections": [f"ServiceRequest/d{i}" for i in range(number)],
+        "draftOrders": {"resourceType": "Bundle", "entry": [{"resource": r} for r in resources]},
+    }
+    read = read_orders(msgspec.json.decode(json.dumps(context), type=OrderSelectContext))
+    assert read is not None
+    return read
+
+
+def test_reading_selections_costs_in_proportion_to_the_drafts() -> None:
+    """Drafts are not gone through anew for each selection."""
+    assert_in_proportion(lambda number: work_of(lambda: _orders(number, "p1")), 50)
+
+
+def test_whom_drafts_are_about_costs_in_proportion_to_what_the_patient_is_known_by() -> None:
+    """The names of the patient are not gathered anew for each draft."""
+
+    def work(number: int) -> int:
+        known: Json = {"resourceType": "Patient", "id": "p1"}
+        known["identifier"] = [{"value": str(i)} for i in range(number)]
+        delivery = Delivery()
+        read_resource(decode(json.dumps(known).encode()), delivery, "Patient")
+        orders = _orders(number, "p1")
+        return work_of(lambda: check_about(orders, delivery, "p1"))
+
+    assert_in_proportion(work, 50)
