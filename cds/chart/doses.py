@@ -20,9 +20,11 @@ no route is told, the dose counts only as possible.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from msgspec import Struct
 
@@ -37,6 +39,9 @@ from cds.fhir.resources import Dosage, DoseAndRate, Quantity, TimingRepeat
 ZERO = Decimal(0)
 _LONG_AGO = 1
 """The ordinal of a day before all others, for what has no beginning."""
+
+MOST_STEPS = 50
+"""Dosages of one exposure that are read; nobody writes a taper of more into one order."""
 
 
 class Step(Struct, frozen=True, gc=False):
@@ -94,6 +99,17 @@ def read_dose(
 def _steps(exposure: Exposure, entry: DoseEntry, terms: Terms, today: int) -> Iterator[Step]:
     factor_to = entry.equal[entry.expressed_in].value
     factor_from = entry.equal[exposure.drug].value
+    if len(exposure.dosages) > MOST_STEPS:
+        why = f"it has more than {MOST_STEPS} dosages, which are not read"
+        yield Step(
+            ZERO,
+            INFINITY,
+            why,
+            None,
+            False,
+            *_applies(exposure, exposure.start, exposure.end, today),
+        )
+        return
     for dosage in exposure.dosages or (Dosage(),):
         low, high, why = _read(dosage, exposure, terms)
         if exposure.route is None:
@@ -346,24 +362,131 @@ def highest(dose: DailyDose, *, complete: bool) -> Interval:
 
 
 def days_at(level: DoseLevel, gap: int, dose: DailyDose, *, complete: bool) -> Interval:
-    """For how many days up to today the dose was surely, and possibly, at a level each day."""
-    sure = possible = dose.today
-    day = dose.today
+    """For how many days up to today the dose was surely, and possibly, at a level each day.
+
+    The days are gone back in stretches on which nothing changes, and at each change only what
+    changes is looked at: a chart may hold thousands of doses that each begin on another day.
+    """
+    sure = possible = last = dose.today
     surely = True
-    while day >= _LONG_AGO and dose.taken:
-        first = _unchanged_since(dose, day)
-        bounds = dose_on(dose, day)
-        if bounds is None:
-            if day == dose.today or day - first + 1 > gap:
+    changing = _changing(dose)
+    of_day = _OfDay(level, dose.taken)
+    for place in range(len(dose.taken)):
+        of_day.put(place, last)
+    for first in (*sorted(changing, reverse=True), _LONG_AGO) if dose.taken else ():
+        if not of_day.tells:
+            if last == dose.today or last - first + 1 > gap:
                 break
-        elif not _reaches(level, bounds.high):
+        elif not of_day.possibly:
             break
         else:
             possible = first
-            surely = surely and _reaches(level, bounds.low)
+            surely = surely and of_day.surely
             sure = first if surely else sure
-        day = first - 1
+        last = first - 1
+        for place in changing.get(first, ()):
+            of_day.put(place, last)
     return Interval(_days(sure, dose), _days(possible, dose) if complete else INFINITY)
+
+
+def _changing(dose: DailyDose) -> dict[int, set[int]]:
+    """The days from which on an exposure may tell something else than the day before; by place."""
+    changing: dict[int, set[int]] = {}
+    for place, taken in enumerate(dose.taken):
+        for step in taken.steps:
+            for begins, ends in (step.sure, step.possible):
+                for day in (begins, ends + 1):
+                    if _LONG_AGO < day <= dose.today:
+                        changing.setdefault(day, set()).add(place)
+    return changing
+
+
+class _OfDay:
+    """Whether the dose of one day reaches a level, as ``dose_on`` has that dose.
+
+    It is kept up from day to day: ``put`` reads anew what one exposure tells.
+    """
+
+    def __init__(self, level: DoseLevel, taken: tuple[Taken, ...]) -> None:
+        self._level = level
+        self._taken = taken
+        self._told: list[tuple[bool, Interval] | None] = [None] * len(taken)
+        self._ordered, self._given, self._surely_given = _Sum(), _Sum(), _Sum()
+        # As ``_least`` has it: of the orders, the one that began last first, the first of these
+        # decides. An order that perhaps has ended and reaches the level leaves it to the next.
+        self._deciding: list[int] = []
+        self._reaching: Counter[int] = Counter()  # the sure ones, by the day on which they began
+
+    def put(self, place: int, day: int) -> None:
+        """Take what one exposure tells of a day in place of what it told before."""
+        now = _of_exposure(self._taken[place], day)
+        for told, sign in ((self._told[place], -1), (now, 1)):
+            if told is not None:
+                self._count(place, *told, sign)
+        self._told[place] = now
+
+    def _count(self, place: int, sure: bool, bounds: Interval, sign: int) -> None:
+        taken = self._taken[place]
+        if taken.exposure.kind == "given":
+            self._given.add(bounds.high, sign)
+            self._surely_given.add(bounds.low if sure else ZERO, sign)
+            return
+        self._ordered.add(bounds.high, sign)
+        reaches = _reaches(self._level, bounds.low)
+        if sure and reaches:
+            self._reaching[taken.began] += sign
+        if not sure and reaches:
+            return
+        at = bisect_left(self._deciding, place)
+        if sign > 0:
+            self._deciding.insert(at, place)
+        else:
+            del self._deciding[at]
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything tells of the day."""
+        return bool(self._ordered.count or self._given.count)
+
+    @property
+    def possibly(self) -> bool:
+        """Whether the highest possible dose reaches the level."""
+        return _reaches(self._level, max(self._ordered.total, self._given.total))
+
+    @property
+    def surely(self) -> bool:
+        """Whether the lowest possible dose reaches the level."""
+        if _reaches(self._level, self._surely_given.total):
+            return True
+        if not self._deciding:
+            return False
+        first = self._deciding[0]
+        told = self._told[first]
+        return told is not None and told[0] and self._reaching[self._taken[first].began] > 0
+
+
+_EXACT = Context(prec=50_000)
+"""More digits than sums of doses can have, so that none is ever rounded."""
+
+
+class _Sum:
+    """A sum from which can be taken away again exactly what was added."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._finite = ZERO
+        self._infinite = 0
+
+    def add(self, value: Decimal, sign: int) -> None:
+        self.count += sign
+        if value == INFINITY:
+            self._infinite += sign
+        else:
+            self._finite = _EXACT.fma(value, Decimal(sign), self._finite)
+
+    @property
+    def total(self) -> Decimal:
+        return INFINITY if self._infinite else self._finite
 
 
 def _days(since: int, dose: DailyDose) -> Decimal:
@@ -372,19 +495,6 @@ def _days(since: int, dose: DailyDose) -> Decimal:
 
 def _reaches(level: DoseLevel, value: Decimal) -> bool:
     return value > level.dose.value if level.exceeded else value >= level.dose.value
-
-
-def _unchanged_since(dose: DailyDose, day: int) -> int:
-    """The first of the days up to this one on which the same steps apply, as surely."""
-    first = _LONG_AGO
-    for taken in dose.taken:
-        for step in taken.steps:
-            for begins, ends in (step.sure, step.possible):
-                if begins <= day:
-                    first = max(first, begins)
-                if ends < day:
-                    first = max(first, ends + 1)
-    return first
 
 
 # --- in words ------------------------------------------------------------------------------------

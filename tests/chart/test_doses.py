@@ -3,12 +3,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given as given_any
+from hypothesis import strategies as st
 
 from cds.chart.chart import Chart
+from cds.chart.doses import days_at, dose_on
 from cds.chart.quantities import INFINITY, Interval
 from tests.chart.conftest import (
     AS_OF,
     FACTS,
+    TERMS,
     Json,
     ago,
     between,
@@ -23,6 +27,7 @@ from tests.chart.conftest import (
     read,
     stated,
 )
+from tests.work import assert_in_proportion, work_of
 
 PREDNISONE = concept("rxnorm|8640")
 DAILY = "dose.glucocorticoid.daily"
@@ -334,3 +339,90 @@ def test_an_order_without_a_start_has_been_going_on_for_an_unknown_time() -> Non
     chart = read(order(PREDNISONE, None, dosageInstruction=[taken(20)]))
     assert fact(chart, DAILY) == exactly(20)
     assert fact(chart, ABOVE_15) == at_least(0)
+
+
+def test_the_days_at_a_level_cost_in_proportion_to_the_orders() -> None:
+    """Orders that each begin on another day, and all go on, are not gone through for each day."""
+    entry = TERMS.vocabulary.doses["glucocorticoid"]
+
+    def work(number: int) -> int:
+        chart = read(*(ordered(taken(20, **during(ago(i))), on=ago(i)) for i in range(number)))
+        dose = chart.doses["glucocorticoid"]
+        return work_of(lambda: days_at(entry.levels["above_15_mg"], 14, dose, complete=True))
+
+    assert_in_proportion(work, 100)
+
+
+def test_of_orders_that_began_long_ago_and_are_uncertain_each_is_looked_at_once() -> None:
+    """Those of which only the year is known stand before every other on all days."""
+    entry = TERMS.vocabulary.doses["glucocorticoid"]
+
+    def work(number: int) -> int:
+        spans = (during("2025", ago(i)) for i in range(number))
+        chart = read(*(ordered(taken(20, **span), on="2025") for span in spans))
+        dose = chart.doses["glucocorticoid"]
+        return work_of(lambda: days_at(entry.levels["above_15_mg"], 14, dose, complete=True))
+
+    assert_in_proportion(work, 80)
+
+
+_DAYS = st.integers(0, 40)
+_ORDERS = st.lists(
+    st.tuples(
+        st.sampled_from([2, 5, 10, 20]),
+        _DAYS,
+        st.none() | _DAYS,
+        st.sampled_from(["active", "completed", "unknown", "given"]),
+    ),
+    max_size=8,
+)
+
+
+@given_any(_ORDERS)
+def test_going_back_over_changes_finds_the_days_that_going_back_over_days_does(
+    orders: list[tuple[int, int, int | None, str]],
+) -> None:
+    """The sums that are kept up are those that would be made for each day."""
+    made = []
+    for dose, began, ended, status in orders:
+        if status == "given":
+            made.append(given(PREDNISONE, ago(began), dose, "oral"))
+            continue
+        end = None if ended is None else ago(min(began, ended))
+        span = during(ago(began), end)
+        made.append(ordered(taken(dose, **span), on=ago(began), status=status))
+    chart = read(*made)
+    dose_of_all = chart.doses["glucocorticoid"]
+    for key, level in TERMS.vocabulary.doses["glucocorticoid"].levels.items():
+        reached = level.dose.value
+        sure = possible = 0
+        surely = True
+        gap = 0
+        for day in range(100):
+            bounds = dose_on(dose_of_all, dose_of_all.today - day)
+            if bounds is None:
+                gap += 1
+                if day == 0 or gap > 14:
+                    break
+                continue
+            gap = 0
+            low, high = (
+                value > reached if level.exceeded else value >= reached
+                for value in (bounds.low, bounds.high)
+            )
+            if not high:
+                break
+            possible = day
+            surely = surely and low
+            sure = day if surely else sure
+        assert fact(chart, f"dose.glucocorticoid.days_{key}") == between(sure, possible)
+
+
+def test_an_order_of_more_steps_than_anybody_writes_is_not_read() -> None:
+    """Its dose is open, and the evidence says why."""
+    steps = [taken(20, sequence=i) for i in range(51)]
+    chart = read(ordered(*steps[:50]), ordered(*steps))
+
+    assert fact(read(ordered(*steps[:50])), DAILY) == between(0, 20)
+    assert fact(read(ordered(*steps)), DAILY) == at_least(0)
+    assert "it has more than 50 dosages, which are not read" in why(chart)
