@@ -172,7 +172,7 @@ def _without_drafts(
 
 def read_findings(delivery: Delivery, terms: Terms, as_of: date) -> dict[str, list[Assertion]]:
     """Read only the Conditions: enough to know whether the patient has myositis at all."""
-    return read_conditions(delivery.conditions, terms, as_of, delivery.excluded)
+    return read_conditions(delivery.conditions, terms, as_of, delivery.excluded, delivery.unread)
 
 
 def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:

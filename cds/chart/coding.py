@@ -76,13 +76,19 @@ def build_families(vocabulary: Vocabulary, entries: Mapping[str, ConditionEntry]
 SHORTEST_CATEGORY = 3
 """Characters of a category of ICD-10."""
 
+LONGEST_CATEGORY = 32
+"""Characters of a category that is looked for; those of ICD-10 and its modifications have 7."""
+
+LONGEST_TEXT = 10_000
+"""Characters of a text in which words are looked for. A diagnosis or an order has some hundred."""
+
 
 def find_families(families: CodeIndex, concept: CodeableConcept) -> list[Match]:
     """What the categories select in which a concept's codes lie, of each code the narrowest."""
     found = []
     for coding in concept.coding:
         code = coding.code or ""
-        for end in range(len(code), SHORTEST_CATEGORY - 1, -1):
+        for end in range(min(len(code), LONGEST_CATEGORY), SHORTEST_CATEGORY - 1, -1):
             match = families.get((coding.system, code[:end].rstrip(".")))
             if match is not None:
                 found.append(match)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from datetime import date
 
 from msgspec import Struct
 
-from cds.chart.coding import find_all, find_families, texts
+from cds.chart.coding import LONGEST_TEXT, find_all, find_families, texts
 from cds.chart.terms import Terms
 from cds.fhir.bundles import Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
@@ -36,16 +37,29 @@ class Assertion(Struct, frozen=True, gc=False):
 
 
 def read_conditions(
-    conditions: list[Condition], terms: Terms, as_of: date, excluded: list[Excluded]
+    conditions: list[Condition],
+    terms: Terms,
+    as_of: date,
+    excluded: list[Excluded],
+    unread: set[str],
 ) -> dict[str, list[Assertion]]:
-    """Diagnoses and findings by their key (``diagnosis.x``, ``finding.x``), groups included."""
+    """Diagnoses and findings by their key (``diagnosis.x``, ``finding.x``), groups included.
+
+    What is left out is added to ``excluded``; where a text that may say more is too long to be
+    looked through, it is listed there, and Condition is added to ``unread``.
+    """
     found: dict[str, list[Assertion]] = {}
     for condition in conditions:
         try:
-            for assertion in _assertions(condition, terms, as_of):
-                found.setdefault(assertion.key, []).append(assertion)
+            assertions = _assertions(condition, terms, as_of)
         except _NotUsed as reason:
             excluded.append(Excluded(name_of(condition), str(reason)))
+            continue
+        for assertion in assertions:
+            found.setdefault(assertion.key, []).append(assertion)
+        if _is_too_long(condition, assertions, terms):
+            excluded.append(Excluded(name_of(condition), _TOO_LONG))
+            unread.add("Condition")
     for group, members in terms.condition_groups.items():
         all_of_it = [a for member in members for a in found.get(member, ())]
         if all_of_it:
@@ -55,6 +69,21 @@ def read_conditions(
 
 class _NotUsed(ValueError):
     pass
+
+
+_TOO_LONG = (
+    f"of its texts only those of up to {LONGEST_TEXT} characters were looked through; "
+    "one is longer, and may say more"
+)
+
+
+def _is_too_long(condition: Condition, assertions: list[Assertion], terms: Terms) -> bool:
+    """Whether a text was not looked through in which phrases are looked for."""
+    assert condition.code is not None
+    found = {assertion.key for assertion in assertions}
+    return any(len(text) > LONGEST_TEXT for text in texts(condition.code)) and any(
+        of in found and asserted not in found for of, asserted, _ in terms.phrases
+    )
 
 
 def _codes(concept: CodeableConcept | None) -> set[str]:
@@ -123,8 +152,24 @@ def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:
     One before it counts within its sentence: "no infection; rapidly progressive" is an assertion.
     """
     return any(
-        not terms.negation.search(_SENTENCE_END.split(text[: hit.start()])[-1])
-        and not terms.negation_after.search(_CLAUSE_END.split(text[hit.end() :], maxsplit=1)[0])
-        for text in map(str.casefold, words)
-        for hit in pattern.finditer(text)
+        _asserts(pattern, text.casefold(), terms) for text in words if len(text) <= LONGEST_TEXT
     )
+
+
+def _asserts(pattern: re.Pattern[str], text: str, terms: Terms) -> bool:
+    """``_said`` of one text, which is gone through once for each of the things looked for."""
+    hits = [hit.span() for hit in pattern.finditer(text)]
+    if not hits:
+        return False
+    sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
+    clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
+    before = [negation.start() for negation in terms.negation.finditer(text)]
+    after = [negation.end() for negation in terms.negation_after.finditer(text)]
+    for begins, ends in hits:
+        sentence = sentences[bisect_right(sentences, begins) - 1]
+        clause_end = clause_ends[bisect_left(clause_ends, ends)]
+        denied = bisect_left(before, sentence) < bisect_left(before, begins)
+        denied_after = bisect_right(after, ends) < bisect_right(after, clause_end)
+        if not denied and not denied_after:
+            return True
+    return False

@@ -284,6 +284,10 @@ MOST_DIGITS = 20
 """Characters of a number: more than any instrument gives, few enough for exact arithmetic."""
 
 
+MOST_COMPONENTS = 50
+"""Among which the maximum of a scale is looked for: it stands beside its value, and little else."""
+
+
 def _plain_number(value: Decimal) -> Decimal:
     """Refuse numbers that no instrument gives.
 
@@ -343,6 +347,11 @@ def _instrument_by_maximum(
     observation: Observation, valued: Valued, measure: str, terms: Terms
 ) -> str:
     """The instrument that an unspecific code means, by the maximum that comes with the value."""
+    if len(observation.component) > MOST_COMPONENTS:
+        raise Unusable(
+            f"its code names no instrument, and of more than {MOST_COMPONENTS} components none is "
+            "looked through for the maximum"
+        )
     maxima: list[Decimal] = [
         r.high.value for r in valued.referenceRange if r.high and r.high.value is not None
     ]

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from cds.chart.coding import Match, find_all, texts
+from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry
@@ -201,11 +201,14 @@ def _exposures(
     if use.status not in _COUNTED[kind]:
         raise Unusable(f"its status is {use.status or 'missing'}")
     concept, form = product_of(use, medications)
+    _check_lengths(use, concept, form)
     matches = find_drugs(concept, terms)
     if not matches:
         if not texts(concept):
             raise _Unidentified("its drug has no name, and no code that this service knows")
         raise Unusable("its drug is not mapped to anything that this service knows")
+    if len(matches) > MOST_DRUGS:
+        raise _Unidentified(f"it names more than {MOST_DRUGS} drugs, and could be any of them")
     start, end = _span(use)
     if start is not None and start.first > as_of:
         raise Unusable(f"it begins on {start}, after {as_of}")
@@ -231,6 +234,26 @@ def _exposures(
         )
         for match in matches
     ]
+
+
+MOST_DRUGS = 10
+"""That one order may be of; what names more is a list, and no order of all of it."""
+
+
+def _check_lengths(
+    use: MedicationUse, concept: CodeableConcept, form: CodeableConcept | None
+) -> None:
+    """Raise ``Unusable`` where a text that may name drug or route is too long to be looked through.
+
+    It could then be any drug.
+    """
+    dosages = _dosages(use)
+    concepts = (concept, form, *(dosage.route for dosage in dosages))
+    said = [text for each in concepts if each is not None for text in texts(each)]
+    if any(len(text) > LONGEST_TEXT for text in (*said, *(d.text or "" for d in dosages))):
+        raise _Unidentified(
+            f"a text in it has more than {LONGEST_TEXT} characters, and was not looked through"
+        )
 
 
 def _why(use: MedicationUse) -> str:

@@ -1,6 +1,18 @@
+from typing import Any
+
 import pytest
 
-from cds.chart.coding import Ambiguous, Match, find, find_all, index_words, texts, whole_words
+from cds.chart.coding import (
+    LONGEST_CATEGORY,
+    Ambiguous,
+    Match,
+    find,
+    find_all,
+    find_families,
+    index_words,
+    texts,
+    whole_words,
+)
 from cds.fhir.resources import CodeableConcept, Coding
 from tests.chart.conftest import TERMS
 
@@ -88,3 +100,20 @@ def test_the_longest_name_wins() -> None:
 def test_no_names_find_nothing() -> None:
     """An empty list of names matches no text, not every text."""
     assert whole_words([]).search("anything") is None
+
+
+def test_a_code_is_looked_up_by_its_first_characters_only() -> None:
+    """No category has more, so a code of any length costs no more than one of these."""
+    url = TERMS.vocabulary.system_url("icd10cm")
+    asked: list[tuple[str | None, str | None]] = []
+
+    class Noting(dict[tuple[str | None, str | None], Match]):
+        def get(self, key: Any, default: Any = None) -> Any:
+            asked.append(key)
+            return super().get(key, default)
+
+    families = Noting({(url, "C50"): Match("diagnosis.cancer")})
+    of_a_category = Coding(system=url, code="C50." + "9" * 100_000)
+
+    assert find_families(families, concept(of_a_category)) == [Match("diagnosis.cancer")]
+    assert len(asked) <= LONGEST_CATEGORY

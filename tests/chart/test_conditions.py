@@ -1,10 +1,15 @@
+import re
+from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from cds.chart.chart import Chart
+from cds.chart.chart import Chart, read_findings
+from cds.chart.coding import LONGEST_TEXT
 from tests.chart.conftest import (
     AS_OF,
+    TERMS,
     Json,
     ago,
     chart_of,
@@ -418,3 +423,65 @@ def test_a_finding_that_answers_may_assert_is_not_known_without_observations() -
     chart = chart_of(deliver(delivered={"Patient", "Condition"}))
     assert fact(chart, "finding.smoking") is None
     assert fact(chart, "finding.hypertension") is False
+
+
+# --- long texts ----------------------------------------------------------------------------------
+
+
+class Counting:
+    """Looks for a pattern, and counts the characters that are looked through."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern = pattern
+        self.characters = 0
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Find the first."""
+        self.characters += len(text)
+        return self.pattern.search(text)
+
+    def finditer(self, text: str) -> Iterator[re.Match[str]]:
+        """Find each."""
+        self.characters += len(text)
+        return self.pattern.finditer(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no rapidly progressive ", "rapidly progressive unlikely, ", "not rapidly progressive; "],
+)
+def test_a_text_is_looked_through_once_however_often_it_says_a_phrase(text: str) -> None:
+    """Nothing of what stands before or after a phrase is gone through anew for the next."""
+    counts = []
+    for times in (80, 160):
+        before, after = Counting(TERMS.negation), Counting(TERMS.negation_after)
+        terms = msgspec.structs.replace(TERMS, negation=before, negation_after=after)
+        delivery = deliver(condition(ILD, text=text * times))
+        assert RP_ILD not in read_findings(delivery, terms, AS_OF)
+        counts.append(before.characters + after.characters)
+
+    assert counts[0] <= 2 * len(text) * 80
+    assert counts[1] <= 2 * counts[0]
+
+
+def test_a_text_too_long_to_be_looked_through_is_listed_and_leaves_the_finding_unknown() -> None:
+    """What it may say beside its code is neither read nor taken for not said."""
+    words = "interstitial lung disease "
+    chart = read(condition(ILD, text=words * (LONGEST_TEXT // len(words) + 1)))
+
+    assert fact(chart, HAS_ILD) is True
+    assert fact(chart, RP_ILD) is None
+    assert reasons(chart) == [
+        "of its texts only those of up to 10000 characters were looked through; "
+        "one is longer, and may say more"
+    ]
+
+
+def test_a_long_text_beside_one_that_says_it_leaves_nothing_open() -> None:
+    """What is said in a text of usual length needs no other."""
+    code = concept(ILD, text="x" * (LONGEST_TEXT + 1))
+    code["coding"][0]["display"] = "rapidly progressive interstitial lung disease"
+    chart = read({**condition(ILD), "code": code})
+
+    assert fact(chart, RP_ILD) is True
+    assert reasons(chart) == []

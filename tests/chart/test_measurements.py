@@ -559,3 +559,15 @@ def test_a_remark_on_the_code_stays_with_the_measurement() -> None:
     """SpO2 by the code that was recalled says so."""
     (taken,) = series(read(observation("loinc|2708-6", 91, "%")), "spo2")
     assert taken.remark == "code not verified"
+
+
+def test_of_many_components_none_is_looked_through_for_the_maximum() -> None:
+    """A panel is left out in which everything would have to be compared with everything."""
+    other = {"code": concept("urn:x|1"), "valueInteger": 1}
+    of = maximum(80)["component"]
+
+    assert values(read(observation(MMT, 40, component=[*of, *[other] * 49])), "mmt8_80") == [40]
+    assert left_out(observation(MMT, 40, component=[*of, *[other] * 50])) == (
+        "its code names no instrument, and of more than 50 components none is looked through for "
+        "the maximum"
+    )

@@ -10,6 +10,7 @@ from cds.chart.treatments import Exposure, describe, latest
 from tests.chart.conftest import (
     AS_OF,
     PATIENT,
+    TERMS,
     Json,
     ago,
     between,
@@ -543,3 +544,37 @@ def test_the_reason_for_a_status_is_kept(use: Json, why: str) -> None:
     """Why a drug was stopped is told with it, as it is recorded."""
     (exposure,) = exposures(read(use))
     assert (exposure.status, exposure.why) == ("stopped", why)
+
+
+# --- more than anybody orders --------------------------------------------------------------------
+
+TOO_LONG = "a text in it has more than 10000 characters, and was not looked through"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        {"drug": "x " * 5001},
+        {"drug": {"coding": [coding("urn:x|1", "x " * 5001)]}},
+        {"drug": PREDNISONE, "dosageInstruction": [{"text": "x " * 5001}]},
+        {"drug": PREDNISONE, "dosageInstruction": [{"route": {"text": "x " * 5001}}]},
+    ],
+)
+def test_a_text_too_long_to_be_looked_through_may_name_any_drug(of: Json) -> None:
+    """The order is listed, and whether a drug was ever given is not known."""
+    chart = read(order(of.pop("drug"), ago(5), **of))
+
+    assert reasons(chart) == [TOO_LONG]
+    assert fact(chart, "drug.prednisone.ever") is None
+    assert fact(chart, "drug.methotrexate.ever") is None
+
+
+def test_an_order_of_many_drugs_is_a_list_and_of_none() -> None:
+    """Up to ten are read; of more the order could be any of them."""
+    names = [drug.names[0] for drug in TERMS.vocabulary.drugs.values() if drug.names]
+
+    assert len(drugs(order(" ".join(names[:10]), ago(5)))) == 10
+
+    chart = read(order(" ".join(names[:11]), ago(5)))
+    assert reasons(chart) == ["it names more than 10 drugs, and could be any of them"]
+    assert fact(chart, f"drug.{next(iter(TERMS.vocabulary.drugs))}.ever") is None
