@@ -129,7 +129,11 @@ def show(id_: Id, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
         return
     _print(_head(decision))
-    _print(_facts(json.loads(decision.facts)))
+    facts = json.loads(decision.facts)
+    _print(_facts(facts))
+    # Decisions of before this was kept have none.
+    if excluded := facts.get("excluded"):
+        _print(_not_used(excluded))
     for card in json.loads(decision.answer)["cards"]:
         _print(Markdown(f"# {card['indicator']}: {card['summary']}\n\n{card['detail']}"))
 
@@ -171,6 +175,13 @@ def _facts(facts: dict[str, Any]) -> Table:
         ]
         if value is not None:
             table.add_row(name, _say(value), "\n".join(sources))
+    return table
+
+
+def _not_used(excluded: list[dict[str, str]]) -> Table:
+    table = _table("Not used", "Why")
+    for each in excluded:
+        table.add_row(each["reference"], each["reason"])
     return table
 
 

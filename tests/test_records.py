@@ -17,6 +17,9 @@ from cds.store.store import Place, Store, open_store
 ROOT = Path(__file__).parents[1]
 CALL = "/cds-services/myositis-patient-view"
 REQUEST = json.loads((ROOT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
+REQUEST["prefetch"]["conditions"]["entry"].append(
+    {"resource": {"resourceType": "Condition", "id": "migraine", "code": {"text": "Migraine"}}}
+)
 
 
 @pytest.fixture
@@ -82,6 +85,7 @@ def test_a_decision_is_shown_with_facts_sources_and_cards(card: Any) -> None:
     assert card["uuid"] in result.stdout
     assert "Observation/rp-ild-mda5-anti-mda5-2026-10-26" in result.stdout
     assert "critical: Rapidly progressive ILD" in result.stdout
+    assert "its code is not mapped to anything that this service knows" in result.stdout
     told = json.loads(run("decisions", "show", latest()["id"], "--json").stdout)
     assert told["facts"]["values"]["antibody.mda5"] is True
     assert told["answer"]["cards"][0]["uuid"] == card["uuid"]

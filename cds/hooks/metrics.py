@@ -217,6 +217,9 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "holds no resource",
         "has no resourceType",
         "cannot be read",
+        "of its texts",
+        "a text in it",
+        "it names more than",
     ),
     "not delivered": ("a further page", "OperationOutcome"),
 }

@@ -7,6 +7,7 @@ which it is known to the client.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +18,7 @@ from msgspec import Struct
 from cds.advice import Advice, Question
 from cds.cards.card import encode_cards
 from cds.chart.facts import Evidence
+from cds.fhir.bundles import OF_SERVER, Excluded
 from cds.hooks.outcomes import Refused
 from cds.hooks.requests import Request
 from cds.rules.language import Hook
@@ -166,8 +168,9 @@ _FULL = (
 
 def _facts(rules: list[Rule], advice: Advice, ruleset: RuleSet) -> Facts:
     """What the rules saw, with the resources behind the cards of some of them."""
+    excluded = tuple(Excluded(_anonymous(e.reference), _told(e.reason)) for e in advice.excluded)
     if advice.chart is None or advice.evaluation is None:
-        return Facts({}, {}, {})
+        return Facts({}, {}, {}, excluded)
     evidence: dict[str, tuple[Evidence, ...]] = {}
     outcomes = advice.evaluation.outcomes
     against = [o for rule in rules for o in behind(rule, ruleset).against if outcomes[o.id] is True]
@@ -179,4 +182,18 @@ def _facts(rules: list[Rule], advice: Advice, ruleset: RuleSet) -> Facts:
         advice.evaluation.values,
         advice.evaluation.outcomes,
         {fact: told for fact, told in evidence.items() if told},
+        excluded,
     )
+
+
+_PATIENT = re.compile(r"\bPatient/[^/\s]+")
+
+
+def _anonymous(reference: str) -> str:
+    """A reference without the id of a patient, whoever it is."""
+    return _PATIENT.sub("Patient", reference)
+
+
+def _told(reason: str) -> str:
+    """A reason without what a server wrote, which may be about anybody."""
+    return OF_SERVER if reason.startswith(OF_SERVER) else reason

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.cards.card import Card
 from cds.chart.facts import Evidence, Value
+from cds.fhir.bundles import Excluded
 from cds.rules.language import Hook
 from cds.rules.nodes import Truth
 from cds.store.tables import cards, decisions, rulesets
@@ -38,12 +39,14 @@ class CardGiven(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True):
     """What the rules saw: each fact with its value, each rule with its truth.
 
-    ``evidence`` has, of the facts behind the cards, the resources that they come from.
+    ``evidence`` has, of the facts behind the cards, the resources that they come from. ``excluded``
+    is what was delivered and not used, with the reasons; of patients without their ids.
     """
 
     values: dict[str, Value]
     outcomes: dict[str, Truth]
     evidence: dict[str, tuple[Evidence, ...]]
+    excluded: tuple[Excluded, ...] = ()
 
 
 class Decision(Struct, frozen=True, kw_only=True, tag="decision"):

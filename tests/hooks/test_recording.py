@@ -167,6 +167,34 @@ def test_of_a_patient_without_myositis_only_what_tells_that_is_kept(
     assert set(json.loads(decision.inputs)["record"]) == {"delivered"}
 
 
+def test_what_was_sent_and_not_used_is_kept_with_the_reason(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Of patients, and of what a server wrote, nothing is kept in it."""
+    request = example("rp-ild-mda5")
+    about_jane = {"subject": {"reference": "Patient/jane"}}
+    remark = {"severity": "warning", "diagnostics": "Doe, Jane"}
+    for resource in (
+        {"resourceType": "Condition", "id": "c9"} | about_jane,
+        {"resourceType": "Condition", "id": "c10", "code": {"text": "Migraine"}},
+        {"resourceType": "Patient", "id": "jane"},
+        {"resourceType": "OperationOutcome", "issue": [remark]},
+    ):
+        request["prefetch"]["conditions"]["entry"].append({"resource": resource})
+
+    call(serving, request)
+
+    (decision,) = kept(store)
+    told = json.loads(decision.facts)["excluded"]
+    assert {each["reference"]: each["reason"] for each in told if "c" in each["reference"]} == {
+        "Condition/c9": "is about another patient",
+        "Condition/c10": "its code is not mapped to anything that this service knows",
+        "prefetch.conditions.entry[5]": "OperationOutcome of the server",
+    }
+    assert {"reference": "Patient", "reason": "is another patient"} in told
+    assert b"jane" not in decision.facts.lower()
+
+
 def test_a_refused_call_is_no_decision(
     serving: TestClient, store: Store, example: Callable[[str], Any]
 ) -> None:
