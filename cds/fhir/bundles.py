@@ -53,6 +53,11 @@ DEEPEST = 8
 """How deep Bundles may be nested; nobody nests deeper than a collection of pages."""
 
 
+NO_RESOURCE = "holds no resource"
+OF_SERVER = "OperationOutcome of the server"
+"""How the reasons begin for which an entry is not used that holds nothing of the patient."""
+
+
 class Unreadable(ValueError):
     """A document that is not FHIR JSON at all: ``place`` says where, ``problem`` what."""
 
@@ -76,7 +81,8 @@ class Delivery(Struct):
     those of which more may exist than can be used: a further page, a server's error in place of an
     answer, contradicting versions. ``patient_urls`` gives the id of the patient whom an address
     (``fullUrl``) means; ``medications`` are found by ``Medication/{id}``, and by their address
-    where that ends in another way.
+    where that ends in another way. ``stated`` is the highest number of hits that a search says it
+    has; ``foreign`` counts the resources that ``keep_about`` found to be about somebody else.
     """
 
     patients: list[Patient] = field(default_factory=list)
@@ -89,6 +95,8 @@ class Delivery(Struct):
     incomplete: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)
     patient_urls: dict[str, str] = field(default_factory=dict)
+    stated: int = 0
+    foreign: int = 0
 
 
 class _Page(Struct, frozen=True):
@@ -120,6 +128,7 @@ class _LooseBundle(Struct):
 
     resourceType: Literal["Bundle"]
     type: str | None = None
+    total: object = None
     link: tuple[BundleLink, ...] | None = None
     entry: tuple[Raw, ...] | None = None
 
@@ -174,6 +183,8 @@ def read_resource(resource: AnyResource, into: Delivery, place: str) -> None:
 
 def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> None:
     into = reading.into
+    if isinstance(bundle.total, int):
+        into.stated = max(into.stated, bundle.total)
     types: set[str] = set()
     observations = False
     for index, entry in enumerate(bundle.entry):
@@ -228,8 +239,10 @@ def _without_resource(entry: BundleEntry, reading: _Reading) -> str:
     status = entry.response.status if entry.response else None
     if status and not status.startswith("2"):
         reading.into.incomplete |= RESOURCE_TYPES
-        return f"holds no resource: the server answered {status}"
-    return "holds no resource"
+        return f"{NO_RESOURCE}: the server answered {status}"
+    if entry.fullUrl and not status:
+        reading.into.incomplete |= RESOURCE_TYPES  # there is something at that address
+    return NO_RESOURCE
 
 
 def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) -> None:
@@ -251,9 +264,13 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
                 into.patient_urls[url] = resource.id
         case OperationOutcome():
             said = "; ".join(i.diagnostics or i.code or "no details" for i in resource.issue)
-            into.excluded.append(Excluded(place, f"OperationOutcome of the server: {said}"))
-            if any(i.severity in ("error", "fatal") for i in resource.issue):
+            into.excluded.append(Excluded(place, f"{OF_SERVER}: {said}"))
+            if any((i.severity or "").casefold() not in _HARMLESS for i in resource.issue):
                 into.incomplete |= RESOURCE_TYPES
+
+
+_HARMLESS = frozenset({"warning", "information", "success"})
+"""Severities of an issue that is no failure; what is none of these may be one."""
 
 
 def _keep_medication(medication: Medication, into: Delivery, place: str, url: str | None) -> None:
@@ -261,13 +278,37 @@ def _keep_medication(medication: Medication, into: Delivery, place: str, url: st
         into.excluded.append(Excluded(place, "is a Medication without id: no order can name it"))
         return
     name = name_of(medication)
+    medication = _put_medication(name, medication, into)
+    if url and _relative(url) != name:
+        into.medications[url] = medication
+
+
+def _put_medication(name: str, medication: Medication, into: Delivery) -> Medication:
+    """Put a Medication under its name, where of several versions the latest counts."""
     twin = into.medications.get(name)
     if twin is not None:
         latest = _latest([twin, medication], into)
         medication = latest or msgspec.structs.replace(medication, code=None)
     into.medications[name] = medication
-    if url and _relative(url) != name:
-        into.medications[url] = medication
+    return medication
+
+
+def add(part: Delivery, into: Delivery) -> None:
+    """Add what one delivery holds to another, which names itself what is ``delivered``."""
+    into.patients += part.patients
+    into.observations += part.observations
+    into.conditions += part.conditions
+    into.uses += part.uses
+    into.excluded += part.excluded
+    into.incomplete |= part.incomplete
+    into.unread |= part.unread
+    into.patient_urls |= part.patient_urls
+    into.stated = max(into.stated, part.stated)
+    for name, medication in part.medications.items():
+        if name == name_of(medication):
+            _put_medication(name, medication, into)
+        else:
+            into.medications[name] = medication
 
 
 def _mend(text: bytes) -> Bundle | None:
@@ -277,7 +318,7 @@ def _mend(text: bytes) -> Bundle | None:
     except _BROKEN:
         return None
     entries = tuple(_mend_entry(raw) for raw in bundle.entry or ())
-    return Bundle(type=bundle.type, link=bundle.link or (), entry=entries)
+    return Bundle(type=bundle.type, total=bundle.total, link=bundle.link or (), entry=entries)
 
 
 def _mend_entry(raw: Raw) -> BundleEntry:
@@ -351,9 +392,9 @@ def keep_about(delivery: Delivery, patient_id: str) -> None:
     version last updated; where versions differ and none can be told to be the latest, none counts
     and its type is ``incomplete``.
     """
-    delivery.excluded += [
-        Excluded(name_of(p), "is another patient") for p in delivery.patients if p.id != patient_id
-    ]
+    others = [p for p in delivery.patients if p.id != patient_id]
+    delivery.foreign += len(others)
+    delivery.excluded += [Excluded(name_of(p), "is another patient") for p in others]
     delivery.patients = _once([p for p in delivery.patients if p.id == patient_id], delivery)
     known = known_as(delivery, patient_id)
     delivery.observations = _ours(delivery.observations, known, delivery)
@@ -421,6 +462,7 @@ def _ours(resources: list[S], known: KnownAs, delivery: Delivery) -> list[S]:
         if reason is None:
             kept.append(resource)
         else:
+            delivery.foreign += 1
             delivery.excluded.append(Excluded(name_of(resource), reason))
     return _once(kept, delivery)
 

@@ -324,9 +324,14 @@ class BundleEntry(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Bundle(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
-    """A collection of resources, or one page of a search."""
+    """A collection of resources, or one page of a search.
+
+    ``total`` is how many a search found, of all pages together; some servers put the size of the
+    page there, and what is no number is no reason not to read the rest.
+    """
 
     type: str | None = None
+    total: object = None
     link: tuple[BundleLink, ...] = ()
     entry: tuple[BundleEntry, ...] = ()
 

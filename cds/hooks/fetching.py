@@ -16,12 +16,12 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from cds.fhir.bundles import Delivery, find_medication, keep_about, name_of, read_resource
+from cds.fhir.bundles import Delivery, find_medication, name_of, read_resource
 from cds.fhir.client import Access, CannotBeHad, FhirClient
 from cds.fhir.resources import AnyResource, Medication
 from cds.fhir.servers import Server, base_of
 from cds.hooks.outcomes import Refused
-from cds.hooks.prefetch import Template, cannot_be_had, read_sent, what_is_missing
+from cds.hooks.prefetch import Template, cannot_be_had, patient_first, read_sent, take
 from cds.hooks.requests import Request
 
 MOST_MEDICATIONS = 50
@@ -77,9 +77,6 @@ async def gather(
         return delivery
     deadline = asyncio.get_running_loop().time() + fetching.seconds
     if unsatisfied:
-        # Read anew without what an unsatisfied key may have left behind.
-        satisfied = tuple(t for t in templates if t.key not in unsatisfied)
-        delivery, _ = read_sent(prefetch, satisfied, request.patient)
         missing = [t for t in templates if t.key in unsatisfied]
         problems = await _fetch(missing, delivery, request, access, fetching.client, deadline)
         _log.info("fetched", keys=list(unsatisfied), in_vain=problems)
@@ -159,20 +156,18 @@ async def _fetch(
     deadline: float,
 ) -> dict[str, str]:
     """Fetch keys into a delivery, all at once; says of each that cannot be had why."""
+    templates = patient_first(templates)
     answers = await _all_of(
         _fetch_key(template, request, access, client, deadline) for template in templates
     )
     problems = {}
-    both = zip(templates, answers, strict=True)
-    # The Patient first: by its identifiers others may refer to it.
-    for template, answer in sorted(both, key=lambda each: each[0].resource != "Patient"):
-        if isinstance(answer, CannotBeHad):
-            problem: str | None = str(answer)
-        else:
+    for template, answer in zip(templates, answers, strict=True):
+        problem = str(answer) if isinstance(answer, CannotBeHad) else None
+        if not isinstance(answer, CannotBeHad):
             problem = _take(template, answer, into, request.patient)
         if problem is not None:
             problems[template.key] = problem
-    return {t.key: problems[t.key] for t in templates if t.key in problems}
+    return problems
 
 
 async def _fetch_key(
@@ -192,26 +187,8 @@ def _take(
     for page in answer:
         if type(page).__name__ != template.answer:
             return f"the answer should be a {template.answer}, but is a {type(page).__name__}"
-    alone = Delivery(patients=list(into.patients), patient_urls=dict(into.patient_urls))
-    _read(template, answer, alone)
-    if template.resource == "Patient" and any(p.id not in (None, patient) for p in alone.patients):
-        return "the answer is another Patient than `context.patientId`"
-    if alone.incomplete and what_is_missing(alone.excluded):
-        return "the answer is not complete: it holds an error of the FHIR server"
-    held = [*alone.observations, *alone.conditions, *alone.uses]
-    if others := {type(each).__name__ for each in held} - {template.resource}:
-        return f"the answer holds {', '.join(sorted(others))}, which was not asked for"
-    keep_about(alone, patient)
-    if held and not alone.incomplete and not (alone.observations or alone.conditions or alone.uses):
-        return "the answer is about another patient than `context.patientId`"
-    _read(template, answer, into)
-    into.delivered.add(template.resource)
-    return None
-
-
-def _read(template: Template, answer: tuple[AnyResource, ...], into: Delivery) -> None:
-    for number, page in enumerate(answer, 1):
-        read_resource(page, into, f"fetched.{template.key}, page {number}")
+    problem = take(template, answer, f"fetched.{template.key}", into, patient)
+    return None if problem is None else f"the answer {problem}"
 
 
 # --- medications ---------------------------------------------------------------------------------

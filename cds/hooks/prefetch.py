@@ -5,13 +5,23 @@ https://cds-hooks.hl7.org/2.0/#prefetch-template
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote
 
 from msgspec import Raw, Struct
 
 from cds.chart.vocabulary import CodedEntry, Codes, Vocabulary
-from cds.fhir.bundles import Delivery, Excluded, Unreadable, decode, read_resource
+from cds.fhir.bundles import (
+    NO_RESOURCE,
+    OF_SERVER,
+    Delivery,
+    Unreadable,
+    add,
+    decode,
+    known_as,
+    not_about,
+    read_resource,
+)
 from cds.fhir.resources import AnyResource, Bundle, OperationOutcome
 from cds.hooks.outcomes import Refused
 from cds.located import FilesInvalid, Place, Problem
@@ -168,33 +178,34 @@ def read_sent(
 ) -> tuple[Delivery, dict[str, str]]:
     """Read what was sent, and say of each key that is not satisfied why.
 
-    ``null`` means that the record holds nothing. A key that is not satisfied may have left part of
-    its resources in the delivery. Raises ``Refused`` with status 400 where the Patient is not the
-    one whom the call is about, because then nothing in the request can be trusted, and nothing that
-    could be fetched in its place would mend it.
+    ``null`` means that the record holds nothing. Of a key that is not satisfied nothing is in the
+    delivery. Raises ``Refused`` with status 400 where the Patient is not the one whom the call is
+    about, because then nothing in the request can be trusted, and nothing that could be fetched in
+    its place would mend it.
     """
-    into = Delivery(delivered={template.resource for template in templates})
+    into = Delivery()
     problems = {}
-    for template in templates:
-        problem = _read(template, prefetch, into)
+    for template in patient_first(templates):
+        sent = _sent(template, prefetch)
+        if isinstance(sent, str):
+            problems[template.key] = sent
+            continue
+        problem = take(template, sent, f"prefetch.{template.key}", into, patient)
         if problem is not None:
-            problems[template.key] = problem
-        if template.resource == "Patient" and any(
-            p.id not in (None, patient) for p in into.patients
-        ):
-            raise Refused(
-                400,
-                "invalid",
-                [
-                    f"`prefetch.{template.key}` is another Patient than `context.patientId`: "
-                    "nothing in this request was used."
-                ],
-            )
-    return into, problems
+            if template.resource == "Patient" and problem == ANOTHER:
+                told = f"`prefetch.{template.key}` {ANOTHER}: nothing in this request was used."
+                raise Refused(400, "invalid", [told])
+            problems[template.key] = f"{problem}."
+    return into, {t.key: problems[t.key] for t in templates if t.key in problems}
 
 
-def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> str | None:
-    """Read one key; says why it cannot be used, or ``None``."""
+def patient_first(templates: Iterable[Template]) -> list[Template]:
+    """Templates with that of the Patient first: by its identifiers others may refer to it."""
+    return sorted(templates, key=lambda template: template.resource != "Patient")
+
+
+def _sent(template: Template, prefetch: Mapping[str, Raw]) -> tuple[AnyResource, ...] | str:
+    """What was sent for a key, nothing for ``null``; or why it is no answer to the query."""
     raw = prefetch.get(template.key)
     if raw is None:
         return (
@@ -202,33 +213,92 @@ def _read(template: Template, prefetch: Mapping[str, Raw], into: Delivery) -> st
             "or null where the record holds nothing."
         )
     if bytes(raw) == b"null":
-        return None
-    place = f"prefetch.{template.key}"
+        return ()
     try:
-        resource = decode(raw, place)
+        resource = decode(raw, f"prefetch.{template.key}")
     except Unreadable as fault:
         return _unreadable(template, fault)
     if isinstance(resource, OperationOutcome):
         return "is an OperationOutcome: the query failed on the side of the client."
     if not isinstance(resource, Bundle) and type(resource).__name__ != template.answer:
         return _wrong_type(template, resource)
-    listed, earlier = len(into.excluded), into.incomplete
-    into.incomplete = set()
-    read_resource(resource, into, place)
-    problem = what_is_missing(into.excluded[listed:]) if into.incomplete else None
-    into.incomplete |= earlier
+    return (resource,)
+
+
+ANOTHER = "is another Patient than `context.patientId`"
+
+
+def take(
+    template: Template,
+    answer: tuple[AnyResource, ...],
+    place: str,
+    into: Delivery,
+    patient: str,
+) -> str | None:
+    """Read the pages of an answer, sent or fetched, into a delivery.
+
+    An answer that cannot be the whole one to its query, about this patient, leaves the delivery as
+    it is; what is wrong with it is returned as a clause (``is about another patient``).
+    """
+    held = Delivery()
+    for number, page in enumerate(answer, 1):
+        at = place if len(answer) == 1 else f"{place}, page {number}"
+        read_resource(page, held, at)
+    problem = _why_not(template, held, into, patient)
+    if problem is None:
+        add(held, into)
+        into.delivered.add(template.resource)
     return problem
 
 
-def what_is_missing(left_out: list[Excluded]) -> str | None:
+def _why_not(template: Template, held: Delivery, into: Delivery, patient: str) -> str | None:
+    if template.resource == "Patient" and any(p.id not in (None, patient) for p in held.patients):
+        return ANOTHER
+    if problem := _what_is_missing(held):
+        return problem
+    told = [*held.observations, *held.conditions, *held.uses]
+    if others := {type(each).__name__ for each in told} - {template.resource}:
+        return f"holds {', '.join(sorted(others))}, which was not asked for"
+    if not told and not (template.resource == "Patient" and held.patients):
+        return None if template.resource in held.unread else _why_empty(held)
+    known = known_as(
+        Delivery(
+            patients=[*into.patients, *held.patients],
+            patient_urls=into.patient_urls | held.patient_urls,
+        ),
+        patient,
+    )
+    if told and all(not_about(each.subject, known) for each in told):
+        return "is about another patient than `context.patientId`: nothing of it was used"
+    return None
+
+
+def _what_is_missing(held: Delivery) -> str | None:
     """Say what is missing from an answer; ``None`` where only the chart needs to know."""
-    if any(e.reference.endswith(".link[next]") for e in left_out):
+    if any(e.reason == NO_RESOURCE for e in held.excluded):
+        return "is not complete: there are entries in it that hold no resource"
+    if not held.incomplete:
+        return None
+    if any(e.reference.endswith(".link[next]") for e in held.excluded):
         return (
             "has a further page (its link `next`), which was not sent: "
-            "send all pages, as Bundles in one Bundle of type collection, or one larger page."
+            "send all pages, as Bundles in one Bundle of type collection, or one larger page"
         )
-    if any("the server" in e.reason for e in left_out):
-        return "is not complete: the server reported an error among its entries."
+    if any("the server" in e.reason for e in held.excluded):
+        return "is not complete: the server reported an error among its entries"
+    return None
+
+
+def _why_empty(held: Delivery) -> str | None:
+    """Say why an answer without anything of its type does not say that there is nothing.
+
+    Remarks of the server are no hits, although some servers count them as such.
+    """
+    remarks = sum(e.reason.startswith(OF_SERVER) for e in held.excluded)
+    if held.patients or held.medications or len(held.excluded) > remarks:
+        return "has entries, and none of them is of the type that was asked for and can be read"
+    if held.stated > remarks:
+        return f"is not complete: by its `total` there are {held.stated}, and none is in it"
     return None
 
 

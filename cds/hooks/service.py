@@ -31,7 +31,6 @@ from structlog.contextvars import bind_contextvars
 
 from cds.advice import Advice, Question, advise
 from cds.cards.card import encode_cards
-from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Client
 from cds.hooks.feedback import take_feedback
@@ -90,7 +89,6 @@ async def answer(
     request = read_request(body, hook)
     orders = read_orders(request.context)
     delivery = await gather(request, templates, fetching)
-    sent = _kinds(delivery)
     question = Question(delivery, request.patient, hook)
     if orders is not None:
         check_about(orders, delivery, request.patient)
@@ -107,10 +105,8 @@ async def answer(
         selected=question.selected,
         left_out=None if recording is None else recording.left_out,
     )
-    foreign = sent - _kinds(delivery)
-    # Contradicting versions were left out too, and make the rules answer that much is unknown.
-    if foreign and not delivery.incomplete:
-        raise Refused(400, "invalid", [_FOREIGN.format(kind) for kind in sorted(foreign)])
+    if delivery.foreign:
+        _log.warning("resources_of_others", left_out=delivery.foreign)
     if advice.applies is None:
         unread = [e.reason for e in advice.excluded if e.reference.startswith("Condition")]
         raise Refused(412, "incomplete", [_NO_TELLING, *unread])
@@ -123,22 +119,6 @@ _NO_TELLING = (
     "Whether the guidance is about this patient cannot be told: Conditions in "
     "`prefetch.conditions` could not be read or contradict each other."
 )
-
-
-_FOREIGN = (
-    "Each of the {} sent along or fetched is about another patient than `context.patientId`: "
-    "nothing in this request was used."
-)
-
-
-def _kinds(delivery: Delivery) -> set[str]:
-    """Of what a delivery holds anything, the Patient apart."""
-    held = {
-        "Conditions": delivery.conditions,
-        "Observations": delivery.observations,
-        "medications": delivery.uses,
-    }
-    return {kind for kind, resources in held.items() if resources}
 
 
 class Served(Struct, frozen=True):

@@ -202,6 +202,11 @@ def test_point_08_null_is_an_answer_and_not_fetched(
         "nothing",
         searchset({"resourceType": "Condition", "id": "c9"}, following="Condition?page=2"),
         searchset({"resourceType": "OperationOutcome", "issue": [{"severity": "error"}]}),
+        searchset({"resourceType": "Observation", "id": "o9"}),
+        searchset({"resourceType": "condition", "id": "c9"}),
+        searchset({"resourceType": "Condition", "id": "c9", "subject": {"reference": "Patient/x"}}),
+        {"resourceType": "Bundle", "type": "searchset", "total": 5},
+        {"resourceType": "Bundle", "entry": [{"fullUrl": "https://ehr.example/Condition/c9"}]},
     ],
 )
 def test_point_08_what_does_not_satisfy_a_key_is_fetched_in_its_place(
@@ -383,6 +388,48 @@ def test_point_09_an_error_among_what_was_found_is_not_a_complete_answer(
     del request["prefetch"]["conditions"]
 
     assert "is not complete" in problems(ask(request, ehr.server.base))["conditions"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"resourceType": "Bundle", "total": 5}, "the answer is not complete: by its `total`"),
+        (searchset({"resourceType": "condition"}), "the answer has entries, and none of them"),
+        (
+            {"resourceType": "Bundle", "entry": [{"fullUrl": "https://ehr.example/Condition/c9"}]},
+            "the answer is not complete: there are entries in it that hold no resource",
+        ),
+    ],
+)
+def test_point_09_an_answer_that_holds_nothing_of_its_type_is_refused(
+    ehr: Ehr, example: Example, ask: Callable[..., Any], answer: Any, told: str
+) -> None:
+    """What is fetched is judged as what is sent."""
+    ehr.changed = {"conditions": answer}
+    request = request_to(ehr, example)
+    del request["prefetch"]["conditions"]
+
+    assert told in problems(ask(request, ehr.server.base))["conditions"]
+
+
+def test_point_08_an_empty_search_is_an_answer_on_each_of_its_pages(
+    ehr: Ehr, example: Example, ask: Callable[..., Any]
+) -> None:
+    """The last page may be empty, and a search without a hit have a remark of the server."""
+    remark = {"resourceType": "OperationOutcome", "issue": [{"severity": "warning"}]}
+    held = example(CASE)["prefetch"]["conditions"]["entry"]
+    query = ehr.queries["conditions"]
+    first = searchset(*(e["resource"] for e in held), following=f"{ehr.server.base}/{query}&p=2")
+    ehr.changed = {
+        "conditions": first | {"total": len(held)},
+        f"{query}&p=2": searchset() | {"total": len(held)},
+        "medication_statements": searchset(remark) | {"total": 1},
+    }
+    request = request_to(ehr, example)
+    for key in ("conditions", "medication_statements"):
+        del request["prefetch"][key]
+
+    assert ask(request, ehr.server.base).json() == expected(CASE)
 
 
 # --- the token -----------------------------------------------------------------------------------

@@ -331,3 +331,168 @@ def test_another_patient_than_that_of_the_context_is_never_used(wrap: Any) -> No
 
     assert refusal.value.status == 400
     assert "p2" not in str(refusal.value)
+
+
+# --- what holds nothing --------------------------------------------------------------------------
+
+OBSERVATION = {"resourceType": "Observation", "id": "o1", "status": "final"}
+REMARK = {"resourceType": "OperationOutcome", "issue": [{"severity": "information"}]}
+UNFIT = "has entries, and none of them is of the type that was asked for and can be read"
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (bundle(OBSERVATION), "holds Observation, which was not asked for"),
+        (bundle(CONDITION, OBSERVATION), "holds Observation, which was not asked for"),
+        (bundle({**CONDITION, "resourceType": "condition"}), UNFIT),
+        (bundle({"resourceType": "Basic"}, {"resourceType": "Practitioner"}), UNFIT),
+        (bundle({"resourceType": "Patient", "id": "p1"}), UNFIT),
+        (bundle({"resourceType": "Medication", "id": "m1"}), UNFIT),
+        ({"resourceType": "Bundle", "entry": [{"resource": 5}]}, UNFIT),
+        (bundle(total=5), "by its `total` there are 5, and none is in it"),
+        (bundle(REMARK, total=2), "by its `total` there are 2, and none is in it"),
+        (bundle(bundle(total=5), type="collection"), "by its `total` there are 5"),
+        (
+            {"resourceType": "Bundle", "entry": [{"fullUrl": "https://ehr.example/Condition/1"}]},
+            "there are entries in it that hold no resource",
+        ),
+        (
+            {"resourceType": "Bundle", "entry": [{"resource": CONDITION}, {"fullUrl": "urn:x"}]},
+            "there are entries in it that hold no resource",
+        ),
+        (
+            {"resourceType": "Bundle", "entry": [{"response": {"status": "200"}}]},
+            "there are entries in it that hold no resource",
+        ),
+        (
+            bundle({"resourceType": "OperationOutcome", "issue": [{"severity": "ERROR"}]}),
+            "the server reported an error among its entries",
+        ),
+        (
+            bundle({"resourceType": "OperationOutcome", "issue": [{"code": "exception"}]}),
+            "the server reported an error among its entries",
+        ),
+    ],
+)
+def test_point_08_a_key_that_holds_nothing_of_its_type_is_not_satisfied(
+    sent: Json, told: str
+) -> None:
+    """That nothing is there is told by null or an empty answer, and by nothing else."""
+    (problem,) = problems(CONDITIONS, conditions=sent)
+
+    assert problem.startswith("`prefetch.conditions` ")
+    assert told in problem
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        bundle(total=0),
+        bundle(REMARK),
+        bundle(REMARK, total=1),
+        bundle(REMARK, total=0),
+        bundle(bundle(total=0), type="collection"),
+        {
+            "resourceType": "Bundle",
+            "type": "searchset",
+            "total": 0,
+            "entry": [{"resource": REMARK, "search": {"mode": "outcome"}}],
+        },
+    ],
+)
+def test_point_08_an_empty_search_with_a_remark_says_that_there_is_nothing(sent: Json) -> None:
+    """Servers tell in an OperationOutcome how they searched, and some count it as a hit."""
+    delivery = read(CONDITIONS, conditions=sent)
+
+    assert (delivery.delivered, delivery.conditions) == ({"Condition"}, [])
+    assert delivery.incomplete == set()
+
+
+@pytest.mark.parametrize("total", [0, 1, 50, "50", 1.5, None])
+def test_point_08_a_total_beside_what_was_found_is_not_believed(total: object) -> None:
+    """Some servers put the size of the page there, or leave it at nothing."""
+    delivery = read(CONDITIONS, conditions=bundle(CONDITION, total=total))
+
+    assert [c.id for c in delivery.conditions] == ["c1"]
+    assert delivery.incomplete == set()
+
+
+def test_point_08_an_empty_last_page_says_nothing_against_those_before() -> None:
+    """The total of a search is that of all its pages."""
+    two = "https://ehr.example/Condition?page=2"
+    first = bundle(CONDITION, total=1, link=[{"relation": "next", "url": two}])
+    last = bundle(total=1, link=[{"relation": "self", "url": two}])
+
+    delivery = read(CONDITIONS, conditions=bundle(first, last, type="collection"))
+
+    assert [c.id for c in delivery.conditions] == ["c1"]
+
+
+# --- whose they are ------------------------------------------------------------------------------
+
+
+def test_a_key_that_is_all_about_another_patient_is_not_satisfied() -> None:
+    """It is told of that key, however much of the same type other keys hold of this patient."""
+    about = {"subject": {"reference": "Patient/p2"}}
+    laboratory = Template("laboratory", "Observation", "Observation?patient=x", ())
+    antibodies = Template("antibodies", "Observation", "Observation?patient=x", ())
+
+    (problem,) = problems(
+        laboratory,
+        antibodies,
+        laboratory=bundle({**OBSERVATION, "subject": {"reference": "Patient/p1"}}),
+        antibodies=bundle(OBSERVATION | about, OBSERVATION | about),
+    )
+
+    assert problem == (
+        "`prefetch.antibodies` is about another patient than `context.patientId`: "
+        "nothing of it was used."
+    )
+
+
+def test_one_resource_about_another_patient_leaves_its_key_satisfied() -> None:
+    """It is for the reader of the chart to leave it out, and to list it."""
+    other = {**CONDITION, "id": "c2", "subject": {"reference": "Patient/p2"}}
+
+    assert len(read(CONDITIONS, conditions=bundle(CONDITION, other)).conditions) == 2
+
+
+def test_the_patient_may_be_known_by_an_identifier_wherever_its_key_stands() -> None:
+    """The Patient is read before the others, and tells by what numbers they may refer to them."""
+    number = {"system": "https://hospital.example/number", "value": "4711"}
+    about = {**CONDITION, "subject": {"identifier": number}}
+    patient = {"resourceType": "Patient", "id": "p1", "identifier": [number]}
+
+    known = read(CONDITIONS, PATIENT, conditions=bundle(about), patient=patient)
+    assert len(known.conditions) == 1
+
+    (problem,) = problems(CONDITIONS, PATIENT, conditions=bundle(about), patient=None)
+    assert problem.startswith("`prefetch.conditions` is about another patient")
+
+
+def test_a_medication_that_two_keys_hold_counts_in_the_version_last_updated() -> None:
+    """What was sent with one key is known to the orders of another."""
+    orders = Template("orders", "MedicationRequest", "MedicationRequest?patient=x", ())
+    statements = Template("statements", "MedicationStatement", "MedicationStatement?patient=x", ())
+
+    def medication(text: str, updated: str) -> Json:
+        told = {"code": {"text": text}, "meta": {"lastUpdated": updated}}
+        return {"resourceType": "Medication", "id": "m1", **told}
+
+    delivery = read(
+        orders,
+        statements,
+        orders=bundle(
+            {"resourceType": "MedicationRequest", "id": "r1"},
+            medication("azathioprine", "2026-02-01T00:00:00Z"),
+        ),
+        statements=bundle(
+            {"resourceType": "MedicationStatement", "id": "s1"},
+            medication("methotrexate", "2026-01-01T00:00:00Z"),
+        ),
+    )
+
+    (code,) = {medication.code for medication in delivery.medications.values()}
+    assert code is not None
+    assert code.text == "azathioprine"

@@ -464,14 +464,34 @@ def test_resources_that_are_all_about_another_patient_are_refused(
     """A mix-up of patients is a fault, even where no Patient is there to tell it by."""
     request = example("no-myositis")
     request["prefetch"] |= {"patient": None, key: example("rp-ild-mda5")["prefetch"][key]}
-    if key == "core_set_measures":
-        request["prefetch"]["laboratory"] = None
 
     answer = call(client, request)
 
-    assert answer.status_code == 400
-    assert "is about another patient" in problems(answer.content)[0]
+    assert answer.status_code == 412
+    (problem,) = problems(answer.content)
+    assert problem.startswith(f"`prefetch.{key}` is about another patient")
     assert "rp-ild-mda5" not in answer.text
+
+
+def test_one_resource_of_another_patient_is_left_out_and_counted_in_the_log(
+    client: TestClient, example: Example, log: LogCapture
+) -> None:
+    """The rest is answered; the log has the number and the decision, and nothing of either."""
+    request = example("rp-ild-mda5")
+    other = {
+        "resourceType": "Condition",
+        "id": "c9",
+        "code": {"text": "Inclusion body myositis"},
+        "subject": {"reference": "Patient/jane"},
+    }
+    request["prefetch"]["conditions"]["entry"].append({"resource": other})
+
+    answer = call(client, request)
+
+    assert answer.json() == call(client, example("rp-ild-mda5")).json()
+    (line,) = (entry for entry in log.entries if entry["event"] == "resources_of_others")
+    assert line["left_out"] == 1
+    assert "jane" not in str(log.entries)
 
 
 @pytest.mark.parametrize(
