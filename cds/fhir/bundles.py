@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
@@ -369,6 +369,27 @@ def _explain(text: bytes, place: str, fault: Exception) -> tuple[str, str]:
         what = "ends too early" if not byte else said.split(" (byte")[0]
         return f"{place}:{line}:{column}", what
     return reference, "cannot be read: " + said.replace("`$", f"`{name}")
+
+
+def count_entries(document: bytes | Raw) -> int:
+    """The entries of all Bundles in a JSON document, those in Bundles included.
+
+    Nothing else of it is read; what is no JSON has none, and is for its reader to explain.
+    """
+    try:
+        values: list[Any] = [[msgspec.json.decode(document)]]
+    except _BROKEN:
+        return 0
+    entries = 0
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            entry = value.get("entry")
+            if isinstance(entry, list):
+                entries += len(entry)
+            value = value.values()
+        values.extend(v for v in value if isinstance(v, dict | list))
+    return entries
 
 
 # --- whose they are ------------------------------------------------------------------------------

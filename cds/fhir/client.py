@@ -27,7 +27,7 @@ import msgspec
 import stamina
 from msgspec import Struct
 
-from cds.fhir.bundles import Unreadable, decode
+from cds.fhir.bundles import Unreadable, count_entries, decode
 from cds.fhir.resources import AnyResource, Bundle
 from cds.fhir.servers import Address, Server, is_allowed, literal_address, within
 
@@ -39,7 +39,10 @@ MOST_PAGES = 50
 """Pages that are read of one search."""
 
 MOST_BYTES = 10_000_000
-"""Bytes that are read for one query, all pages together."""
+"""Bytes that are read for one allowance: for one call, all queries and pages together."""
+
+MOST_ENTRIES = 10_000
+"""Entries of Bundles that are read for one allowance, where nothing else is said."""
 
 MOST_ATTEMPTS = 4
 """How often one address is asked, where it is busy or cannot be reached."""
@@ -66,6 +69,34 @@ class Access(Struct, frozen=True):
         return f"Access({self.server.base!r})"
 
 
+class Allowance:
+    """How much may still be read of what servers answer, for all queries that share it.
+
+    ``entries`` are those of Bundles; the bytes are ``MOST_BYTES``.
+    """
+
+    def __init__(self, entries: int = MOST_ENTRIES) -> None:
+        self._entries = entries
+        self._bytes = MOST_BYTES
+
+    def take_bytes(self, number: int) -> None:
+        """Count bytes as they arrive; raises ``CannotBeHad`` beyond what is left."""
+        self._bytes -= number
+        if self._bytes < 0:
+            raise CannotBeHad(
+                f"all that is fetched for one call is longer than {MOST_BYTES} bytes together"
+            )
+
+    def take_entries(self, page: bytes) -> None:
+        """Count the entries of a page before it is read, as with bytes."""
+        self._entries -= count_entries(page)
+        if self._entries < 0:
+            raise CannotBeHad(
+                "what was sent and what is fetched have more entries together than may be read "
+                "for one call (CDS_MAX_ENTRIES)"
+            )
+
+
 def encode_query(query: str) -> str:
     """Write a relative query (``Condition?patient=1&code=a|b``) as it stands in an address."""
     path, mark, parameters = query.partition("?")
@@ -85,11 +116,13 @@ class FhirClient:
         self._tls = tls
         self._connections: dict[Server, httpx2.AsyncClient] = {}
 
-    async def fetch(self, access: Access, query: str, deadline: float) -> tuple[AnyResource, ...]:
+    async def fetch(
+        self, access: Access, query: str, deadline: float, allowance: Allowance
+    ) -> tuple[AnyResource, ...]:
         """Answer a relative query: one resource, or all pages of a search, without their links.
 
         ``deadline`` is a time of the running event loop. Until then, what may pass is waited for
-        and asked again. Raises ``CannotBeHad``.
+        and asked again. No more is read than ``allowance`` has left. Raises ``CannotBeHad``.
         """
         server = access.server
         try:
@@ -97,18 +130,19 @@ class FhirClient:
                 url = within(server, encode_query(query))
                 if url is None:
                     raise CannotBeHad("the query leads out of the base of the FHIR server")
-                return await self._pages(access, url, deadline)
+                return await self._pages(access, url, deadline, allowance)
         except TimeoutError:
             raise CannotBeHad("the FHIR server took longer than there is time for") from None
 
-    async def _pages(self, access: Access, url: str, deadline: float) -> tuple[AnyResource, ...]:
+    async def _pages(
+        self, access: Access, url: str, deadline: float, allowance: Allowance
+    ) -> tuple[AnyResource, ...]:
         pages: list[AnyResource] = []
         seen: set[str] = set()
-        left = MOST_BYTES
         while True:
             seen.add(url)
-            body = await self._ask(access, url, left, deadline)
-            left -= len(body)
+            body = await self._ask(access, url, deadline, allowance)
+            allowance.take_entries(body)
             page = _read(body)
             following = None
             if isinstance(page, Bundle):
@@ -128,7 +162,7 @@ class FhirClient:
                 raise CannotBeHad(f"the answer has more than {MOST_PAGES} pages")
             url = next_url
 
-    async def _ask(self, access: Access, url: str, most: int, deadline: float) -> bytes:
+    async def _ask(self, access: Access, url: str, deadline: float, allowance: Allowance) -> bytes:
         """Get one page, asking again for what may pass while there is time."""
 
         def worthwhile(fault: Exception) -> bool | float:
@@ -147,10 +181,10 @@ class FhirClient:
             wait_jitter=0.1,
         ):
             with attempt:
-                return await self._ask_once(access, url, most)
+                return await self._ask_once(access, url, allowance)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _ask_once(self, access: Access, url: str, most: int) -> bytes:
+    async def _ask_once(self, access: Access, url: str, allowance: Allowance) -> bytes:
         headers = {"Accept": "application/fhir+json", "Accept-Encoding": "identity"}
         if access.token is not None:
             headers["Authorization"] = f"Bearer {access.token}"
@@ -158,7 +192,7 @@ class FhirClient:
             connection = self._connection(access.server)
             async with connection.stream("GET", url, headers=headers) as answer:
                 _check_status(answer)
-                return await _body(answer, most)
+                return await _body(answer, allowance)
         except httpx2.TransportError as fault:
             if _is_of_tls(fault):
                 raise CannotBeHad("the FHIR server has no certificate that is trusted") from None
@@ -298,16 +332,14 @@ def _wait(retry_after: str | None) -> float | None:
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
-async def _body(answer: httpx2.Response, most: int) -> bytes:
+async def _body(answer: httpx2.Response, allowance: Allowance) -> bytes:
     # Not asked for; read as it is, it could unfold to any size.
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise CannotBeHad("the FHIR server compressed its answer, although it was asked not to")
-    parts, length = [], 0
+    parts = []
     chunks: AsyncIterator[bytes] = answer.aiter_raw()
     async for part in chunks:
-        length += len(part)
-        if length > most:
-            raise CannotBeHad(f"the answer is longer than {MOST_BYTES} bytes")
+        allowance.take_bytes(len(part))
         parts.append(part)
     return b"".join(parts)
 

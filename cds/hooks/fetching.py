@@ -9,35 +9,41 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from cds.fhir.bundles import Delivery, find_medication, name_of, read_resource
-from cds.fhir.client import Access, CannotBeHad, FhirClient
+from cds.fhir.bundles import Delivery, count_entries, find_medication, name_of, read_resource
+from cds.fhir.client import MOST_ENTRIES, Access, Allowance, CannotBeHad, FhirClient
 from cds.fhir.resources import AnyResource, Medication
 from cds.fhir.servers import Server, base_of
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template, cannot_be_had, patient_first, read_sent, take
-from cds.hooks.requests import Request
+from cds.hooks.requests import OrderSignContext, Request
 
 MOST_MEDICATIONS = 50
 """Medications that are fetched for one call, each by its reference."""
 
 T = TypeVar("T")
+Fetch = Coroutine[Any, Any, tuple[AnyResource, ...]]
 
 _log = structlog.get_logger()
 
 
 class Fetching(Struct, frozen=True):
-    """How to fetch: with which client, from which servers, and for how many seconds at most."""
+    """How to fetch: with which client, from which servers, and for how many seconds at most.
+
+    ``entries`` is how many entries of Bundles one call may have, of what is sent and what is
+    fetched together.
+    """
 
     client: FhirClient
     servers: tuple[Server, ...] = ()
     seconds: float = 5.0
+    entries: int = MOST_ENTRIES
 
 
 class Authorization(Struct, frozen=True):
@@ -76,9 +82,14 @@ async def gather(
             raise cannot_be_had({key: f"{u} {access}" for key, u in unsatisfied.items()})
         return delivery
     deadline = asyncio.get_running_loop().time() + fetching.seconds
+    allowance = Allowance(fetching.entries - _entries_sent(request))
+
+    def fetch(query: str) -> Fetch:
+        return fetching.client.fetch(access, query, deadline, allowance)
+
     if unsatisfied:
         missing = [t for t in templates if t.key in unsatisfied]
-        problems = await _fetch(missing, delivery, request, access, fetching.client, deadline)
+        problems = await _fetch(missing, delivery, request, fetch)
         _log.info("fetched", keys=list(unsatisfied), in_vain=problems)
         if problems:
             raise cannot_be_had(
@@ -87,8 +98,15 @@ async def gather(
                     for key in problems
                 }
             )
-    await _fetch_medications(delivery, access, fetching.client, deadline)
+    await _fetch_medications(delivery, access.server, fetch)
     return delivery
+
+
+def _entries_sent(request: Request) -> int:
+    """The entries of a request, as its limit counts them."""
+    context = request.context
+    drafts = [context.draftOrders] if isinstance(context, OrderSignContext) else []
+    return sum(map(count_entries, (*drafts, *(request.prefetch or {}).values())))
 
 
 # --- where from ----------------------------------------------------------------------------------
@@ -151,15 +169,11 @@ async def _fetch(
     templates: list[Template],
     into: Delivery,
     request: Request,
-    access: Access,
-    client: FhirClient,
-    deadline: float,
+    fetch: Callable[[str], Fetch],
 ) -> dict[str, str]:
     """Fetch keys into a delivery, all at once; says of each that cannot be had why."""
     templates = patient_first(templates)
-    answers = await _all_of(
-        _fetch_key(template, request, access, client, deadline) for template in templates
-    )
+    answers = await _all_of(_fetch_key(template, request, fetch) for template in templates)
     problems = {}
     for template, answer in zip(templates, answers, strict=True):
         problem = str(answer) if isinstance(answer, CannotBeHad) else None
@@ -171,13 +185,13 @@ async def _fetch(
 
 
 async def _fetch_key(
-    template: Template, request: Request, access: Access, client: FhirClient, deadline: float
+    template: Template, request: Request, fetch: Callable[[str], Fetch]
 ) -> tuple[AnyResource, ...]:
     # An id is written in letters that need no encoding; `read_request` lets no other pass.
     query = template.query.replace("{{context.patientId}}", request.patient)
     if "{{" in query:
         raise CannotBeHad("its query has a token that only the client can fill")
-    return await client.fetch(access, query, deadline)
+    return await fetch(query)
 
 
 def _take(
@@ -212,19 +226,17 @@ def _nameless(delivery: Delivery) -> list[str]:
 _MEDICATION = re.compile(r"Medication/[A-Za-z0-9._-]+")
 
 
-async def _fetch_medications(
-    into: Delivery, access: Access, client: FhirClient, deadline: float
-) -> None:
+async def _fetch_medications(into: Delivery, server: Server, fetch: Callable[[str], Fetch]) -> None:
     """Fetch the Medications that a server has of those that orders only refer to."""
     of_server = [
         relative
         for reference in _nameless(into)
-        if _MEDICATION.fullmatch(relative := reference.removeprefix(f"{access.server.base}/"))
+        if _MEDICATION.fullmatch(relative := reference.removeprefix(f"{server.base}/"))
     ]
     asked = of_server[:MOST_MEDICATIONS]
     if not asked:
         return
-    answers = await _all_of(client.fetch(access, reference, deadline) for reference in asked)
+    answers = await _all_of(fetch(reference) for reference in asked)
     failed = []
     for reference, answer in zip(asked, answers, strict=True):
         if isinstance(answer, CannotBeHad):

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
 import structlog
 from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds.fhir.bundles import count_entries
 from cds.hooks.outcomes import IssueType, operation_outcome
 
 _log = structlog.get_logger()
@@ -169,21 +168,7 @@ def _has_few_entries(body: bytes, most: int) -> bool:
         return True
     if objects > most * _OBJECTS_AN_ENTRY:
         return False
-    try:
-        values: list[Any] = [msgspec.json.decode(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return True  # which its reader will explain
-    entries = 0
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            entry = value.get("entry")
-            if isinstance(entry, list):
-                entries += len(entry)
-            values.extend(v for v in value.values() if isinstance(v, dict | list))
-        else:
-            values.extend(v for v in value if isinstance(v, dict | list))
-    return entries <= most
+    return count_entries(body) <= most
 
 
 def _beyond_calls() -> _Beyond:

@@ -282,7 +282,8 @@ def _fetching(settings: Settings) -> Fetching:
         servers = read_servers(settings.fhir_servers)
     except ValueError as fault:
         raise SettingsInvalid((f"CDS_FHIR_SERVERS cannot be used: {fault}.",)) from None
-    return Fetching(FhirClient(), servers, settings.fetch_seconds)
+    entries = settings.operation.max_entries
+    return Fetching(FhirClient(), servers, settings.fetch_seconds, entries)
 
 
 def _load_settled(settings: Settings) -> RuleSet:

@@ -11,6 +11,7 @@ from cds.fhir.bundles import (
     Delivery,
     Excluded,
     Unreadable,
+    count_entries,
     decode,
     find_medication,
     keep_about,
@@ -18,6 +19,7 @@ from cds.fhir.bundles import (
     read_bundle,
     read_resource,
     reference_id,
+    take_drafts,
 )
 from cds.fhir.resources import Bundle
 
@@ -667,3 +669,96 @@ def test_a_medication_is_found_by_however_an_order_refers_to_it(reference: str) 
 
     assert found is not None and found.id == "m1"
     assert find_medication("Medication/m2", held) is None
+
+
+# --- what is counted -----------------------------------------------------------------------------
+
+
+def test_entries_are_counted_in_bundles_of_bundles() -> None:
+    """Whatever they hold; what is no JSON has none."""
+    pages = bundle(bundle(observation("1"), observation("2")), bundle(), observation("3"))
+
+    assert count_entries(json.dumps(pages).encode()) == 5
+    assert count_entries(json.dumps({"entry": 5, "x": [{"entry": [{}, None]}]}).encode()) == 2
+    assert count_entries(b"[1, true, null]") == count_entries(b"7") == 0
+    assert count_entries(b"{") == count_entries(b"\xff") == count_entries(b"[" * 5000) == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "whole"),
+    [
+        ({"fullUrl": "https://ehr.example/Condition/1"}, False),
+        ({"fullUrl": "https://ehr.example/Condition/1", "response": {"status": "204"}}, True),
+        ({"request": {"method": "DELETE", "url": "Condition/1"}, "fullUrl": "x"}, True),
+        ({}, True),
+    ],
+)
+def test_an_address_without_its_resource_leaves_all_incomplete(entry: Json, whole: bool) -> None:
+    """There is something, and of what type nobody can tell."""
+    read = delivery_of({"resourceType": "Bundle", "entry": [entry]})
+
+    assert read.incomplete == (set() if whole else RESOURCE_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("severity", "failed"),
+    [
+        ("information", False),
+        ("warning", False),
+        ("Warning", False),
+        ("success", False),
+        ("error", True),
+        ("FATAL", True),
+        ("unheard-of", True),
+        (None, True),
+    ],
+)
+def test_an_issue_that_is_not_known_to_be_harmless_is_a_failure(
+    severity: str | None, failed: bool
+) -> None:
+    """An answer with a failure in it may lack anything."""
+    issue = {"code": "exception"} | ({"severity": severity} if severity else {})
+    read = delivery_of(bundle(observation("1"), {**OUTCOME, "issue": [issue]}))
+
+    assert read.incomplete == (RESOURCE_TYPES if failed else set())
+
+
+def test_what_is_about_others_is_counted() -> None:
+    """Patients and what is about them, once each however often it is looked at."""
+    read = delivery_of(
+        bundle(
+            {"resourceType": "Patient", "id": "p1"},
+            {"resourceType": "Patient", "id": "p2"},
+            observation("1", "Patient/p1"),
+            observation("2", "Patient/p2"),
+        )
+    )
+    keep_about(read, "p1")
+    keep_about(read, "p1")
+
+    assert read.foreign == 2
+
+
+@pytest.mark.parametrize(("total", "stated"), [(7, 7), (0, 0), ("7", 0), (None, 0), (1.5, 0)])
+def test_a_delivery_knows_how_many_hits_a_search_states(total: object, stated: int) -> None:
+    """The highest of those that its Bundles state; what is no number spoils nothing."""
+    pages = bundle(bundle(observation("1")) | {"total": total}, {"resourceType": "Bundle"})
+
+    read = delivery_of(pages)
+
+    assert (ids(read), read.stated) == (["1"], stated)
+
+
+def test_drafts_are_taken_out_of_a_chart() -> None:
+    """Orders that are drafts go, and everything else stays, in its order."""
+    orders = [
+        {"resourceType": "MedicationRequest", "id": str(i), "status": status}
+        for i, status in enumerate(("active", "draft", "stopped", "draft"))
+    ]
+    chart = delivery_of(bundle(*orders, {"resourceType": "MedicationStatement", "status": "draft"}))
+
+    drafts = take_drafts(chart)
+
+    assert [use.id for use in drafts.uses] == ["1", "3"]
+    assert [use.id for use in chart.uses] == ["0", "2", None]
+    assert drafts.medications is chart.medications

@@ -19,6 +19,7 @@ from cds.fhir.client import (
     MOST_ATTEMPTS,
     MOST_PAGES,
     Access,
+    Allowance,
     CannotBeHad,
     FhirClient,
     encode_query,
@@ -55,6 +56,7 @@ def fetch(
     seconds: float = 10,
     resolve: Resolve | None = None,
     tls: ssl.SSLContext | None = None,
+    entries: int = 10_000,
 ) -> tuple[AnyResource, ...]:
     """Fetch once from the first server that is listed."""
     (server,) = read_servers([listed.base] if isinstance(listed, FhirServer) else listed)
@@ -63,7 +65,7 @@ def fetch(
         client = FhirClient(resolve, tls)
         try:
             deadline = asyncio.get_running_loop().time() + seconds
-            return await client.fetch(Access(server, TOKEN), query, deadline)
+            return await client.fetch(Access(server, TOKEN), query, deadline, Allowance(entries))
         finally:
             await client.aclose()
 
@@ -118,7 +120,7 @@ def test_a_server_that_needs_no_token_gets_none() -> None:
         async def read() -> None:
             client = FhirClient()
             deadline = asyncio.get_running_loop().time() + 10
-            await client.fetch(Access(allowed), "Patient/hana", deadline)
+            await client.fetch(Access(allowed), "Patient/hana", deadline, Allowance())
             await client.aclose()
 
         asyncio.run(read())
@@ -142,7 +144,7 @@ def test_connections_are_kept_and_cookies_are_not() -> None:
             client = FhirClient()
             for _ in range(2):
                 deadline = asyncio.get_running_loop().time() + 10
-                await client.fetch(Access(allowed, TOKEN), "Patient/hana", deadline)
+                await client.fetch(Access(allowed, TOKEN), "Patient/hana", deadline, Allowance())
             await client.aclose()
 
         asyncio.run(read_twice())
@@ -305,6 +307,39 @@ def test_a_huge_answer_is_given_up_before_it_is_read(monkeypatch: pytest.MonkeyP
     first = searchset(condition(1), following="Condition?page=2")
     with serving({SEARCH: first, "Condition?page=2": b" " * 900}) as server:
         assert "longer than 1000 bytes" in why_not(server)
+
+
+def test_more_entries_than_may_be_read_are_given_up() -> None:
+    """Those of all pages count, and those of Bundles in them."""
+    first = searchset(condition(1), condition(2), following="Condition?page=2")
+    second = searchset({"resourceType": "Bundle", "entry": [{"resource": condition(3)}]})
+    with serving({SEARCH: first, "Condition?page=2": second}) as server:
+        assert ids(fetch(server, entries=4)) == ["c1", "c2", "c3"]
+        assert "more entries together than may be read" in why_not(server, entries=3)
+        assert "(CDS_MAX_ENTRIES)" in why_not(server, entries=-1)
+
+
+def test_what_is_left_is_left_for_all_queries_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Queries that are made at the same time share what one call may read."""
+    monkeypatch.setattr(client_module, "MOST_BYTES", 1000)
+    big = searchset(condition(1)) | {"id": "x" * 600}
+
+    async def fetch_two(base: str, allowances: list[Allowance]) -> list[object]:
+        client = FhirClient()
+        (server,) = read_servers([base])
+        deadline = asyncio.get_running_loop().time() + 10
+        fetches = (client.fetch(Access(server), SEARCH, deadline, each) for each in allowances)
+        try:
+            return await asyncio.gather(*fetches, return_exceptions=True)
+        finally:
+            await client.aclose()
+
+    with serving({SEARCH: big}) as server:
+        shared = asyncio.run(fetch_two(server.base, [Allowance()] * 2))
+        apart = asyncio.run(fetch_two(server.base, [Allowance(), Allowance()]))
+
+    assert sum(isinstance(answer, CannotBeHad) for answer in shared) == 1
+    assert not any(isinstance(answer, CannotBeHad) for answer in apart)
 
 
 def test_a_compressed_answer_is_refused() -> None:

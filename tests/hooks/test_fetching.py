@@ -323,6 +323,45 @@ def test_point_10_keys_are_fetched_at_the_same_time(
     assert ask(request, ehr.server.base).json() == expected(CASE)
 
 
+# --- how much ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("spare", "status"), [(0, 200), (-1, 412)])
+def test_entries_are_bounded_of_what_is_sent_and_fetched_together(
+    ehr: Ehr, example: Example, ruleset: RuleSet, spare: int, status: int
+) -> None:
+    """What one call may bring along it may not have fetched on top of that."""
+    request = request_to(ehr, example)
+    entries = sum(len(held.get("entry", ())) for held in request["prefetch"].values() if held)
+    for key in ("conditions", "laboratory"):
+        del request["prefetch"][key]
+
+    fetching = Fetching(FhirClient(), read_servers([ehr.server.base]), entries=entries + spare)
+    with TestClient(create_app(ruleset, lambda: AS_OF, fetching=fetching)) as client:
+        answer = client.post(CALL, content=json.dumps(request))
+
+    assert answer.status_code == status
+    assert ("CDS_MAX_ENTRIES" in answer.text) == (status == 412)
+
+
+def test_bytes_are_bounded_of_all_that_one_call_fetches(
+    ehr: Ehr, example: Example, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers of which each is short enough are too much together, Medications included."""
+    long = {"resourceType": "Bundle", "type": "searchset", "id": "x" * 3000}
+    ehr.changed = {"medication_requests": long, "medication_statements": long}
+    request = request_to(ehr, example)
+    del request["prefetch"]["medication_requests"]
+    monkeypatch.setattr("cds.fhir.client.MOST_BYTES", 4000)
+
+    assert ask(request, ehr.server.base).status_code == 200
+
+    del request["prefetch"]["medication_statements"]
+
+    (told,) = problems(ask(request, ehr.server.base)).values()
+    assert "all that is fetched for one call is longer than 4000 bytes together" in told
+
+
 # --- whose they are ------------------------------------------------------------------------------
 
 

@@ -368,3 +368,21 @@ def test_a_served_process_fetches_from_the_servers_that_are_listed() -> None:
     assert [asked.headers["Authorization"] for asked in ehr.asked] == ["Bearer s3cret-t0ken"]
     assert "s3cret-t0ken" not in log + answer.text
     assert "rp-ild-mda5" not in log + answer.text
+
+
+def test_a_served_process_counts_what_it_fetches_with_what_it_was_sent() -> None:
+    """The setting of the entries reaches what is fetched."""
+    request = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes())
+    conditions = request["prefetch"].pop("conditions")
+    sent = sum(len(held.get("entry", ())) for held in request["prefetch"].values() if held)
+    answers = {"Condition?patient=rp-ild-mda5": conditions}
+    with (
+        serving_fhir(answers) as ehr,
+        serve(CDS_FHIR_SERVERS=ehr.base, CDS_MAX_ENTRIES=str(sent)) as running,
+    ):
+        request["fhirServer"] = ehr.base
+
+        answer = httpx2.post(f"{running.url}/cds-services/myositis-patient-view", json=request)
+
+    assert answer.status_code == 412
+    assert "CDS_MAX_ENTRIES" in answer.json()["issue"][0]["diagnostics"]
