@@ -81,10 +81,11 @@ def token(
         _say(f"{part}  {content}")
     known = Authenticator(clients, KeySets(), _never_used)
     try:
-        client = asyncio.run(known.authenticate(f"Bearer {sent}", path))
+        caller = asyncio.run(known.authenticate(f"Bearer {sent}", path))
     except Unauthenticated as refusal:
         _fail(f"refused: {refusal.reason}{': ' if refusal.detail else ''}{refusal.detail}")
-    _say(f"accepted, as a token of {client.name}")
+    tenant = f", tenant {caller.tenant}" if caller.tenant else ""
+    _say(f"accepted, as a token of {caller.client.name}{tenant}")
 
 
 async def _never_used(issuer: str, jti: str, until: datetime) -> bool:

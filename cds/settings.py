@@ -22,7 +22,7 @@
 | ``CDS_WORKERS`` | processes that answer; one that dies is replaced | ``1`` |
 | ``CDS_SHUTDOWN_SECONDS`` | how long calls that have begun may take to end when stopped | ``20`` |
 | ``CDS_MAX_BODY_BYTES`` | largest body of a request | ``8388608`` (8 MiB) |
-| ``CDS_MAX_ENTRIES`` | most entries of all Bundles that one call sends and has fetched | ``10000`` |
+| ``CDS_MAX_ENTRIES`` | most entries of all Bundles that a call sends and has fetched | ``10000`` |
 | ``CDS_MAX_CALLS`` | most requests at a time, in each worker | ``100`` |
 | ``CDS_RECEIVE_SECONDS`` | longest time for a request to arrive | ``10`` |
 | ``CDS_ANSWER_SECONDS`` | longest time from its arrival to the answer | ``15`` |

@@ -100,7 +100,7 @@ def test_a_token_that_would_be_accepted_is_said_to_be(file: Path, before: str) -
         )
         assert result.exit_code == 0, result.stderr
         assert '"kid":"one"' in result.stdout
-        assert result.stdout.endswith("accepted, as a token of Example\n")
+        assert result.stdout.endswith("accepted, as a token of Example, tenant north\n")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from cds.hooks.clients import Client
+from cds.hooks.clients import Caller, Client, is_tenant
 from cds.hooks.keys import KeySets, KeysInvalid, PublicKey
 from cds.hooks.replays import FirstUse
 
@@ -117,13 +117,16 @@ class Authenticator:
         first_use: FirstUse,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._clients = {client.issuer: client for client in clients}
+        self._clients: dict[str, tuple[Client, ...]] = {}
+        for client in clients:
+            known = self._clients.get(client.issuer, ())
+            self._clients[client.issuer] = (*known, client)
         self._keys = keys
         self._first_use = first_use
         self._clock = clock
 
-    async def authenticate(self, authorization: str | None, path: str) -> Client:
-        """The client that sends a request with this header, to this path of the service.
+    async def authenticate(self, authorization: str | None, path: str) -> Caller:
+        """Who sends a request with this header, to this path of the service.
 
         Raises ``Unauthenticated``, and whatever ``first_use`` raises.
         """
@@ -131,20 +134,21 @@ class Authenticator:
         header = _check_header(signed.headers())
         claims = _claims(signed.payload)
         issuer = claims.get("iss")
-        client = self._clients.get(issuer) if isinstance(issuer, str) else None
-        key, doubt = await self._key(client, header)
+        # Those of one issuer have the same keys; the tenant is not believed before the signature.
+        clients = self._clients.get(issuer, ()) if isinstance(issuer, str) else ()
+        key, doubt = await self._key(clients[0] if clients else None, header)
         # Verified with a key of nobody too, so that the time taken does not tell who is known.
         genuine = _verify(signed, key or _decoy(header["alg"], len(signed.segments["signature"])))
-        if client is None:
+        if not clients:
             raise Unauthenticated("unknown-issuer")
         if doubt is not None:
             raise doubt
         if not genuine:
             raise Unauthenticated("signature")
-        until = self._check_claims(claims, client, path)
-        if not await self._first_use(client.issuer, claims["jti"], until):
-            raise Unauthenticated("replayed", client=client.name)
-        return client
+        caller, until = self._check_claims(claims, clients, path)
+        if not await self._first_use(caller.client.issuer, claims["jti"], until):
+            raise Unauthenticated("replayed", client=caller.name)
+        return caller
 
     async def _key(
         self, client: Client | None, header: dict[str, Any]
@@ -168,11 +172,14 @@ class Authenticator:
             return None, Unauthenticated("unfit-key")
         return key, None
 
-    def _check_claims(self, claims: dict[str, Any], client: Client, path: str) -> datetime:
-        """Check the claims of a genuine token; until when it must be remembered."""
+    def _check_claims(
+        self, claims: dict[str, Any], clients: tuple[Client, ...], path: str
+    ) -> tuple[Caller, datetime]:
+        """Check the claims of a genuine token; whose it is, and until when to remember it."""
+        name = " or ".join(client.name for client in clients)
 
         def refuse(reason: Reason, detail: str) -> Unauthenticated:
-            return Unauthenticated(reason, detail[:500], client.name)
+            return Unauthenticated(reason, detail[:500], name)
 
         registry = JWTClaimsRegistry(
             now=int(self._clock()),
@@ -196,14 +203,28 @@ class Authenticator:
         # Not subtracted: the numbers may be of any size still.
         if not claims["iat"] < claims["exp"] <= claims["iat"] + LIFETIME:
             raise refuse("lifetime", f"`exp` is not within {LIFETIME} seconds after `iat`")
+        caller = _caller(claims.get("tenant"), clients)
+        if caller is None:
+            raise refuse("tenant", f"`tenant` is {claims.get('tenant')}")
+        name = caller.name
         sent = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
         # A slash at the end of the path makes no difference, here as in the routes.
-        expected = {base + path.rstrip("/") for base in client.audience}
+        expected = {base + path.rstrip("/") for base in caller.client.audience}
         if expected.isdisjoint(url.rstrip("/") for url in sent):
             raise refuse("audience", f"`aud` is {', '.join(sent)}")
-        if client.tenants and claims.get("tenant") not in client.tenants:
-            raise refuse("tenant", f"`tenant` is {claims.get('tenant')}")
-        return datetime.fromtimestamp(claims["exp"] + LEEWAY + 1, UTC)
+        return caller, datetime.fromtimestamp(claims["exp"] + LEEWAY + 1, UTC)
+
+
+def _caller(tenant: object, clients: tuple[Client, ...]) -> Caller | None:
+    """Who of the clients of an issuer a token with this `tenant` is of, if anyone."""
+    # Some clients send an empty text where there is no tenant.
+    if tenant is not None and tenant != "" and not is_tenant(tenant):
+        return None
+    named = tenant if isinstance(tenant, str) else ""
+    for client in clients:
+        if not client.tenants or named in client.tenants:
+            return Caller(client, named)
+    return None
 
 
 def _token(authorization: str | None) -> bytes:
@@ -282,7 +303,7 @@ def _rsa_decoy(bits: int) -> RSAKey:
 class RequiresToken:
     """Lets requests through that carry an accepted token, and says whose it is.
 
-    ``request.state.client`` is the client then, and None without an authenticator. Open to
+    ``request.state.caller`` is the ``Caller`` then, and None without an authenticator. Open to
     everyone are only the paths of ``is_open`` and preflights (OPTIONS), which browsers send
     without a token. ``fail`` makes the answer to a fault of our own.
     """
@@ -305,7 +326,7 @@ class RequiresToken:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["client"] = None
+        state["caller"] = None
         if (
             self.authenticator is not None
             and scope["method"] != "OPTIONS"
@@ -313,7 +334,7 @@ class RequiresToken:
         ):
             try:
                 sent = Headers(scope=scope).getlist("authorization")
-                client = await self.authenticator.authenticate(_only(sent), scope["path"])
+                caller = await self.authenticator.authenticate(_only(sent), scope["path"])
             except Unauthenticated as refusal:
                 _log.warning(
                     "unauthenticated",
@@ -327,8 +348,8 @@ class RequiresToken:
             except Exception as fault:
                 await self.fail(fault)(scope, receive, send)
                 return
-            state["client"] = client
-            bind_contextvars(client=client.name)
+            state["caller"] = caller
+            bind_contextvars(client=caller.name)
         await self.app(scope, receive, send)
 
 

@@ -8,6 +8,9 @@
         tenants: [2ddd6c3a-8e9a-44c6-a305-52111ad302a2]
         fhir_servers: [https://ehr.hospital.example/fhir]
 
+Several entries may have one issuer, where each names tenants of its own: hospitals that an EHR
+vendor serves from one place, with different `fhir_servers` or `audience`.
+
 What CDS Hooks says of it: https://cds-hooks.hl7.org/2.0/#trusting-cds-clients. How a client is set
 up is told in docs/authentication.md.
 """
@@ -33,7 +36,8 @@ class Client(Struct, frozen=True, kw_only=True):
     under which it calls this service, without a slash at the end: the `aud` of a token is one of
     them with the path of the endpoint behind it. Its public keys stand in ``jwks_file`` or at the
     address ``jku``, one of the two. If ``tenants`` are named, the `tenant` of a token must be among
-    them. ``fhir_servers`` may be asked for what was not prefetched; none if empty.
+    them; clients of one issuer have the same keys, and are told apart by their tenants.
+    ``fhir_servers`` may be asked for what was not prefetched; none if empty.
     """
 
     name: str
@@ -50,6 +54,27 @@ class Client(Struct, frozen=True, kw_only=True):
         source = self.jwks_file or self.jku
         assert source is not None, "read_clients lets no other pass"
         return source
+
+
+LONGEST_NAME = 100
+LONGEST_TENANT = 99
+"""Characters: with the slash between, the database keeps 200 of who called."""
+
+
+class Caller(Struct, frozen=True):
+    """Who calls: a client, and the tenant that its token names, empty where it names none."""
+
+    client: Client
+    tenant: str = ""
+
+    @property
+    def name(self) -> str:
+        """What keeps apart whatever belongs to different callers: ``name`` or ``name/tenant``.
+
+        What two hospitals of one EHR vendor are told and tell is as separate as that of two
+        vendors. No name has a slash, so that no two callers have the same.
+        """
+        return f"{self.client.name}/{self.tenant}" if self.tenant else self.client.name
 
 
 class _Entry(Struct, frozen=True, kw_only=True):
@@ -93,21 +118,92 @@ def read_clients(path: Path) -> tuple[Client, ...]:
     return tuple(clients)
 
 
-def _check_distinct(document: Document, entries: list[tuple[tuple[str, int], _Entry]]) -> None:
-    seen: dict[tuple[str, str], int] = {}
+_Entries = list[tuple[tuple[str, int], _Entry]]
+
+
+def _check_distinct(document: Document, entries: _Entries) -> None:
+    """Report names that are not one client's, and clients that a token does not tell apart."""
+    named: dict[str, int] = {}
+    of_issuer: dict[str, _Entries] = {}
     for steps, entry in entries:
         for key, value in (("name", entry.name), ("issuer", entry.issuer)):
             if not value.strip():
                 document.report("blank", (*steps, key), f"`{key}` is empty")
-                continue
-            first = seen.setdefault((key, value), document.place((*steps, key)).line)
-            if first != document.place((*steps, key)).line:
+        if entry.name.strip():
+            _check_name(document, (*steps, "name"), entry.name, named)
+        _check_tenants(document, (*steps, "tenants"), entry.tenants)
+        if entry.issuer.strip():
+            of_issuer.setdefault(entry.issuer, []).append((steps, entry))
+    for same in of_issuer.values():
+        if len(same) > 1:
+            _check_apart(document, same)
+
+
+def _check_name(document: Document, steps: Steps, name: str, named: dict[str, int]) -> None:
+    line = document.place(steps).line
+    first = named.setdefault(name, line)
+    if first != line:
+        document.report(
+            "duplicate-client",
+            steps,
+            f"another client has this name too (line {first}): what is kept of their calls would "
+            "be taken for that of one, so give each a name of its own",
+        )
+    if "/" in name or len(name) > LONGEST_NAME or not name.isprintable():
+        document.report(
+            "bad-name",
+            steps,
+            f"has a slash, behind which the log writes the tenant, is longer than {LONGEST_NAME} "
+            "characters, or cannot be printed: write another",
+        )
+
+
+def _check_tenants(document: Document, steps: Steps, tenants: tuple[str, ...]) -> None:
+    for number, tenant in enumerate(tenants):
+        if not is_tenant(tenant):
+            document.report(
+                "bad-tenant",
+                (*steps, number),
+                f"is empty, longer than {LONGEST_TENANT} characters, or cannot be printed: no "
+                "token with it is accepted",
+            )
+
+
+def is_tenant(tenant: object) -> bool:
+    """Whether a `tenant` can be kept as it is: some text that a line of a log can hold."""
+    return isinstance(tenant, str) and 0 < len(tenant) <= LONGEST_TENANT and tenant.isprintable()
+
+
+def _check_apart(document: Document, same: _Entries) -> None:
+    """Report clients of one issuer that are not told apart by tenants, or have other keys."""
+    first = same[0]
+    owner: dict[str, tuple[str, int]] = {}
+    for steps, entry in same:
+        other = document.place((*(first[0] if steps != first[0] else same[1][0]), "issuer")).line
+        if not entry.tenants:
+            document.report(
+                "duplicate-client",
+                (*steps, "issuer"),
+                f"another client has this issuer too (line {other}): a token must belong to one "
+                "client only, so put both into one, or name the `tenants` of each",
+            )
+        for number, tenant in enumerate(entry.tenants):
+            if owner.setdefault(tenant, steps) != steps:
+                line = document.place((*owner[tenant], "tenants")).line
                 document.report(
-                    "duplicate-client",
-                    (*steps, key),
-                    f"another client has this {key} too (line {first}): a token must belong to "
-                    "one client only, so put both into one or correct it",
+                    "duplicate-tenant",
+                    (*steps, "tenants", number),
+                    f"another client of this issuer has this tenant too (line {line}): a token "
+                    "must belong to one client only, so take it out of one",
                 )
+        elsewhere = (entry.jwks_file, entry.jku) != (first[1].jwks_file, first[1].jku)
+        if elsewhere and entry.tenants:
+            document.report(
+                "other-keys",
+                (*steps, "jku" if entry.jku is not None else "jwks_file"),
+                f"another client of this issuer (line {other}) has its keys elsewhere: write the "
+                "same, because the tenant counts only once the signature was found right",
+            )
 
 
 def _client(document: Document, steps: Steps, entry: _Entry, folder: Path) -> Client:

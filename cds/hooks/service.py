@@ -32,7 +32,7 @@ from structlog.contextvars import bind_contextvars
 from cds.advice import Advice, Question, advise
 from cds.cards.card import encode_cards
 from cds.hooks.authentication import Authenticator, RequiresToken
-from cds.hooks.clients import Client
+from cds.hooks.clients import Caller
 from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
 from cds.hooks.headers import Secures, cors
@@ -285,8 +285,8 @@ def create_app(
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
-    Without an authenticator everyone is answered. ``request.state.client`` is the client that
-    calls, None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
+    Without an authenticator everyone is answered. ``request.state.caller`` is who calls,
+    None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
     are what must be well besides the rules for ``/health/ready``.
     Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     Without a store no decision is recorded, and no feedback taken.
@@ -461,10 +461,10 @@ def _served(request: Request) -> Served:
 
 def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
     """How to fetch for who calls: a client that is known has FHIR servers of its own."""
-    client: Client | None = request.state.client
-    if fetching is None or client is None:
+    caller: Caller | None = request.state.caller
+    if fetching is None or caller is None:
         return fetching
-    return msgspec.structs.replace(fetching, servers=client.fhir_servers)
+    return msgspec.structs.replace(fetching, servers=caller.client.fhir_servers)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."
@@ -495,9 +495,9 @@ _FEEDBACK_FAILED = "The service failed, and kept nothing of this feedback: send 
 
 
 def client_of(request: Request) -> str:
-    """The name of the client that calls; empty where authentication is off."""
-    client = getattr(request.state, "client", None)
-    return "" if client is None else str(client.name)
+    """The name of who calls, tenant included; empty where authentication is off."""
+    caller: Caller | None = request.state.caller
+    return "" if caller is None else caller.name
 
 
 def _fail(fault: Exception, faults: Counter[str], told_first: str) -> Response:

@@ -1,6 +1,6 @@
 """The tables. What they hold is described in docs/decision-log.md; ``migrations`` makes them.
 
-Times are in UTC, as SQLite has none with an offset. A ``client`` is the name of who called, empty
+Times are in UTC, as SQLite has none with an offset. A ``client`` is who called, with its tenant, empty
 where authentication is off.
 """
 

@@ -22,7 +22,7 @@ from joserfc.jws import JWSRegistry
 from structlog.testing import LogCapture
 
 from cds.hooks.authentication import ALGORITHMS, Authenticator, Reason, Unauthenticated
-from cds.hooks.clients import Client
+from cds.hooks.clients import Caller, Client
 from cds.hooks.keys import KeySets, KeysInvalid
 from cds.hooks.replays import InMemory
 from cds.hooks.service import create_app
@@ -234,7 +234,15 @@ def authenticator(published: Published | None = None, **changed: Any) -> Authent
 def authenticate(
     token: str, path: str = DISCOVERY, known: Authenticator | None = None
 ) -> Client | Reason:
-    """Whose a token is, or why it is not accepted."""
+    """The client whose a token is, or why it is not accepted."""
+    caller = call_of(token, path, known)
+    return caller.client if isinstance(caller, Caller) else caller
+
+
+def call_of(
+    token: str, path: str = DISCOVERY, known: Authenticator | None = None
+) -> Caller | Reason:
+    """Who calls with a token, tenant included, or why it is not accepted."""
     try:
         return asyncio.run((known or authenticator()).authenticate(f"Bearer {token}", path))
     except Unauthenticated as refusal:
@@ -321,6 +329,87 @@ def test_with_a_file_of_keys_the_jku_of_a_token_means_nothing(tmp_path: Path) ->
     assert published.asked == []
 
 
+# --- tenants -------------------------------------------------------------------------------------
+
+NORTH = "https://north.example"
+SOUTH = "https://south.example"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "name"),
+    [
+        (TENANT, f"Example University Hospital/{TENANT}"),
+        ("a/b", "Example University Hospital/a/b"),
+        ("", "Example University Hospital"),
+        (None, "Example University Hospital"),
+    ],
+)
+def test_who_calls_is_the_client_and_its_tenant(tenant: str | None, name: str) -> None:
+    """What is kept of one hospital is not another's because both are served by one EHR."""
+    caller = call_of(sign(claims(tenant=tenant)), known=authenticator(tenants=()))
+
+    assert isinstance(caller, Caller)
+    assert caller.name == name
+
+
+@pytest.mark.parametrize("tenant", [["a"], {}, 5, True, "x" * 100, "a\nb", "a\0b"])
+def test_a_tenant_that_cannot_be_kept_is_refused(tenant: object) -> None:
+    """Also where any is accepted."""
+    assert authenticate(sign(claims(tenant=tenant)), known=authenticator(tenants=())) == "tenant"
+
+
+def several() -> Authenticator:
+    """What knows two clients of one issuer."""
+    memory = InMemory(clock=lambda: datetime.fromtimestamp(NOW, UTC))
+    clients = [
+        client(name="North", tenants=("n1", "n2"), audience=(NORTH,)),
+        client(name="South", tenants=("s",), audience=(SOUTH,)),
+    ]
+    return Authenticator(clients, KeySets(Published().fetch), memory.first_use, lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "base", "name"),
+    [("n1", NORTH, "North/n1"), ("n2", NORTH, "North/n2"), ("s", SOUTH, "South/s")],
+)
+def test_clients_of_one_issuer_are_told_apart_by_their_tenants(
+    tenant: str, base: str, name: str
+) -> None:
+    """Each is called under its own address."""
+    caller = call_of(sign(claims(tenant=tenant, aud=base + DISCOVERY)), known=several())
+
+    assert isinstance(caller, Caller)
+    assert caller.name == name
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason", "whose"),
+    [
+        ({"tenant": "n1", "aud": SOUTH + DISCOVERY}, "audience", "North/n1"),
+        ({"tenant": "s", "aud": NORTH + DISCOVERY}, "audience", "South/s"),
+        ({"tenant": "other", "aud": NORTH + DISCOVERY}, "tenant", "North or South"),
+        ({"tenant": None, "aud": NORTH + DISCOVERY}, "tenant", "North or South"),
+        ({"tenant": "", "aud": NORTH + DISCOVERY}, "tenant", "North or South"),
+        ({"tenant": "n1", "exp": NOW - 61, "iat": NOW - 100}, "expired", "North or South"),
+    ],
+)
+def test_a_tenant_of_nobody_or_under_the_address_of_another_is_refused(
+    changed: dict[str, Any], reason: Reason, whose: str
+) -> None:
+    """The log names who it may be."""
+    with pytest.raises(Unauthenticated) as refusal:
+        asyncio.run(several().authenticate(f"Bearer {sign(claims(**changed))}", DISCOVERY))
+
+    assert (refusal.value.reason, refusal.value.client) == (reason, whose)
+
+
+def test_a_tenant_is_not_believed_before_the_signature() -> None:
+    """Which tenants there are is not told to who has no key."""
+    for tenant in ("n1", "s", "other"):
+        forged = sign(claims(tenant=tenant, aud=NORTH + DISCOVERY), key=OTHER_RSA)
+        assert authenticate(forged, known=several()) == "signature"
+
+
 # --- what is not ---------------------------------------------------------------------------------
 
 
@@ -362,7 +451,8 @@ def test_point_18_a_token_is_accepted_once() -> None:
         results: list[Client | Reason] = []
         for said in (claims(), claims(), claims(exp=NOW + 1000), claims(jti="another")):
             try:
-                results.append(await known.authenticate(f"Bearer {sign(said)}", DISCOVERY))
+                caller = await known.authenticate(f"Bearer {sign(said)}", DISCOVERY)
+                results.append(caller.client)
             except Unauthenticated as refusal:
                 results.append(refusal.reason)
         return results
@@ -374,15 +464,15 @@ def test_point_18_a_token_is_accepted_once() -> None:
 def test_point_18_of_two_uses_at_once_one_is_accepted() -> None:
     """However requests run beside each other, one of them is the first."""
 
-    async def race() -> list[Client | BaseException]:
+    async def race() -> list[Caller | BaseException]:
         header = f"Bearer {sign()}"
         return await asyncio.gather(
             *(known.authenticate(header, DISCOVERY) for _ in range(8)), return_exceptions=True
         )
 
     known = authenticator()
-    accepted = [result for result in asyncio.run(race()) if isinstance(result, Client)]
-    assert accepted == [client()]
+    accepted = [result for result in asyncio.run(race()) if isinstance(result, Caller)]
+    assert accepted == [Caller(client(), TENANT)]
 
 
 def test_point_18_a_wrong_token_does_not_use_up_its_id() -> None:
@@ -420,7 +510,7 @@ def test_point_18_key_rotation_takes_effect_with_the_first_new_token() -> None:
     async def use(jti: str, key: RSAKey, kid: str) -> Client | Reason:
         try:
             token = sign(claims(jti=jti), key=key, kid=kid)
-            return await known.authenticate(f"Bearer {token}", DISCOVERY)
+            return (await known.authenticate(f"Bearer {token}", DISCOVERY)).client
         except Unauthenticated as refusal:
             return refusal.reason
 
@@ -498,7 +588,7 @@ def served(ruleset: RuleSet, log: LogCapture) -> Iterator[TestClient]:
 
     @app.get("/whose")
     async def whose(request: Request) -> str:
-        return str(request.state.client.name)
+        return str(request.state.caller.name)
 
     with TestClient(app, follow_redirects=False) as http:
         yield http
@@ -530,9 +620,9 @@ def test_the_interface_says_that_a_token_is_needed(served: TestClient) -> None:
 
 
 def test_the_client_of_a_request_is_known_to_what_answers_it(served: TestClient) -> None:
-    """By its whole entry in the list of clients."""
+    """By its whole entry in the list of clients, and the tenant that its token names."""
     answer = served.get("/whose", headers=bearer(sign(claims(aud=BASE + "/whose"))))
-    assert answer.json() == "Example University Hospital"
+    assert answer.json() == f"Example University Hospital/{TENANT}"
 
 
 @every_wrong
@@ -605,7 +695,8 @@ def test_point_18_a_replay_is_answered_with_a_bare_401(served: TestClient, log: 
     assert [answer.status_code for answer in answers] == [200, 401]
     assert answers[1].content == b""
     (entry,) = log.entries
-    assert (entry["reason"], entry["client"]) == ("replayed", "Example University Hospital")
+    name = f"Example University Hospital/{TENANT}"
+    assert (entry["reason"], entry["client"]) == ("replayed", name)
 
 
 def test_two_authorization_headers_are_not_accepted(served: TestClient, log: LogCapture) -> None:
@@ -647,7 +738,7 @@ def test_when_authentication_is_off_there_is_no_client(ruleset: RuleSet) -> None
 
     @app.get("/whose")
     async def whose(request: Request) -> bool:
-        return request.state.client is None
+        return request.state.caller is None
 
     answer = TestClient(app).get("/whose", headers=bearer(sign()))
     assert answer.json() is True

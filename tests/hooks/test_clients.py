@@ -162,6 +162,12 @@ def test_http_is_read_from_this_machine(file: Path, host: str) -> None:
             "7:20 bad-address `https://ehr.hospital.example/fhir#x` has more than a path",
         ),
         ("tenants: [2ddd6c3a]", "tenants: 2ddd6c3a", "6:5 wrong-type should be a list"),
+        # --- who calls
+        ("name: A trial", "name: A trial/2", "8:5 bad-name has a slash"),
+        ("name: A trial", f"name: {'x' * 101}", "8:5 bad-name has a slash"),
+        ("name: A trial", 'name: "A\\ntrial"', "8:5 bad-name has a slash"),
+        ("[2ddd6c3a]", "['']", "6:15 bad-tenant is empty"),
+        ("[2ddd6c3a]", f"[a, {'x' * 100}]", "6:18 bad-tenant is empty, longer than 99"),
     ],
 )
 def test_what_is_wrong_is_told_at_its_place(file: Path, right: str, wrong: str, told: str) -> None:
@@ -232,3 +238,85 @@ def test_networks_of_the_fhir_servers_may_be_listed_beside_them(file: Path) -> N
     assert read_clients(file)[0].fhir_servers == (
         Server("https://ehr.hospital.example/fhir", (ip_network("10.20.0.0/16"),)),
     )
+
+
+# --- several clients of one issuer ---------------------------------------------------------------
+
+ONE_ISSUER = """\
+clients:
+  - name: North
+    issuer: https://vendor.example
+    jku: https://vendor.example/keys
+    audience: [https://cds.north.example]
+    tenants: [n1, n2]
+    fhir_servers: [https://vendor.example/north]
+  - name: South
+    issuer: https://vendor.example
+    jku: https://vendor.example/keys
+    audience: [https://cds.south.example]
+    tenants: [s1]
+    fhir_servers: [https://vendor.example/south]
+"""
+
+
+def test_clients_of_one_issuer_have_their_own_servers_and_audience(file: Path) -> None:
+    """Their tenants tell them apart."""
+    file.write_text(ONE_ISSUER, encoding="utf-8")
+
+    assert [(c.name, c.audience, c.fhir_servers[0].base) for c in read_clients(file)] == [
+        ("North", ("https://cds.north.example",), "https://vendor.example/north"),
+        ("South", ("https://cds.south.example",), "https://vendor.example/south"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        (
+            "[s1]",
+            "[s1, n2]",
+            "12:19 duplicate-tenant another client of this issuer has this tenant too (line 6)",
+        ),
+        (
+            "    tenants: [s1]\n",
+            "",
+            "9:5 duplicate-client another client has this issuer too (line 3): a token must "
+            "belong to one client only, so put both into one, or name the `tenants` of each",
+        ),
+        (
+            "    tenants: [n1, n2]\n",
+            "",
+            "3:5 duplicate-client another client has this issuer too (line 8)",
+        ),
+        (
+            "    jku: https://vendor.example/keys\n    audience: [https://cds.south",
+            "    jku: https://vendor.example/keys2\n    audience: [https://cds.south",
+            "10:5 other-keys another client of this issuer (line 3) has its keys elsewhere",
+        ),
+        (
+            "    jku: https://vendor.example/keys\n    audience: [https://cds.south",
+            "    jwks_file: keys/trial.json\n    audience: [https://cds.south",
+            "10:5 other-keys another client of this issuer (line 3) has its keys elsewhere",
+        ),
+    ],
+)
+def test_clients_of_one_issuer_that_a_token_does_not_tell_apart_are_refused(
+    file: Path, right: str, wrong: str, told: str
+) -> None:
+    """At the place of the tenant, issuer or key set that is to be changed."""
+    assert right in ONE_ISSUER
+    file.write_text(ONE_ISSUER.replace(right, wrong), encoding="utf-8")
+
+    (problem,) = problems(file)
+    assert problem.startswith(told)
+
+
+def test_each_of_several_without_tenants_is_told(file: Path) -> None:
+    """Whoever mends one must see the other."""
+    bare = ONE_ISSUER.replace("    tenants: [n1, n2]\n", "").replace("    tenants: [s1]\n", "")
+    file.write_text(bare, encoding="utf-8")
+
+    assert [problem.split()[:2] for problem in problems(file)] == [
+        ["3:5", "duplicate-client"],
+        ["8:5", "duplicate-client"],
+    ]

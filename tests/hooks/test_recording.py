@@ -13,9 +13,12 @@ from structlog.testing import LogCapture
 
 from cds.advice import load_rules
 from cds.cards.cards import OVERRIDE_REASONS
+from cds.hooks.authentication import Authenticator
+from cds.hooks.clients import Caller, Client
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 from cds.store.decisions import Decision, find_decision, list_decisions
+from cds.store.feedback import count_feedback
 from cds.store.repetition import repeat
 from cds.store.store import Place, Store, open_store
 from cds.store.tables import decisions
@@ -399,3 +402,51 @@ def test_times_of_decisions_are_of_now(serving: TestClient, store: Store, exampl
 
     (decision,) = kept(store)
     assert abs(datetime.now(UTC) - decision.at) < timedelta(minutes=1)
+
+
+# --- tenants -------------------------------------------------------------------------------------
+
+
+class Trusting(Authenticator):
+    """Takes whatever the header says for the tenant of one client."""
+
+    def __init__(self) -> None:
+        self.client = Client(
+            name="Vendor", issuer="urn:vendor", audience=(), jku="https://x.example"
+        )
+
+    async def authenticate(self, authorization: str | None, path: str) -> Caller:
+        """Who calls."""
+        return Caller(self.client, authorization or "")
+
+
+def test_what_one_tenant_tells_or_is_told_is_nothing_to_another(
+    ruleset: RuleSet, store: Store, example: Callable[[str], Any]
+) -> None:
+    """The same id at two hospitals of one vendor is two patients, and a card is one hospital's."""
+    app = create_app(ruleset, lambda: AS_OF, Trusting(), store=store)
+    north = TestClient(app, headers={"Authorization": "north"})
+    south = TestClient(app, headers={"Authorization": "south"})
+    request = example(ESCALATION)
+    of_north = about(call(north, request), INADEQUATE)
+    of_south = about(call(south, request), INADEQUATE)
+    store.settle()
+
+    override(north, of_north, "another-plan")
+    override(north, of_south, "another-plan")
+    store.settle()
+
+    assert not [s for s in summaries_of(call(north, request)) if s.startswith(INADEQUATE)]
+    assert about(call(south, request), INADEQUATE)
+
+    override(south, of_south, "another-plan")
+    store.settle()
+
+    assert not [s for s in summaries_of(call(south, request)) if s.startswith(INADEQUATE)]
+    decided = kept(store)
+    assert {each.client for each in decided} == {"Vendor/north", "Vendor/south"}
+    assert len({each.patient for each in decided}) == 2
+    with store.engine.connect() as connection:
+        report = count_feedback(connection)
+    (counted,) = (r for r in report.rules if r.overridden)
+    assert (counted.overridden, report.unknown) == (2, 1)
