@@ -1,7 +1,7 @@
 """The tables. What they hold is described in docs/decision-log.md; ``migrations`` makes them.
 
-Times are in UTC, as SQLite has none with an offset. A ``client`` is who called, with its tenant, empty
-where authentication is off.
+Times are in UTC, as SQLite has none with an offset. A ``client`` is who called, tenant
+included, empty where authentication is off.
 """
 
 from __future__ import annotations
