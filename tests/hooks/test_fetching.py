@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 
 from cds.fhir.client import FhirClient, encode_query
 from cds.fhir.servers import read_servers
-from cds.hooks.clients import Client
+from cds.hooks.clients import Caller, Client
 from cds.hooks.fetching import MOST_MEDICATIONS, Authorization, Fetching, gather
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template
@@ -693,9 +693,9 @@ class KnowsWho:
             fhir_servers=read_servers(listed),
         )
 
-    async def authenticate(self, authorization: str | None, path: str) -> Client:
+    async def authenticate(self, authorization: str | None, path: str) -> Caller:
         """Whoever it is."""
-        return self.client
+        return Caller(self.client)
 
 
 def test_a_client_has_a_list_of_its_own(ehr: Ehr, example: Example, ruleset: RuleSet) -> None:
