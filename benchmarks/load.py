@@ -41,6 +41,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httptools
+import uvloop
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -82,6 +83,23 @@ def signing(folder: Path) -> tuple[Headers, dict[str, str]]:
     return headers, {"CDS_AUTH": "required", "CDS_CLIENTS": str(clients)}
 
 
+class Expected:
+    """What an answer must say: what the first one did, but for the uuids, which are new each time.
+
+    They are of one length, so the rest stands at the same places; comparing it so costs the client,
+    which shares the processors with the service, next to nothing.
+    """
+
+    def __init__(self, first: bytes) -> None:
+        self.length = len(first)
+        ends = [0, *(place for found in UUID.finditer(first) for place in found.span()), len(first)]
+        self.parts = [(a, b, first[a:b]) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+
+    def is_met_by(self, body: bytes) -> bool:
+        """Whether an answer says the same."""
+        return len(body) == self.length and all(body[a:b] == part for a, b, part in self.parts)
+
+
 class Answer:
     """The answer that a connection is reading."""
 
@@ -111,7 +129,7 @@ class Load:
         self.milliseconds: list[float] = []
         self.wrong: Counter[str] = Counter()
         self.lost = 0
-        self.expected: bytes | None = None
+        self.expected: Expected | None = None
 
     async def run(self, connections: int) -> float:
         """Make the calls; the seconds that they took together."""
@@ -166,10 +184,9 @@ class Load:
         if status != 200:
             self.wrong[f"status {status}: {body[:200]!r}"] += 1
             return
-        body = UUID.sub(b"", body)  # each answer names its cards anew
         if self.expected is None:
-            self.expected = body
-        if body != self.expected:
+            self.expected = Expected(body)
+        if not self.expected.is_met_by(body):
             self.wrong["other cards than at the first call"] += 1
 
 
@@ -339,7 +356,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.kill_worker and options.workers < 2:
         parser.error("--kill-worker needs --workers 2 or more")
-    return asyncio.run(measure(options))
+    return uvloop.run(measure(options))
 
 
 if __name__ == "__main__":

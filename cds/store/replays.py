@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from datetime import datetime
 
@@ -29,14 +28,11 @@ class UsedTokens:
     """Remembers used tokens until they expire.
 
     Whatever is asked while the database is busy with others is asked together, in one transaction:
-    each waits for the disk. ``turn`` is held while writing.
+    each waits for the disk.
     """
 
-    def __init__(
-        self, engine: Engine, turn: contextlib.AbstractContextManager[object] | None = None
-    ) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turn = turn or contextlib.nullcontext()
         self._asked: list[_Asked] = []
         self._answering: asyncio.Task[None] | None = None
 
@@ -65,7 +61,7 @@ class UsedTokens:
 
     async def _answer_together(self, batch: list[_Asked]) -> None:
         try:
-            first = await asyncio.to_thread(self._use, {a.token: a.until for a in batch})
+            first = await asyncio.to_thread(_use, self._engine, {a.token: a.until for a in batch})
         except Exception as fault:
             for each in batch:
                 if not each.answer.done():
@@ -76,9 +72,15 @@ class UsedTokens:
                 each.answer.set_result(each.token in first)
             first.discard(each.token)  # of several uses at once, one is the first
 
-    def _use(self, tokens: dict[str, datetime]) -> set[str]:
-        with self._turn:
-            return _use(self._engine, tokens)
+    def forget_expired(self, now: datetime) -> int:
+        """Forget the tokens that have expired; how many."""
+        with self._engine.begin() as connection:
+            expired = delete(used_tokens).where(used_tokens.c.until < now)
+            return connection.execute(expired).rowcount
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
 
 
 def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
@@ -96,9 +98,3 @@ def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
 def _token(issuer: str, jti: str) -> str:
     # A hash, because issuers may choose any `jti`, of any length and characters.
     return hashlib.sha256(f"{issuer}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def forget_expired(engine: Engine, now: datetime) -> int:
-    """Forget the tokens that have expired; how many."""
-    with engine.begin() as connection:
-        return connection.execute(delete(used_tokens).where(used_tokens.c.until < now)).rowcount
