@@ -234,6 +234,17 @@ def _reaching(engine: Engine) -> Iterator[None]:
         ) from None
 
 
+def identity(engine: Engine) -> tuple[int, int] | None:
+    """What tells the file of an SQLite database from another at its place; None for PostgreSQL.
+
+    Raises ``OSError`` where there is none.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    found = os.stat(engine.url.database or "")
+    return found.st_dev, found.st_ino
+
+
 def private_folder(folder: Path) -> Path:
     """Make a folder that nobody else may read, if it is not there; its path.
 

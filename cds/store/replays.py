@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Engine, delete
@@ -14,6 +15,10 @@ from cds.store.tables import used_tokens
 
 LONGEST = 5.0
 """Seconds that a call may wait to be told whether its token was used."""
+
+
+_PROBE = "probe"
+"""Stands among the tokens, and is none: those are 64 digits."""
 
 
 class _Asked(Struct, eq=False):
@@ -78,6 +83,17 @@ class UsedTokens:
             expired = delete(used_tokens).where(used_tokens.c.until < now)
             return connection.execute(expired).rowcount
 
+    def probe(self, now: datetime) -> None:
+        """Write what says nothing, to see whether a token could be noted now.
+
+        Raises ``SQLAlchemyError``.
+        """
+        insert = _insert(self._engine)(used_tokens).values(token=_PROBE, until=now)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["token"], set_={"until": now})
+            )
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
@@ -87,12 +103,16 @@ def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
     """Note that tokens were used; those of them that had not been before."""
     if not tokens:
         return set()
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    kept = insert(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
+    kept = _insert(engine)(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
     # In one order everywhere: processes that note the same tokens would wait for each other.
     rows = [{"token": token, "until": until} for token, until in sorted(tokens.items())]
     with engine.begin() as connection:
         return set(connection.execute(kept, rows).scalars())
+
+
+def _insert(engine: Engine) -> Any:
+    # Each dialect has its own; the methods that are used here are those of both.
+    return postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
 
 def _token(issuer: str, jti: str) -> str:

@@ -21,6 +21,7 @@ from cds.store.database import (
     DatabaseUnusable,
     bounded,
     connect,
+    identity,
     make_table,
     private_file,
     private_folder,
@@ -130,6 +131,7 @@ class Store:
         self._turn = threading.Lock()
         self.used_tokens = UsedTokens(tokens)
         self._asked = reading_at_once(engine)
+        self._identity = identity(engine)
         self._silent = threading.Event()
         self._closed = threading.Event()
         self._writes = writes
@@ -156,18 +158,21 @@ class Store:
             self._journal.hand_over()
 
     async def ailment(self) -> str | None:
-        """What ails the database, in a sentence without secrets; None where it answers."""
+        """What ails the database, in a sentence without secrets; None where it takes a write."""
         if self._failing():
             return "The database does not take what is to be written; it waits in the journal."
 
-        def ask() -> None:
-            with self._asked.connect() as connection:
-                connection.execute(select(1))
+        def write() -> None:
+            if identity(self.engine) != self._identity:
+                raise FileNotFoundError
+            self.used_tokens.probe(datetime.now(UTC))
 
         try:
-            await asyncio.to_thread(ask)
+            await asyncio.to_thread(write)
         except SQLAlchemyError:
-            return "The database does not answer."
+            return "The database does not answer, or takes nothing."
+        except OSError:
+            return "The file of the database was removed or replaced while it was open: restart."
         return None
 
     def pseudonym(self, client: str, server: str, patient: str) -> str:

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
+from cds.store.database import identity
 from cds.store.decisions import Entry, decode_entry, insert_rows, rows_of
 from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
 from cds.store.replays import UsedTokens
@@ -43,6 +44,7 @@ class Writer:
         used_tokens: UsedTokens,
     ) -> None:
         self._engine = engine
+        self._identity = identity(engine)
         self._folder = folder
         self._journal = journal
         self._keep_days = keep_days
@@ -97,9 +99,12 @@ class Writer:
     def write(self) -> None:
         """Write what there is now, of this process and of others.
 
-        Raises ``SQLAlchemyError``.
+        Raises ``SQLAlchemyError``, or ``OSError`` where the file of the database is another one
+        than was opened: what would be written into that is lost.
         """
         self._journal.hand_over()
+        if identity(self._engine) != self._identity:
+            raise OSError("the file of the database was replaced while it was open")
         for left in leftovers(self._folder):
             try:
                 self._adopt(left)
