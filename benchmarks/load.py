@@ -16,8 +16,9 @@ connection may then end without an answer. Those are counted apart, and are sent
 the load begins. Decisions are recorded in any case, in a state folder that is made for this and
 deleted afterwards; ``CDS_DATABASE_URL`` may name another database.
 
-Exits with 1 for an answer that is not the expected one, for a call lost without a worker killed, or
-if the 99th percentile at 8 connections is over 5 times the median at one.
+Exits with 1 for an answer that is not the expected one, for a call lost without a worker killed, if
+the 99th percentile at 8 connections is over 5 times the median at one, or if a process has grown by
+more than 16 MB over 20,000 calls or more.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 CALL = "/cds-services/myositis-patient-view"
 EXAMPLE = "not-improved"
 BOUND = 5.0
+MANY = 20_000
+"""Calls after which memory that still grows tells of a leak."""
+MOST_GROWN = 16.0
 SECONDS_BETWEEN_TROUBLE = 3.0
 UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ISSUER = "https://ehr.example"
@@ -212,15 +216,15 @@ class Server:
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         return [int(child) for child in children] or [main]
 
-    def megabytes(self) -> float:
-        """Memory of the largest process that answers."""
-        sizes = [0.0]
+    def megabytes(self) -> dict[int, float]:
+        """Memory of each process."""
+        sizes = {}
         for worker in self.workers():
             with contextlib.suppress(OSError):  # it may have died meanwhile
                 status = Path(f"/proc/{worker}/status").read_text()
                 if found := re.search(r"VmRSS:\s+(\d+) kB", status):
-                    sizes.append(int(found[1]) / 1024)
-        return max(sizes)
+                    sizes[worker] = int(found[1]) / 1024
+        return sizes
 
 
 @contextlib.contextmanager
@@ -310,6 +314,7 @@ async def measure(options: argparse.Namespace) -> int:
                 "wrong",
                 "lost",
                 "MB",
+                "grown by",
             )
             print(" ".join(f"{column:>11}" for column in columns))
             alone = None
@@ -321,19 +326,27 @@ async def measure(options: argparse.Namespace) -> int:
                     troubles.append(asyncio.create_task(reload(rules, made)))
                 if options.kill_worker:
                     troubles.append(asyncio.create_task(kill_workers(server, made)))
+                before = server.megabytes()
                 async with beside(*troubles):
                     seconds = await load.run(connections)
+                after = server.megabytes()
+                # Of those that lived through it.
+                grown = max([mb - before[pid] for pid, mb in after.items() if pid in before] or [0])
                 ordered = sorted(load.milliseconds)
                 p50, p95, p99 = (percentile(ordered, share) for share in (0.50, 0.95, 0.99))
                 wrong = load.wrong.total()
                 print(
                     f"{connections:>11} {len(ordered) / seconds:>11.0f} {p50:>11.2f} {p95:>11.2f} "
-                    f"{p99:>11.2f} {wrong:>11} {load.lost:>11} {server.megabytes():>11.0f}",
+                    f"{p99:>11.2f} {wrong:>11} {load.lost:>11} {max(after.values()):>11.0f} "
+                    f"{grown:>11.1f}",
                     flush=True,
                 )
                 for what, count in load.wrong.most_common(5):
                     print(f"  {count} times {what}")
                 failed |= wrong > 0 or (load.lost > 0 and not options.kill_worker)
+                if len(ordered) >= MANY and grown > MOST_GROWN:
+                    print(f"  memory grew by more than {MOST_GROWN:g} MB")
+                    failed = True
                 if connections == 1:
                     alone = statistics.median(ordered)
                 if connections == 8 and alone is not None and p99 > BOUND * alone:
