@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, Event, Value
-from cds.chart.quantities import Category, Interval
+from cds.chart.quantities import UNKNOWN, Category, Interval
 from cds.rules.conditions import (
     All,
     Any_,
@@ -128,39 +128,47 @@ def _is(fact: str) -> Test:
     return test
 
 
-def _interval(values: Values, fact: str) -> Interval:
-    value = values[fact]
-    if not isinstance(value, Interval):
-        raise TypeError(f"{fact} is not a number")
-    return value
-
-
 def _comparison(condition: Comparison) -> Test:
     fact, c = condition.fact, condition.constant.value
 
-    def at_least(values: Values) -> Truth:
-        x = _interval(values, fact)
+    def at_least(x: Interval) -> Truth:
         return True if x.low >= c else False if x.high < c else None
 
-    def above(values: Values) -> Truth:
-        x = _interval(values, fact)
+    def above(x: Interval) -> Truth:
         return True if x.low > c else False if x.high <= c else None
 
-    def equal(values: Values) -> Truth:
-        x = _interval(values, fact)
+    def below(x: Interval) -> Truth:
+        return True if x.high < c else False if x.low >= c else None
+
+    def at_most(x: Interval) -> Truth:
+        return True if x.high <= c else False if x.low > c else None
+
+    def equal(x: Interval) -> Truth:
         if x.low == c == x.high:
             return True
         return False if x.high < c or x.low > c else None
 
-    by_operator: dict[str, Test] = {
+    def unequal(x: Interval) -> Truth:
+        return True if x.high < c or x.low > c else False if x.low == c == x.high else None
+
+    compare: Callable[[Interval], Truth] = {
         ">=": at_least,
         ">": above,
-        "<": _not(at_least),
-        "<=": _not(above),
+        "<": below,
+        "<=": at_most,
         "==": equal,
-        "!=": _not(equal),
-    }
-    return by_operator[condition.op]
+        "!=": unequal,
+    }[condition.op]
+
+    def test(values: Values) -> Truth:
+        number = values[fact]
+        if number is UNKNOWN:  # as most numbers of most patients are
+            return None
+        if not isinstance(number, Interval):
+            raise TypeError(f"{fact} is not a number")
+        return compare(number)
+
+    return test
 
 
 def _within(fact: str, days: Decimal) -> Test:
