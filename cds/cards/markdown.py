@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
     Blanks are shown as one space, and marks that change the direction of writing are left out.
     """
-    if (
+    if not text or (
         _HARMLESS.fullmatch(text)
         and "  " not in text
         and "//" not in text

@@ -137,6 +137,9 @@ class Selections(Mapping[str, Selection]):
     def __getitem__(self, name: str) -> Selection:
         return select(self._nodes[name], self._values)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
 
@@ -165,7 +168,7 @@ class Check(Struct, frozen=True):
     node: Node | None = None
 
 
-class RuleSet(Struct, frozen=True):
+class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     """Every active rule of a folder, ready to answer.
 
     ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that
