@@ -20,6 +20,8 @@ from cds.rules.words import say_constant
 def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     """The options of a card as blocks of Markdown; none where nothing is to be proposed."""
     options = shown_options(card, telling)
+    if not options:
+        return []
     new = [option for option in options if not _given(option, telling)]
     blocks = []
     warned = [option for option in new if _warned(option, telling)]
@@ -205,6 +207,8 @@ def _title(leaf: Trace, telling: Telling) -> str:
 def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
     """What the options say and nobody read in a source: approvals and contraindications."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
+    if not options:
+        return
     recalled = {
         fill(o.option, telling)
         for o in options

@@ -5,14 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cds.cards.texts import Telling
+from msgspec import Struct
+
 from cds.chart.vocabulary import Number, Vocabulary
 from cds.rules.words import say_number
 
 
-def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
-    """What of the choices behind these facts was recalled and not read, each in a few words."""
-    vocabulary = telling.ruleset.terms.vocabulary
+class Choice(Struct, frozen=True):
+    """A choice that was recalled and not read, in a few words.
+
+    ``drug``: it bears only on who has that on record; None: on everybody.
+    """
+
+    said: str
+    drug: str | None = None
+
+
+def unverified_choices(facts: Iterable[str], vocabulary: Vocabulary) -> Iterator[Choice]:
+    """What of the choices behind these facts was recalled and not read."""
     numbers = vocabulary.assessments
     kinds = [fact.split(".") for fact in facts]
     if numbers is not None:
@@ -24,16 +34,16 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
                 "least interval": numbers.least_interval,
             }
             if said := _said(visits):
-                yield f"choice of the visits compared ({said})"
+                yield Choice(f"choice of the visits compared ({said})")
         if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
             said := _said({"gap": numbers.course_gap})
         ):
-            yield f"what is one course of treatment ({said})"
+            yield Choice(f"what is one course of treatment ({said})")
     named = {name for kind, name, *form in kinds if kind == "drug" and form != ["ever"]}
     for drug in dict.fromkeys(each for name in named for each in _drugs(name, vocabulary)):
-        covers = vocabulary.drugs[drug].covers
-        if covers is not None and drug in telling.chart.exposures and (said := _said({"": covers})):
-            yield f"how long one administration counts: {vocabulary.drugs[drug].title}, {said}"
+        entry = vocabulary.drugs[drug]
+        if entry.covers is not None and (said := _said({"": entry.covers})):
+            yield Choice(f"how long one administration counts: {entry.title}, {said}", drug)
 
 
 def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
