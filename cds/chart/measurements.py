@@ -457,7 +457,9 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
 
 def plain(value: Decimal) -> str:
     """A number as people write it: no exponent, no trailing zeros."""
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
