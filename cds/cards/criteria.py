@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from msgspec import Struct
 
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.once import once_for_each_rule
+from cds.cards.once import once
 from cds.cards.texts import Telling, say_evidence
 from cds.chart.chart import Chart
 from cds.chart.facts import EvidenceReader, no_evidence
@@ -50,7 +50,7 @@ def criteria_table(rule: Rule, telling: Telling) -> str:
     return table(("Criterion", "Met", "Seen", "From"), _rows(criterion, truth, 0, telling))
 
 
-@once_for_each_rule
+@once
 def criterion_of(rule: Rule, ruleset: RuleSet) -> Criterion:
     """The condition of a rule, with all those in it and behind it."""
     return _criterion(rule.node, ruleset)

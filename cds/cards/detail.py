@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from msgspec import Struct
-
 from cds.cards.beside import beside_core_set, named, say_courses, settled_by
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.once import once_for_each_rule
+from cds.cards.once import once
 from cds.cards.options import options_blocks, unverified_of_options
-from cds.cards.resting import Choice, unverified_choices
+from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, link, title_of
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
@@ -230,41 +228,29 @@ def _chosen(rule: Rule, telling: Telling) -> str:
 
 def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     """Numbers that were recalled and not read, which this card rests on or shows."""
-    recalled = _recalled(rule, telling.ruleset)
-    said = list(recalled.always)
-    for fact in recalled.doses:
-        said += _unverified_dose(fact, telling)
+    facts = telling.ruleset.behind[rule.id]
+    said = list(_always_unverified(rule, telling.ruleset))
+    for fact in facts:
+        if fact.startswith("dose."):
+            said += _unverified_dose(fact, telling)
     said += unverified_of_options(card, telling)
-    exposures = telling.chart.exposures
-    said += [c.said for c in recalled.choices if c.drug is None or c.drug in exposures]
+    said += unverified_choices(facts, telling)
     if "measures" in card.show:
         said += _unverified_ranges(telling)
     return list(map(escape_authored, dict.fromkeys(said)))
 
 
-class _Recalled(Struct, frozen=True):
-    """What a rule rests on that was recalled and not read.
-
-    ``always`` whoever the patient is; ``doses`` are the facts about daily doses that may.
-    """
-
-    always: tuple[str, ...]
-    doses: tuple[str, ...]
-    choices: tuple[Choice, ...]
-
-
-@once_for_each_rule
-def _recalled(rule: Rule, ruleset: RuleSet) -> _Recalled:
+@once
+def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
+    """What was recalled and not read, whoever the patient is."""
     said = []
     for constant in ruleset.unverified[rule.id]:
         note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
         name = (constant.parameter or "").replace("_", " ")
         said.append(f"“{name}” {say_constant(constant)}{note}")
-    facts, vocabulary = ruleset.behind[rule.id], ruleset.terms.vocabulary
-    for fact in facts:
-        said += _unverified_behind(fact, vocabulary)
-    doses = tuple(fact for fact in facts if fact.startswith("dose."))
-    return _Recalled(tuple(said), doses, tuple(unverified_choices(facts, vocabulary)))
+    for fact in ruleset.behind[rule.id]:
+        said += _unverified_behind(fact, ruleset.terms.vocabulary)
+    return tuple(said)
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:

@@ -101,7 +101,7 @@ class CardTemplate(Struct, frozen=True):
         return (*self.shown_when, *(when for when in self.cited if when is not None))
 
 
-class Rule(Struct, frozen=True):
+class Rule(Struct, frozen=True, eq=False):
     """One rule, parsed: its file's header, its condition, what it makes, what it selects.
 
     ``against`` is what a contraindication says of the drugs of its file.
