@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from cds.cards.beside import beside_core_set, named, say_courses, settled_by
@@ -24,8 +24,10 @@ from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
 from cds.rules.words import say_constant, say_number, say_value
 
 
-def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
-    """The whole detail of a rule's card, as Markdown."""
+def detail_of(
+    rule: Rule, card: CardTemplate, telling: Telling, cited: Iterable[EvidenceItem]
+) -> str:
+    """The whole detail of a rule's card, as Markdown; ``cited`` is what bears on this patient."""
     blocks = [fill(card.lead, telling, escape)]
     blocks += [
         fill(passage.text, telling, escape)
@@ -50,7 +52,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         blocks += [chosen]
     if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
-    blocks += ["**Sources**", _sources(rule, card, telling)]
+    blocks += ["**Sources**", _sources(cited, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -308,11 +310,11 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
             yield f"range of {entry.title}"
 
 
-def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
     lines = [
         f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
-        for item in cited_evidence(rule, card, telling)
+        for item in cited
     ]
     return "\n".join(lines)
 

@@ -32,7 +32,7 @@ class Telling(Struct, frozen=True):
 def fill(text: Text, telling: Telling, escape: Callable[[str], str] = str) -> str:
     """Fill a text; what comes from the chart goes through ``escape`` first."""
     return "".join(
-        part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text
+        [part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text]
     )
 
 

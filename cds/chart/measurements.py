@@ -395,7 +395,7 @@ def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
 
 def _is_normal(usual: ReferenceRange) -> bool:
     """Whether a reference range is the normal one (and not a treatment or critical range)."""
-    codes = {c.code for c in usual.type.coding} if usual.type else set()
+    codes = [c.code for c in usual.type.coding] if usual.type else ()
     return not codes or "normal" in codes
 
 

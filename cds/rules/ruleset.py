@@ -107,17 +107,13 @@ class Rule(Struct, frozen=True, eq=False):
     ``against`` is what a contraindication says of the drugs of its file.
     """
 
+    id: str
     file: RuleFile
     place: Place
     node: Node
     card: CardTemplate | None
     selections: tuple[tuple[str, Node], ...]
     against: Text | None = None
-
-    @property
-    def id(self) -> str:
-        """The id of the rule."""
-        return self.file.id
 
 
 class Selection(Struct, frozen=True):
