@@ -14,6 +14,7 @@ from cds.cards.once import once
 from cds.cards.texts import Telling, say_evidence
 from cds.chart.chart import Chart
 from cds.chart.facts import EvidenceReader, no_evidence
+from cds.rules.conditions import Is
 from cds.rules.nodes import Kind, Node, Test, Truth, Values
 from cds.rules.ruleset import Rule, RuleSet
 from cds.rules.words import say_truth, say_value
@@ -88,6 +89,8 @@ def _see(node: Node, ruleset: RuleSet) -> Callable[[Values], str]:
         return count
     if node.fact is not None:
         fact, unit = node.fact, ruleset.facts[node.fact].unit
+        if isinstance(node.condition, Is):
+            return lambda values: say_truth(node.test(values))
         return lambda values: say_value(values[fact], unit)
     return lambda values: say_truth(node.test(values))
 

@@ -70,9 +70,9 @@ def measures_table(telling: Telling) -> str:
         if telling.ruleset.terms.vocabulary.measures[name].core_set
     ]
     rows = [_measure_row(change, telling) for change in core_set]
-    kept = list(range(len(_MEASURES)))
-    if not any(change.current for change in core_set):
-        kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
+    if any(change.current is not None for change in core_set):
+        return table(_MEASURES, rows)
+    kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
     return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
 
 

@@ -113,13 +113,14 @@ class Engine:
             EngineFault: an attribute is not of the kind that the rules compare it with, or cannot
                 be written safely, or the engine failed. There is never a partial answer.
         """
+        known = self._attributes
         written: dict[str, str] = {}
         present: set[str] = set()
         for name, value in attributes.items():
-            attribute = self._attributes.get(name)
-            if attribute is None:
+            if name not in known:
                 continue
-            if attribute.truths and (value is True or value is False):  # nearly all are
+            attribute = known[name]
+            if attribute.kind is bool and (value is True or value is False):  # nearly all are
                 written[name], said = attribute.truths[value]
                 present.add(said)
             else:
@@ -490,7 +491,8 @@ def _double(name: str, value: Decimal, constants: Mapping[float, Decimal]) -> fl
     """A double that stands to each constant's double as the value does to the constant."""
     if value.is_finite():
         double = float(value)
-        if _LEAST_USUAL < abs(double) < _MOST_USUAL:  # nearly every number: neither vast nor tiny
+        # Nearly every number: neither vast nor tiny.
+        if not value or _LEAST_USUAL < abs(double) < _MOST_USUAL:
             constant = constants.get(double)
             if constant is None or constant == value:
                 return double
