@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from operator import ge, gt, le, lt
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -129,44 +130,35 @@ def _is(fact: str) -> Test:
 
 
 def _comparison(condition: Comparison) -> Test:
-    fact, c = condition.fact, condition.constant.value
+    fact, c, op = condition.fact, condition.constant.value, condition.op
+    if op in ("==", "!="):
+        return _equal(fact, c) if op == "==" else _not(_equal(fact, c))
+    # The lower bound tells what is surely reached, the upper one what is surely missed; "<" and "<="
+    # are the opposites of ">=" and ">".
+    upward = op in (">=", ">")
+    reached, missed = (ge, lt) if op in (">=", "<") else (gt, le)
 
-    def at_least(x: Interval) -> Truth:
-        return True if x.low >= c else False if x.high < c else None
+    def test(values: Values) -> Truth:
+        x = values[fact]
+        if x is UNKNOWN:  # as most numbers of most patients are
+            return None
+        if not isinstance(x, Interval):
+            raise TypeError(f"{fact} is not a number")
+        if reached(x.low, c):
+            return upward
+        return not upward if missed(x.high, c) else None
 
-    def above(x: Interval) -> Truth:
-        return True if x.low > c else False if x.high <= c else None
+    return test
 
-    def below(x: Interval) -> Truth:
-        return True if x.high < c else False if x.low >= c else None
 
-    def at_most(x: Interval) -> Truth:
-        return True if x.high <= c else False if x.low > c else None
-
-    def equal(x: Interval) -> Truth:
+def _equal(fact: str, c: Decimal) -> Test:
+    def test(values: Values) -> Truth:
+        x = values[fact]
+        if not isinstance(x, Interval):
+            raise TypeError(f"{fact} is not a number")
         if x.low == c == x.high:
             return True
         return False if x.high < c or x.low > c else None
-
-    def unequal(x: Interval) -> Truth:
-        return True if x.high < c or x.low > c else False if x.low == c == x.high else None
-
-    compare: Callable[[Interval], Truth] = {
-        ">=": at_least,
-        ">": above,
-        "<": below,
-        "<=": at_most,
-        "==": equal,
-        "!=": unequal,
-    }[condition.op]
-
-    def test(values: Values) -> Truth:
-        number = values[fact]
-        if number is UNKNOWN:  # as most numbers of most patients are
-            return None
-        if not isinstance(number, Interval):
-            raise TypeError(f"{fact} is not a number")
-        return compare(number)
 
     return test
 
