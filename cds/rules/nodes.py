@@ -133,8 +133,8 @@ def _comparison(condition: Comparison) -> Test:
     fact, c, op = condition.fact, condition.constant.value, condition.op
     if op in ("==", "!="):
         return _equal(fact, c) if op == "==" else _not(_equal(fact, c))
-    # The lower bound tells what is surely reached, the upper one what is surely missed; "<" and "<="
-    # are the opposites of ">=" and ">".
+    # The lower bound tells what is surely reached, the upper one what is surely missed; "<" and
+    # "<=" are the opposites of ">=" and ">".
     upward = op in (">=", ">")
     reached, missed = (ge, lt) if op in (">=", "<") else (gt, le)
 
