@@ -28,7 +28,8 @@ from rich.text import Text
 from cds.advice import Advice
 from cds.cards.beside import beside_core_set, courses
 from cds.cards.card import Card, Suggestion
-from cds.cards.detail import criteria_table, say_change, say_visits, terms_table
+from cds.cards.criteria import criteria_table
+from cds.cards.detail import say_change, say_visits, terms_table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts import show
@@ -36,7 +37,7 @@ from cds.chart.measurements import Measurement, plain
 from cds.chart.quantities import Category, Interval
 from cds.fhir.bundles import Excluded
 from cds.rules.ruleset import RuleSet, Selection
-from cds.rules.trace import Seen, terms_of, trace_rule
+from cds.rules.trace import Seen, terms_of
 from cds.rules.words import say_number, say_value
 
 IMPROVED = "response.imacs.improved"
@@ -398,8 +399,7 @@ def _definition(telling: Telling) -> Iterator[RenderableType]:
     ):
         if facts:
             yield _hanging(f"  {label}: ", _titles(facts, telling))
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
-    yield _Markdown(printable(criteria_table(trace)))
+    yield _Markdown(printable(criteria_table(rule, telling)))
 
 
 def _score(telling: Telling) -> Iterator[RenderableType]:

@@ -57,7 +57,7 @@ def say_courses(telling: Telling) -> str:
     for title, taken in courses(telling):
         last = taken[-MOST_VALUES:]
         more = "… → " if len(taken) > len(last) else ""
-        values = " → ".join(f"{escape(_short(m, telling))} ({m.day})" for m in last)
+        values = " → ".join([f"{_short(m, telling)} ({m.day})" for m in last])
         unit = _unit_of(last[-1], telling)
         in_unit = "" if not unit or title.endswith(unit) else f" ({escape_authored(unit)})"
         lines.append(f"- {escape_authored(title)}{in_unit}: {more}{values}")
@@ -72,8 +72,12 @@ def _unit_of(measurement: Measurement, telling: Telling) -> str:
 
 
 def _short(measurement: Measurement, telling: Telling) -> str:
+    """A value without its unit, as Markdown."""
     value = measurement.value
-    return show(measurement, telling.chart) if value is None else plain(value)
+    if value is None:
+        return escape(show(measurement, telling.chart))
+    number = plain(value)
+    return escape(number) if value < 0 else number
 
 
 def settled_by(members: Sequence[str], telling: Telling) -> str:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from weakref import WeakKeyDictionary
 
 from cds.cards.beside import beside_core_set, named, say_courses, settled_by
+from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
+from cds.cards.once import once
 from cds.cards.options import options_blocks, unverified_of_options
 from cds.cards.resting import unverified_choices
-from cds.cards.texts import Telling, fill, link, say_evidence, title_of
+from cds.cards.texts import Telling, fill, link, title_of
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
 from cds.chart.vocabulary import Vocabulary
-from cds.rules.compiler import Compiler
 from cds.rules.language import EvidenceItem
+from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
-from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
-from cds.rules.words import say_constant, say_number, say_truth, say_value
-
-SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
-"""Truth in a sign and a word, so that neither colour nor font is needed to tell them apart."""
+from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
+from cds.rules.words import say_constant, say_number, say_value
 
 
-def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
-    """The whole detail of a rule's card, as Markdown."""
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+def detail_of(
+    rule: Rule, card: CardTemplate, telling: Telling, cited: Iterable[EvidenceItem]
+) -> str:
+    """The whole detail of a rule's card, as Markdown; ``cited`` is what bears on this patient."""
     blocks = [fill(card.lead, telling, escape)]
     blocks += [
         fill(passage.text, telling, escape)
@@ -38,22 +37,22 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
     for shown in card.show:
-        if selection := telling.evaluation.selections.get(shown):
-            blocks += [settled_by(selection.members, telling)]
+        if shown in telling.evaluation.selections:
+            blocks += [settled_by(telling.evaluation.selections[shown].members, telling)]
     for fact in card.show:
         if terms := terms_table(fact, telling):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
-    blocks += ["**Why this card**", criteria_table(trace)]
-    if missing := _missing(trace, telling):
+    blocks += ["**Why this card**", criteria_table(rule, telling)]
+    if missing := _missing(rule, telling):
         blocks += [f"**Missing:** {missing}"]
     if chosen := _chosen(rule, telling):
         blocks += [chosen]
     if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
-    blocks += ["**Sources**", _sources(rule, card, telling)]
+    blocks += ["**Sources**", _sources(cited, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -71,9 +70,9 @@ def measures_table(telling: Telling) -> str:
         if telling.ruleset.terms.vocabulary.measures[name].core_set
     ]
     rows = [_measure_row(change, telling) for change in core_set]
-    kept = list(range(len(_MEASURES)))
-    if not any(change.current for change in core_set):
-        kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
+    if any(change.current is not None for change in core_set):
+        return table(_MEASURES, rows)
+    kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
     return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
 
 
@@ -105,17 +104,17 @@ def terms_table(fact: str, telling: Telling) -> str:
     terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
     if not terms:
         return ""
-    total = telling.evaluation.values[fact]
-    most = sum((term.part.most for term in terms), Decimal(0))
+    total, most = telling.evaluation.values[fact], [term.part.most for term in terms]
     rows = [
         (
             escape_authored(term_title(term.part.fact, telling)),
             escape(say_value(term.seen, term.part.unit)),
-            f"{say_value(term.points, '')} of {say_number(term.part.most, '')}",
+            f"{say_value(term.points, '')} of {say_number(of, '')}",
         )
-        for term in terms
+        for term, of in zip(terms, most, strict=True)
     ]
-    rows.append(("**All**", "", f"**{say_value(total, '')} of {say_number(most, '')}**"))
+    of = say_number(sum(most, Decimal(0)), "")
+    rows.append(("**All**", "", f"**{say_value(total, '')} of {of}**"))
     return table(("Term", "Seen", "Points"), rows)
 
 
@@ -186,86 +185,27 @@ MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
 
 
-def criteria_table(trace: Trace) -> str:
-    """Every condition of the rule: met or not, what was seen, and where that is from."""
-    return table(("Criterion", "Met", "Seen", "From"), _criteria(trace, 0))
-
-
-def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
-    kind, truth = trace.node.kind, trace.truth
-    # The members of a count stand in the table of measures, or are named by the text.
-    parts = () if kind == "count" else trace.parts
-    if kind == "all" and depth == 0:
-        for part in parts:
-            yield from _criteria(part, 0)
-        return
-    if kind == "any":
-        # Of alternatives only those that hold are shown; one alone needs no word around it.
-        holding = tuple(part for part in parts if part.truth is True)
-        parts = holding if truth is True else parts
-        if len(parts) == 1:
-            yield from _criteria(parts[0], depth)
-            return
-    about = parts[0] if kind in ("not", "unknown") else trace
-    seen = "" if kind in ("all", "any") else about.seen
-    yield (
-        "– " * depth + escape_authored(trace.node.says),
-        SIGNS[truth],
-        "" if seen == say_truth(truth) else escape(seen),
-        escape(_cite(about)),
-    )
-    if kind == "not" and truth is True and not any(part.evidence for part in walk(about)):
-        return  # what nothing on record speaks for needs no row for each of its parts
-    below = parts if about is trace else about.parts
-    if len(below) == 1 and below[0].node.kind == "all":
-        below = below[0].parts
-    for part in below:
-        yield from _criteria(part, depth + 1)
-
-
-def _cite(trace: Trace) -> str:
-    """The evidence of a condition; a resource that says it in two ways is cited once.
-
-    Of a count it is that of the members that it counts, unless the table of measures has them.
-    """
-    evidence = trace.evidence
-    if trace.node.kind == "count" and not trace.node.members[0].startswith("measure."):
-        evidence = tuple(
-            e
-            for part in trace.parts
-            if part.truth is True
-            for each in walk(part)
-            if each.truth is True
-            for e in each.evidence
-        )
-    by_reference = {e.reference or e.text: e for e in reversed(evidence)}
-    cited = list(reversed(by_reference.values()))
-    return "; ".join(map(say_evidence, cited[:MOST_EVIDENCE]))
-
-
-MOST_EVIDENCE = 4
-"""Resources cited in one cell of the criteria; the first are the ones that count."""
-
-
-def _missing(trace: Trace, telling: Telling) -> str:
+def _missing(rule: Rule, telling: Telling) -> str:
     """What is not known and would settle what the card leaves open."""
     leaves: dict[str, None] = {}
-    for node in _unknowns(trace):
-        for leaf in undecided(node):
-            for fact in open_terms(leaf.node.fact or "", trace.of):
+    of = Seen(telling.ruleset, telling.chart, telling.evaluation)
+    for node, truth in _unknowns(criterion_of(rule, telling.ruleset), telling.evaluation.values):
+        for leaf in undecided(Trace(node, of, truth)):
+            for fact in open_terms(leaf.node.fact or "", of):
                 of_term = fact.startswith("measure.") or fact != leaf.node.fact
                 leaves[term_title(fact, telling) if of_term else leaf.node.says] = None
     return escape(", ".join(leaves))
 
 
-def _unknowns(trace: Trace) -> Iterator[Trace]:
-    if trace.truth is None or (trace.node.kind == "unknown" and trace.truth is True):
-        yield trace
-    elif trace.truth is True and trace.node.kind != "count":
+def _unknowns(criterion: Criterion, values: Values) -> Iterator[tuple[Node, Truth]]:
+    truth = criterion.test(values)
+    if truth is None or (criterion.kind == "unknown" and truth is True):
+        yield criterion.node, truth
+    elif truth is True and criterion.kind != "count":
         # Of alternatives one that holds is enough, and what is decided leaves nothing open.
-        for part in trace.parts:
-            if trace.node.kind != "any" or part.truth is True:
-                yield from _unknowns(part)
+        for part in criterion.parts:
+            if criterion.kind != "any" or part.test(values) is True:
+                yield from _unknowns(part, values)
 
 
 def _chosen(rule: Rule, telling: Telling) -> str:
@@ -302,23 +242,17 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     return list(map(escape_authored, dict.fromkeys(said)))
 
 
+@once
 def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
-    """What was recalled and not read, whoever the patient is; worked out once for a rule set."""
-    known = _ALWAYS.setdefault(ruleset.compiler, {})
-    if rule.id not in known:
-        said = []
-        for constant in ruleset.unverified[rule.id]:
-            note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-            name = (constant.parameter or "").replace("_", " ")
-            said.append(f"“{name}” {say_constant(constant)}{note}")
-        for fact in ruleset.behind[rule.id]:
-            said += _unverified_behind(fact, ruleset.terms.vocabulary)
-        known[rule.id] = tuple(said)
-    return known[rule.id]
-
-
-_ALWAYS: WeakKeyDictionary[Compiler, dict[str, tuple[str, ...]]] = WeakKeyDictionary()
-"""By the compiler of a rule set, which lives as long as it does."""
+    """What was recalled and not read, whoever the patient is."""
+    said = []
+    for constant in ruleset.unverified[rule.id]:
+        note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+        name = (constant.parameter or "").replace("_", " ")
+        said.append(f"“{name}” {say_constant(constant)}{note}")
+    for fact in ruleset.behind[rule.id]:
+        said += _unverified_behind(fact, ruleset.terms.vocabulary)
+    return tuple(said)
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
@@ -376,11 +310,11 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
             yield f"range of {entry.title}"
 
 
-def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
     lines = [
         f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
-        for item in cited_evidence(rule, card, telling)
+        for item in cited
     ]
     return "\n".join(lines)
 

@@ -26,9 +26,11 @@ def history(drug: str, chart: Chart, *, now: bool = False) -> list[str]:
     gap = int(vocabulary.assessments.course_gap.value) if vocabulary.assessments else 0
     said = []
     for name in ingredients(drug, vocabulary):
+        if name not in chart.exposures:
+            continue
         entry = vocabulary.drugs[name]
         covers = int(entry.covers.value) if entry.covers else 0
-        found = spells(chart.exposures.get(name, ()), gap, covers)
+        found = spells(chart.exposures[name], gap, covers)
         found = tuple(s for s in found if s.current or not now)
         texts = [describe_spell(spell) for spell in found[-MOST_SPELLS:]]
         if more := max(len(found) - MOST_SPELLS, 0):

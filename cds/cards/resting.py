@@ -5,14 +5,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
+from cds.cards.once import once
 from cds.cards.texts import Telling
 from cds.chart.vocabulary import Number, Vocabulary
+from cds.rules.ruleset import RuleSet
 from cds.rules.words import say_number
+
+
+class _Choice(Struct, frozen=True):
+    """A choice that was recalled, in a few words, and the drug that it is about, if it is."""
+
+    said: str
+    drug: str | None = None
 
 
 def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
     """What of the choices behind these facts was recalled and not read, each in a few words."""
-    vocabulary = telling.ruleset.terms.vocabulary
+    for choice in _choices(tuple(facts), telling.ruleset):
+        if choice.drug is None or choice.drug in telling.chart.exposures:
+            yield choice.said
+
+
+@once
+def _choices(facts: tuple[str, ...], ruleset: RuleSet) -> tuple[_Choice, ...]:
+    """The choices behind these facts that were recalled, whoever the patient is."""
+    return tuple(_recalled(facts, ruleset.terms.vocabulary))
+
+
+def _recalled(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
     numbers = vocabulary.assessments
     kinds = [fact.split(".") for fact in facts]
     if numbers is not None:
@@ -24,16 +46,17 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
                 "least interval": numbers.least_interval,
             }
             if said := _said(visits):
-                yield f"choice of the visits compared ({said})"
+                yield _Choice(f"choice of the visits compared ({said})")
         if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
             said := _said({"gap": numbers.course_gap})
         ):
-            yield f"what is one course of treatment ({said})"
+            yield _Choice(f"what is one course of treatment ({said})")
     named = {name for kind, name, *form in kinds if kind == "drug" and form != ["ever"]}
     for drug in dict.fromkeys(each for name in named for each in _drugs(name, vocabulary)):
         covers = vocabulary.drugs[drug].covers
-        if covers is not None and drug in telling.chart.exposures and (said := _said({"": covers})):
-            yield f"how long one administration counts: {vocabulary.drugs[drug].title}, {said}"
+        if covers is not None and (said := _said({"": covers})):
+            title = vocabulary.drugs[drug].title
+            yield _Choice(f"how long one administration counts: {title}, {said}", drug)
 
 
 def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:

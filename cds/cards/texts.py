@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from msgspec import Struct
 
@@ -31,7 +32,7 @@ class Telling(Struct, frozen=True):
 def fill(text: Text, telling: Telling, escape: Callable[[str], str] = str) -> str:
     """Fill a text; what comes from the chart goes through ``escape`` first."""
     return "".join(
-        part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text
+        [part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text]
     )
 
 
@@ -44,9 +45,9 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         fact, parameter = named
         behind = parameters_behind(fact, telling.ruleset) if fact else telling.parameters
         return say_number(behind[parameter].value, behind[parameter].unit)
-    selection = telling.evaluation.selections.get(name)
-    if selection is not None:
-        return ", ".join(title_of(m, telling) for m in selection.members) or NONE
+    if name in telling.evaluation.selections:
+        members = telling.evaluation.selections[name].members
+        return ", ".join(title_of(m, telling) for m in members) or NONE
     if slot.form == "missing":
         return join_words(missing_titles(name, telling)) or NONE
     if slot.form == "history":
@@ -106,11 +107,15 @@ def title_of(member: str, telling: Telling) -> str:
 def link(key: str, telling: Telling) -> str:
     """A source as a link, called by its first author and year; without an address by its title."""
     source = telling.ruleset.sources[key]
-    authors = source.citation.split(". ")[0].split(", ")
-    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
     if not source.url:
         return escape_authored(source.title)
-    return f"[{escape_authored(label)}]({source.url})"
+    return f"[{_label(source.citation, source.year)}]({source.url})"
+
+
+@cache
+def _label(citation: str, year: int) -> str:
+    authors = citation.split(". ")[0].split(", ")
+    return escape_authored(f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {year}")
 
 
 def join_words(words: list[str]) -> str:

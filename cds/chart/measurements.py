@@ -395,7 +395,7 @@ def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
 
 def _is_normal(usual: ReferenceRange) -> bool:
     """Whether a reference range is the normal one (and not a treatment or critical range)."""
-    codes = {c.code for c in usual.type.coding} if usual.type else set()
+    codes = [c.code for c in usual.type.coding] if usual.type else ()
     return not codes or "normal" in codes
 
 
@@ -457,7 +457,9 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
 
 def plain(value: Decimal) -> str:
     """A number as people write it: no exponent, no trailing zeros."""
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

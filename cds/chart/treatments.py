@@ -428,7 +428,7 @@ def course(
     entry: DrugClassEntry, exposures: dict[str, list[Exposure]], as_of: date, gap: int
 ) -> Course:
     """What is known of a class of drugs: exposures that count, whether current, since when."""
-    if not any(drug in exposures for drug in entry.any_of):
+    if exposures.keys().isdisjoint(entry.any_of):
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []

@@ -523,6 +523,7 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
         node = compile_node(condition, reading.facts)
         rules.append(
             Rule(
+                id=file.id,
                 file=file,
                 place=document.place(("id",)),
                 node=node,

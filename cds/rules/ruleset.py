@@ -101,23 +101,19 @@ class CardTemplate(Struct, frozen=True):
         return (*self.shown_when, *(when for when in self.cited if when is not None))
 
 
-class Rule(Struct, frozen=True):
+class Rule(Struct, frozen=True, eq=False):
     """One rule, parsed: its file's header, its condition, what it makes, what it selects.
 
     ``against`` is what a contraindication says of the drugs of its file.
     """
 
+    id: str
     file: RuleFile
     place: Place
     node: Node
     card: CardTemplate | None
     selections: tuple[tuple[str, Node], ...]
     against: Text | None = None
-
-    @property
-    def id(self) -> str:
-        """The id of the rule."""
-        return self.file.id
 
 
 class Selection(Struct, frozen=True):
@@ -136,6 +132,9 @@ class Selections(Mapping[str, Selection]):
 
     def __getitem__(self, name: str) -> Selection:
         return select(self._nodes[name], self._values)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
@@ -165,7 +164,7 @@ class Check(Struct, frozen=True):
     node: Node | None = None
 
 
-class RuleSet(Struct, frozen=True):
+class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     """Every active rule of a folder, ready to answer.
 
     ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that

@@ -11,6 +11,7 @@ number. An event gives the date of its last time, a selection the titles of its 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
@@ -77,6 +78,7 @@ def parse_text(
     return tuple(p for p in parts if p)
 
 
+@cache
 def parameter_of(name: str) -> tuple[str, str] | None:
     """The fact and the parameter that ``fact.parameters.x`` names; no fact for ``parameters.x``."""
     fact, found, parameter = f".{name}".rpartition(".parameters.")

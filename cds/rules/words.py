@@ -13,9 +13,12 @@ from cds.rules.conditions import Constant
 OPERATORS = {">=": "≥", "<=": "≤", "==": "=", "!=": "≠", ">": ">", "<": "<"}
 
 
+_TRUTHS = {True: "yes", False: "no", None: "not known"}
+
+
 def say_truth(truth: bool | None) -> str:
     """True, false and unknown in a reader's words."""
-    return {True: "yes", False: "no", None: "not known"}[truth]
+    return _TRUTHS[truth]
 
 
 def say_constant(constant: Constant) -> str:

@@ -252,62 +252,7 @@ def test_changes_in_words(
     assert say_change(made) == said
 
 
-# --- criteria, doubts and sources ----------------------------------------------------------------
-
-
-def test_each_criterion_says_whether_it_is_met_and_from_what(example: Example) -> None:
-    """Criterion, a sign with a word, the value seen, and the resource with its date."""
-    card, *_ = example("myocarditis").cards
-
-    assert rows(card.detail, "Why this card") == [
-        [
-            "Idiopathic inflammatory myopathy other than inclusion body myositis",
-            "✓ yes",
-            "",
-            "Polymyositis, 2026-09-07 (Condition/myocarditis-polymyositis)",
-        ],
-        [
-            "Myocarditis",
-            "✓ yes",
-            "",
-            "Myocarditis in polymyositis, active on cardiac magnetic resonance, 2026-11-12 "
-            "(Condition/myocarditis-myocarditis)",
-        ],
-        ["not: Intravenous pulse methylprednisolone within 14 days", "✓ yes", "not recorded", ""],
-    ]
-
-
-def test_criteria_that_are_not_met_are_shown_as_such(example: Example) -> None:
-    """A definition that is not met shows which of its parts fails, and with how many measures."""
-    card, *_ = example("not-improved").cards
-
-    met = {row[0].lstrip("– "): row[1:3] for row in rows(card.detail, "Why this card")}
-
-    assert met["not: IMACS definition of improvement"] == ["✓ yes", "no"]
-    assert met["at least 3 of 6: improvement ≥ 20\u202f%"] == ["✗ no", "0"]
-    assert met["at most 2 of 6: worsening ≥ 25\u202f%"] == ["✓ yes", "0"]
-
-
-def test_only_current_treatment_is_cited_for_what_is_current(example: Example) -> None:
-    """Drugs stopped years ago stand in the table of treatment, not behind “now”."""
-    card, *_ = example("refractory-dermatomyositis").cards
-
-    cited = {row[0].lstrip("– "): row[3] for row in rows(card.detail, "Why this card")}
-
-    assert cited["Systemic glucocorticoid, now"] == (
-        "Prednisolone tablets, ordered 2026-07-15, 12.5 mg on a day of treatment "
-        "(MedicationRequest/refractory-prednisolone-2026-07-15)"
-    )
-    assert len(rows(card.detail, "Treatment on record")) == 8
-
-
-def test_a_resource_is_cited_once_for_a_criterion(example: Example) -> None:
-    """A Condition whose two codes assert the same group of diagnoses stands there once."""
-    card, *_ = example("rp-ild-already-pulsed").cards
-
-    first = rows(card.detail, "Why this card")[0]
-
-    assert first[3].count("Condition/already-pulsed-antisynthetase") == 1
+# --- doubts and sources --------------------------------------------------------------------------
 
 
 def test_what_is_missing_is_only_what_would_settle_something(example: Example) -> None:
@@ -382,27 +327,6 @@ def test_the_first_source_that_bears_on_the_patient_is_that_of_the_card(example:
 
     assert "Immune Globulin" not in card.source.label
     assert not [link for link in card.links if "Immune Globulin" in link.label]
-
-
-def test_what_is_counted_is_cited(example: Example) -> None:
-    """A count of findings cites those it counts; one of measures leaves that to their table."""
-    risk = next(c for c in example("jak-inhibitor-with-risk").cards if "JAK" in c.summary)
-    response, *_ = example("improved-at-six-months").cards
-
-    cited = {row[0].lstrip("– "): row[3] for row in rows(risk.detail, "Why this card")}
-    assert "Hypertension" in cited["at least 1 of 7: cardiovascular risk"]
-    cited = {row[0].lstrip("– "): row[3] for row in rows(response.detail, "Why this card")}
-    assert cited["at least 3 of 6: improvement ≥ 20\u202f%"] == ""
-
-
-def test_what_nothing_on_record_speaks_for_has_one_row(example: Example) -> None:
-    """That no life-threatening involvement is recorded is not told part by part."""
-    card = next(c for c in example("improved-at-six-months").cards if "cancer" in c.summary)
-
-    said = [row[0] for row in rows(card.detail, "Why this card")]
-
-    assert "not: Life-threatening involvement that began, or was recorded, lately" in said
-    assert not [each for each in said if "Myocarditis" in each]
 
 
 def test_one_assessment_alone_has_no_columns_of_change(example: Example) -> None:
