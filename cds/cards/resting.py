@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from cds.cards.texts import Telling
+from cds.chart.facts import level_of
+from cds.chart.held import instruments_of
+from cds.chart.quantities import Interval
 from cds.chart.vocabulary import Number, Vocabulary
 from cds.rules.words import say_number
 
@@ -14,6 +17,7 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
     """What of the choices behind these facts was recalled and not read, each in a few words."""
     vocabulary = telling.ruleset.terms.vocabulary
     numbers = vocabulary.assessments
+    facts = tuple(facts)
     kinds = [fact.split(".") for fact in facts]
     if numbers is not None:
         if any(kind in ("measure", "assessment") for kind, *_ in kinds):
@@ -25,15 +29,44 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
             }
             if said := _said(visits):
                 yield f"choice of the visits compared ({said})"
+        for fact in facts:
+            yield from _of_level(fact, telling)
         if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
             said := _said({"gap": numbers.course_gap})
         ):
             yield f"what is one course of treatment ({said})"
-    named = {name for kind, name, *form in kinds if kind == "drug" and form != ["ever"]}
-    for drug in dict.fromkeys(each for name in named for each in _drugs(name, vocabulary)):
+    named = (name for kind, name, *form in kinds if kind == "drug" and form != ["ever"])
+    drugs = dict.fromkeys(named)  # not a set: equal input, equal cards
+    for drug in dict.fromkeys(each for name in drugs for each in _drugs(name, vocabulary)):
         covers = vocabulary.drugs[drug].covers
         if covers is not None and drug in telling.chart.exposures and (said := _said({"": covers})):
             yield f"how long one administration counts: {vocabulary.drugs[drug].title}, {said}"
+
+
+def _of_level(fact: str, telling: Telling) -> Iterator[str]:
+    """What of a level at which a measure has been held was recalled; nothing where it is not."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    level = level_of(fact, vocabulary)
+    value = telling.evaluation.values.get(fact)
+    if level is None or not isinstance(value, Interval) or value.low <= 0:
+        return
+    name = fact.split(".")[1]
+    said = []
+    for each in instruments_of(name, level, telling.chart):
+        number = level.no_worse_than.get(each)
+        if number is not None and number.certainty == "unverified":
+            entry = vocabulary.observations[each]
+            bound = "at most" if entry.worse == "higher" else "at least"
+            said.append(f"{entry.title} {bound} {say_number(number.value, number.unit)}")
+    limits = level.upper_limits
+    if limits is not None and limits.certainty == "unverified":
+        title = vocabulary.measures[name].title
+        said.append(f"{title} at most {say_number(limits.value, '')} × its upper limit")
+    if said:
+        yield f"{level.title}: {', '.join(said)}"
+    numbers = vocabulary.assessments
+    if numbers and numbers.held_gap and (gap := _said({"": numbers.held_gap})):
+        yield f"what is so at two visits is so between them, if no more than {gap} lie there"
 
 
 def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:

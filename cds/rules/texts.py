@@ -11,6 +11,7 @@ number. An event gives the date of its last time, a selection the titles of its 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
@@ -31,6 +32,15 @@ class Slot(Struct, frozen=True):
 
 
 Text: TypeAlias = tuple[str | Slot, ...]
+
+
+def names_in(text: Text) -> Iterator[str]:
+    """The facts that a text shows, or of whose rule it shows a parameter."""
+    for part in text:
+        if isinstance(part, Slot):
+            fact, _ = parameter_of(part.name) or (part.name, "")
+            if fact:
+                yield fact
 
 
 def parse_text(
