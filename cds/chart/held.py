@@ -28,15 +28,17 @@ def days_held(name: str, level: MeasureLevel, chart: Chart) -> Interval:
     taken from the most abnormal of them, that must be the one that is compared between visits, if
     that was not at the level at baseline. Whatever else was measured must have been at it too.
     """
+    series, terms = chart.measurements.series, chart.terms
     counted = instruments_of(name, level, chart)
     broken: date | None = None
     unsure: date | None = None
     at_level: dict[str, list[date]] = {}
     for instrument in counted:
-        for measurement in _backwards(instrument, chart):
+        taken = series.get(instrument)
+        for measurement in _backwards(taken) if taken else ():
             if broken is not None and measurement.day <= broken:
                 break
-            held = is_at(level, measurement, chart.terms)
+            held = is_at(level, measurement, terms)
             if held:
                 at_level.setdefault(instrument, []).append(measurement.day)
             elif held is False:
@@ -48,7 +50,7 @@ def days_held(name: str, level: MeasureLevel, chart: Chart) -> Interval:
             if day not in at_level.get(instrument, ()) and (unsure is None or day > unsure):
                 unsure = day
     since = None
-    if "Observation" in chart.complete:
+    if at_level and "Observation" in chart.complete:
         after = max((day for day in (broken, unsure) if day is not None), default=date.min)
         needed = _needed(name, level, counted, chart)
         days = [day for each in needed for day in at_level.get(each, ()) if day > after]
@@ -64,14 +66,15 @@ def days_held(name: str, level: MeasureLevel, chart: Chart) -> Interval:
 def instruments_of(name: str, level: MeasureLevel, chart: Chart) -> tuple[str, ...]:
     """The instruments of a measure whose values can be at a level in this patient."""
     measure = chart.terms.vocabulary.measures[name]
+    named, children = level.no_worse_than, measure.for_children
+    others = level.upper_limits is not None
     return tuple(
-        each
-        for each in measure.instruments
-        if (each not in measure.for_children or chart.adult is False)
-        and (
-            each in level.no_worse_than
-            or (level.upper_limits is not None and each not in measure.for_children)
-        )
+        [
+            each
+            for each in measure.instruments
+            if (each in named or (others and each not in children))
+            and (chart.adult is False or each not in children)
+        ]
     )
 
 
@@ -91,14 +94,16 @@ def is_at(level: MeasureLevel, measurement: Measurement, terms: Terms) -> bool |
 
 def values_behind(name: str, level: MeasureLevel, chart: Chart) -> list[Measurement]:
     """The values that a level rests on, the latest first: of each day and instrument the last."""
-    found = [m for each in instruments_of(name, level, chart) for m in _backwards(each, chart)]
+    series = chart.measurements.series
+    counted = instruments_of(name, level, chart)
+    found = [m for each in counted for m in _backwards(series.get(each, []))]
     return sorted(found, key=lambda m: m.day, reverse=True)
 
 
-def _backwards(instrument: str, chart: Chart) -> Iterator[Measurement]:
+def _backwards(taken: list[Measurement]) -> Iterator[Measurement]:
     """The last measurement of each day, the latest first."""
     day = None
-    for measurement in reversed(chart.measurements.series.get(instrument, ())):
+    for measurement in reversed(taken):
         if measurement.day != day:
             day = measurement.day
             yield measurement
