@@ -49,6 +49,10 @@ MAX_PATHS = 512
 MAX_TEXT = 64
 """Characters in a text attribute or constant."""
 
+MAX_ATTRIBUTES = 10_000
+"""Attributes of all rules: the C code tells their names apart by a hash alone, and those that are
+given here are known to have different ones up to this many."""
+
 LARGEST = Decimal(10) ** 15
 """Attributes lie within ±LARGEST, constants strictly so; infinity is written as LARGEST."""
 
@@ -409,6 +413,11 @@ def _attributes(formulas: Mapping[str, Formula]) -> dict[str, _Attribute]:
                     f"{_KINDS[type(known[0])]}: an attribute is of one kind."
                 )
             known.append(leaf.constant)
+    if len(constants) > MAX_ATTRIBUTES:
+        raise ValueError(
+            f"The rules compare {len(constants)} attributes, at most {MAX_ATTRIBUTES} can be told "
+            "apart: divide the rules over several engines."
+        )
     return {
         name: _attribute(name, f"a{index}", known)
         for index, (name, known) in enumerate(constants.items())
