@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import msgspec
 
+from cds.advice import Advice
+from cds.cards.cards import make_cards
 from cds.cards.once import once
 from cds.rules.ruleset import RuleSet
 
@@ -37,3 +40,20 @@ def test_what_was_made_goes_with_its_rule_set(ruleset: RuleSet) -> None:
     gc.collect()
 
     assert kept() is None
+
+
+def test_cards_do_not_keep_the_rules_that_they_were_made_by(
+    ruleset: RuleSet, example: Callable[[str], Advice]
+) -> None:
+    """Nothing that is kept of a rule set leads back to it: rules that were replaced are let go."""
+    advice = example("refractory-previous-exposure")
+    assert advice.chart is not None
+    assert advice.evaluation is not None
+    other = msgspec.structs.replace(ruleset)
+    assert make_cards(other, advice.chart, advice.evaluation)
+    replaced = weakref.ref(other)
+
+    del other
+    gc.collect()
+
+    assert replaced() is None
