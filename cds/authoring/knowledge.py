@@ -440,9 +440,19 @@ def _numbers(vocabulary: Vocabulary) -> Iterator[tuple[str, str, Number | Bounds
 
 def _of_entry(name: str, entry: Struct) -> Iterator[tuple[str, str, Number | Bounds]]:
     for field in entry.__struct_fields__:
-        value = getattr(entry, field)
-        if isinstance(value, Number | Bounds):
-            yield name, _name(field), value
+        yield from _of_field(name, _name(field), getattr(entry, field))
+
+
+def _of_field(name: str, what: str, value: object) -> Iterator[tuple[str, str, Number | Bounds]]:
+    """The numbers of one field, those within its own fields included: the dose of a level."""
+    if isinstance(value, Number | Bounds):
+        yield name, what, value
+    elif isinstance(value, Struct):
+        for field in value.__struct_fields__:
+            yield from _of_field(name, f"{what}: {_name(field)}", getattr(value, field))
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _of_field(name, f"{what}: {_name(key)}", each)
 
 
 def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:

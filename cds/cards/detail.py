@@ -17,6 +17,7 @@ from cds.chart.facts import show
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
 from cds.chart.vocabulary import Vocabulary
+from cds.rules.conditions import Constant
 from cds.rules.language import EvidenceItem
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
@@ -230,8 +231,13 @@ def _chosen(rule: Rule, telling: Telling) -> str:
 
 def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     """Numbers that were recalled and not read, which this card rests on or shows."""
-    facts = telling.ruleset.behind[rule.id]
-    said = list(_always_unverified(rule, telling.ruleset))
+    ruleset = telling.ruleset
+    said = list(_always_unverified(rule, ruleset))
+    facts = dict.fromkeys(ruleset.behind[rule.id])
+    for passage, rests in zip(card.passages, ruleset.passages[rule.id], strict=True):
+        if passage.when is not None and passage.when.test(telling.evaluation.values) is True:
+            said += map(_say_threshold, rests.unverified)
+            facts |= dict.fromkeys(rests.behind)
     for fact in facts:
         if fact.startswith("dose."):
             said += _unverified_dose(fact, telling)
@@ -245,14 +251,16 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
 @once
 def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
     """What was recalled and not read, whoever the patient is."""
-    said = []
-    for constant in ruleset.unverified[rule.id]:
-        note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-        name = (constant.parameter or "").replace("_", " ")
-        said.append(f"“{name}” {say_constant(constant)}{note}")
+    said = list(map(_say_threshold, ruleset.unverified[rule.id]))
     for fact in ruleset.behind[rule.id]:
         said += _unverified_behind(fact, ruleset.terms.vocabulary)
     return tuple(said)
+
+
+def _say_threshold(constant: Constant) -> str:
+    note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+    name = (constant.parameter or "").replace("_", " ")
+    return f"“{name}” {say_constant(constant)}{note}"
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from cds.cards.history import history
 from cds.cards.markdown import escape_authored, in_sentence
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, Evidence, Value
+from cds.chart.facts import Event, Evidence, Value, level_of
 from cds.chart.vocabulary import Number
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text, parameter_of
@@ -88,13 +88,16 @@ def title_of(member: str, telling: Telling) -> str:
     """The title of a member of a group: of a measure, of an Observation, or of a fact.
 
     A measure for which another construct stands in, in a child, is called by that too. Of a fact
-    of either (``measure.x.improvement``, ``observation.x.latest``) it is that of what is measured.
+    of either (``measure.x.improvement``, ``observation.x.latest``) it is that of what is measured;
+    where it is about all assessments (``measure.x.days_y``) it says so.
     """
     kind, _, rest = member.partition(".")
     name = rest.partition(".")[0]
     vocabulary = telling.ruleset.terms.vocabulary
     if kind == "measure":
         title = vocabulary.measures[name].title
+        if level_of(member, vocabulary) is not None:
+            return f"{title} over time"
         change = telling.chart.changes.get(name)
         if change is None or change.instrument not in vocabulary.measures[name].for_children:
             return title
@@ -126,7 +129,11 @@ def join_words(words: list[str]) -> str:
 
 
 def missing_facts(name: str, telling: Telling) -> list[str]:
-    """The facts that would settle a derived fact which is unknown; a measure counts once."""
+    """The facts that would settle a derived fact which is unknown.
+
+    A measure counts once; for how long it was held at a level is apart, since to take it today need
+    not settle that.
+    """
     of = Seen(telling.ruleset, telling.chart, telling.evaluation)
     rule = telling.ruleset.deriving.get(name)
     if rule is not None:
@@ -137,8 +144,10 @@ def missing_facts(name: str, telling: Telling) -> list[str]:
     else:
         return []
     found: dict[str, None] = {}
+    vocabulary = telling.ruleset.terms.vocabulary
     for fact in (each for leaf in leaves for each in open_terms(leaf, of)):
-        found[".".join(fact.split(".")[:2]) if fact.startswith("measure.") else fact] = None
+        of_now = fact.startswith("measure.") and level_of(fact, vocabulary) is None
+        found[".".join(fact.split(".")[:2]) if of_now else fact] = None
     return list(found)
 
 

@@ -31,7 +31,8 @@ class Visits(Struct, frozen=True):
     """The two dates that are compared, and why these.
 
     ``reason`` says why this baseline, or why there is none, and ``current_reason`` the same of the
-    current assessment. ``previous`` is the last assessment between the two.
+    current assessment. ``previous`` is the last assessment between the two. ``days`` are those of
+    all assessments at a visit, in order of time.
     """
 
     baseline: date | None
@@ -39,6 +40,7 @@ class Visits(Struct, frozen=True):
     reason: str
     current_reason: str = ""
     previous: date | None = None
+    days: tuple[date, ...] = ()
 
 
 class MeasureChange(Struct, frozen=True):
@@ -93,20 +95,21 @@ def choose_visits(
     days = _visit_days(series, terms, laboratory=False, adult=adult)
     laboratory_days = _visit_days(series, terms, laboratory=True, adult=adult)
     baseline, reason = _baseline(days or laboratory_days, numbers, as_of, line, named_baseline)
+    every = tuple(days)
     if baseline is None:
-        return Visits(None, None, reason)
+        return Visits(None, None, reason, days=every)
     least = int(numbers.least_interval.value)
     for candidates in (days, laboratory_days):
         later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
             why = f"the latest assessment, at least {least} days after baseline"
             previous = _previous(candidates, baseline, later[-1], numbers)
-            return Visits(baseline, later[-1], reason, why, previous)
+            return Visits(baseline, later[-1], reason, why, previous, every)
     why = f"no assessment at least {least} days after baseline"
     soon = [day for day in (*days, *laboratory_days) if day > baseline]
     if soon:
         why += f" (the latest is of {max(soon)})"
-    return Visits(baseline, None, reason, why)
+    return Visits(baseline, None, reason, why, days=every)
 
 
 def _previous(

@@ -21,6 +21,7 @@ from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
+from cds.chart.held import days_held, values_behind
 from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
@@ -29,8 +30,8 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, describe
-from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
+from cds.chart.treatments import NO_COURSE, Exposure, describe, was_current
+from cds.chart.vocabulary import DoseEntry, DoseLevel, MeasureLevel, Vocabulary
 from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
@@ -252,6 +253,7 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
         table: tuple[tuple[str, Kind, str, str, Callable[[Chart], Value]], ...] = (
             ("", "event", "", "", _last_use(name, single=name in single)),
             (".current", "boolean", ", now", "", _current(name)),
+            (f".{WAS_CURRENT}", "event", ", last current treatment", "", _was_current(name)),
             (".ever", "boolean", ", ever", "", _ever(name)),
             (".days", "number", ", days on the current course", "d", _days_on(name)),
         )
@@ -263,7 +265,11 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
                     title=entry.title + title,
                     unit=unit,
                     read=read,
-                    evidence=_exposures(name, current_only=suffix == ".current"),
+                    evidence=_exposures(
+                        name,
+                        current_only=suffix == ".current",
+                        latest_first=suffix == f".{WAS_CURRENT}",
+                    ),
                 )
             )
         made.append(
@@ -283,6 +289,14 @@ def is_about_drafts(fact: str) -> bool:
     of_drugs = fact.startswith(("drug.", "dose."))
     return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
 
+
+def lasts(fact: str) -> bool:
+    """Whether a fact is an event that goes on: of today, it says now and not that day."""
+    return fact.endswith(f".{WAS_CURRENT}")
+
+
+WAS_CURRENT = "was_current"
+"""The last part of a fact that says when a drug last was current treatment."""
 
 ORDER_UNREAD = "order.unread"
 """The fact that the drug of a draft order cannot be known."""
@@ -342,6 +356,26 @@ def _current(name: str) -> Callable[[Chart], Value]:
     return read
 
 
+def _was_current(name: str) -> Callable[[Chart], Value]:
+    """When a drug last was current treatment, of all that may be of it."""
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        drugs = chart.terms.vocabulary.drugs
+        ago = [
+            was_current(exposure, drugs[exposure.drug].covers, chart.as_of)
+            for exposure in (*course.events, *course.uncertain)
+        ]
+        sure = [surely for surely, _ in ago[: len(course.events)] if surely is not None]
+        return Event(
+            Decimal(min(sure)) if sure else None,
+            Decimal(min(possibly for _, possibly in ago)) if ago else None,
+            _complete(chart),
+        )
+
+    return read
+
+
 def _ever(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         course = chart.courses.get(name, NO_COURSE)
@@ -387,12 +421,15 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
     return read
 
 
-def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _exposures(
+    name: str, *, current_only: bool, latest_first: bool
+) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
+        events = course.events[::-1] if latest_first else course.events
         return tuple(
             _cite_exposure(e)
-            for e in (*course.events, *course.uncertain)
+            for e in (*events, *course.uncertain)
             if e.current is not False or not current_only
         )
 
@@ -636,7 +673,7 @@ def cite(measurement: Measurement, chart: Chart) -> Evidence:
 
 
 def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
-    """Of each measure: how it changed, whether and when it was taken.
+    """Of each measure: how it changed, whether and when it was taken, for how long it was held.
 
     ``measure.x.previous`` is the same comparison with baseline at the visit before the current one.
     """
@@ -680,7 +717,42 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
                 evidence=_latest(name),
             ),
         ]
+        made += [
+            Declaration(
+                name=f"measure.{name}.{HELD}{key}",
+                kind="number",
+                title=f"{entry.title}, {level.title}, days up to now",
+                unit="d",
+                read=_held(name, level),
+                evidence=_held_by(name, level),
+            )
+            for key, level in entry.levels.items()
+        ]
     return made
+
+
+HELD = "days_"
+"""What the last part of a fact begins with that says for how long something is at a level."""
+
+
+def level_of(fact: str, vocabulary: Vocabulary) -> MeasureLevel | None:
+    """The level of a measure that a fact is about; None for every other fact.
+
+    Such a fact is about all assessments: to take the measure today need not settle it.
+    """
+    kind, _, rest = fact.partition(".")
+    name, _, form = rest.partition(".")
+    if kind != "measure" or not form.startswith(HELD):
+        return None
+    return vocabulary.measures[name].levels.get(form.removeprefix(HELD))
+
+
+def _held(name: str, level: MeasureLevel) -> Callable[[Chart], Value]:
+    return lambda chart: days_held(name, level, chart)
+
+
+def _held_by(name: str, level: MeasureLevel) -> EvidenceReader:
+    return lambda chart: tuple(cite(m, chart) for m in values_behind(name, level, chart))
 
 
 Changes = Callable[[Chart], dict[str, MeasureChange]]

@@ -89,18 +89,23 @@ class StatusResult(Struct, frozen=True, gc=False):
 
 
 class Measurements(Struct):
-    """All usable results of a patient, by entry; measurements in order of time."""
+    """All usable results of a patient, by entry; measurements in order of time.
+
+    ``unusable`` has the days of numeric results that were left out for their value, by entry: on
+    such a day something was measured, and what was found is not known.
+    """
 
     series: dict[str, list[Measurement]]
     antibodies: dict[str, list[AntibodyResult]]
     statuses: dict[str, list[StatusResult]] = {}
+    unusable: dict[str, list[date]] = {}
 
 
 def read_observations(
     observations: list[Observation], terms: Terms, as_of: date, excluded: list[Excluded]
 ) -> Measurements:
     """Read the Observations of one patient; what is left out is added to ``excluded``."""
-    found = Measurements({}, {}, {})
+    found = Measurements({}, {}, {}, {})
     days: dict[str, date] = {}  # many Observations of one visit have one date
     for observation in observations:
         reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
@@ -172,12 +177,18 @@ def _read_one(
         status = _status(part, entry, day, observation, reference, terms)
         found.statuses.setdefault(entry, []).append(status)
         return True
-    if kind == "measure":
-        entry = _instrument_by_maximum(observation, part, entry, terms)
-        observed = terms.observed[f"observation.{entry}"]
-    measurement = _measure(
-        part, observed, match.remark, day, _issued(observation), reference, terms
-    )
+    try:
+        if kind == "measure":
+            entry = _instrument_by_maximum(observation, part, entry, terms)
+            observed = terms.observed[f"observation.{entry}"]
+        measurement = _measure(
+            part, observed, match.remark, day, _issued(observation), reference, terms
+        )
+    except Unusable:
+        unresolved = observed.kind == "measure"
+        for each in terms.vocabulary.measures[entry].instruments if unresolved else (entry,):
+            found.unusable.setdefault(each, []).append(day)
+        raise
     found.series.setdefault(entry, []).append(measurement)
     return True
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from cds.chart.coding import Match, find_all, texts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
-from cds.chart.vocabulary import DrugClassEntry
+from cds.chart.vocabulary import DrugClassEntry, Number
 from cds.fhir.bundles import Delivery, Excluded, find_medication, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
 from cds.fhir.resources import (
@@ -497,6 +497,25 @@ def _since(events: list[Exposure], as_of: date, gap: int) -> DateSpan | None:
         until = event.end.last if event.end else (as_of if event.current else event.start.last)
         covered = max(covered, until)
     return begun
+
+
+def was_current(exposure: Exposure, covers: Number | None, as_of: date) -> tuple[int | None, int]:
+    """How many days ago an exposure last was current: surely at most, and possibly at least.
+
+    None where it is not known ever to have been. What was ordered or stated and is not current may
+    have ended on any day since it began, where no end is told or the end is yet to come. An
+    administration ``covers`` some days; so may what was ordered or stated of such a drug, after its
+    end.
+    """
+    if exposure.current:
+        return 0, 0
+    given = exposure.kind == "given"
+    last = exposure.end or (exposure.start if given else None)
+    if last is None or (not given and last.last > as_of):
+        return ((as_of - exposure.start.first).days if exposure.start else None), 0
+    days = int(covers.value) if covers else int(given)
+    surely = (as_of - last.first).days - (days if given else 0)
+    return max(surely, 0), max((as_of - last.last).days - days, 0)
 
 
 GRAMS_FROM = 10_000

@@ -26,7 +26,7 @@ from cds.located import (
     read_struct,
 )
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Constant, facts_of
+from cds.rules.conditions import facts_of
 from cds.rules.derivations import (
     Derivation,
     HowMany,
@@ -51,6 +51,7 @@ from cds.rules.language import (
 )
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import Scope, parse_condition, parse_count
+from cds.rules.resting import Behind, chosen_of, facts_behind, passages_of, unverified_of
 from cds.rules.ruleset import (
     CardTemplate,
     Check,
@@ -191,7 +192,7 @@ def check_ruleset(
     derivations = {
         r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status in reading.taken
     }
-    rests = _Rests(deriving, derivations)
+    rests = Behind(deriving, derivations)
     return (
         RuleSet(
             version=version_of(contents),
@@ -210,9 +211,10 @@ def check_ruleset(
                 for _, rule in reading.documents
                 if rule is not None and rule.status in _UNFINISHED
             },
-            behind={r.id: _behind(r, rests) for r in active},
-            unverified={r.id: _unverified(r, rests) for r in active},
-            chosen={r.id: _chosen(r, rests) for r in active},
+            behind={r.id: facts_behind(facts_of(r.node.condition), rests) for r in active},
+            unverified={r.id: unverified_of(r, rests) for r in active},
+            passages={r.id: passages_of(r, rests) for r in active if r.card is not None},
+            chosen={r.id: chosen_of(r, rests) for r in active},
             site=changes,
             ordered=tuple(ordered),
             checks=checks,
@@ -939,13 +941,13 @@ def _texts_of(rule: Rule) -> Iterator[Text]:
 def _warn_of_texts(site: Site, every: list[Rule | Derivation]) -> None:
     """Warn of cards whose texts have a number written out that the site has changed."""
     rules = [rule for rule in every if isinstance(rule, Rule)]
-    rests = _Rests(
+    rests = Behind(
         {r.file.derive: r for r in rules if r.file.derive is not None},
         {d.fact: d for d in every if isinstance(d, Derivation)},
     )
     for rule in rules:
         said = " ".join(part for text in _texts_of(rule) for part in text if isinstance(part, str))
-        for name, number in _chosen(rule, rests):
+        for name, number in chosen_of(rule, rests):
             if said_in_texts(number, said):
                 site.document.report(
                     "number-in-text",
@@ -1040,87 +1042,6 @@ def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declar
             if option.drug is not None:
                 names.update({f"drug.{option.drug}.{form}": None for form in ("current", "ever")})
     return tuple(facts[n] for n in names if n not in derived)
-
-
-class _Rests(Struct, frozen=True):
-    """Which rule each derived fact rests on."""
-
-    deriving: Mapping[str, Rule]
-    derivations: Mapping[str, Derivation]
-
-
-def _unverified(rule: Rule, rests: _Rests) -> tuple[Constant, ...]:
-    """The thresholds that a rule rests on and that nobody read in a source, each once.
-
-    Those that a site set are its own decision, and are shown as such.
-    """
-    return tuple(
-        constant
-        for constant in _constants(rule, rests)
-        if constant.number is not None
-        and constant.number.certainty == "unverified"
-        and not isinstance(constant.number, SiteNumber)
-    )
-
-
-def _chosen(rule: Rule, rests: _Rests) -> tuple[tuple[str, SiteNumber], ...]:
-    """The parameters that a site set and that a rule rests on or shows, each once."""
-    numbers = [(c.parameter or "", c.number) for c in _constants(rule, rests)]
-    numbers += rule.file.parameters.items()
-    for suggestion in rule.card.suggestions if rule.card else ():
-        numbers += suggestion.parameters.items()
-    return tuple(dict.fromkeys((name, n) for name, n in numbers if isinstance(n, SiteNumber)))
-
-
-def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
-    """The thresholds that a rule rests on, those of the facts that it waits for included."""
-    found: dict[Constant, None] = {}
-    behind: set[str] = set()
-    waiting = [rule.node, *(rule.card.conditions if rule.card else ())]
-    facts: list[str] = []
-    for each in waiting:
-        if each.constant is not None:
-            found[each.constant] = None
-        waiting.extend(each.parts)
-        facts += [each.fact] if each.fact is not None else []
-        while facts:
-            fact = facts.pop()
-            if fact in behind:
-                continue
-            behind.add(fact)
-            if fact in rests.deriving:
-                waiting.append(rests.deriving[fact].node)
-            elif fact in rests.derivations:
-                makes = rests.derivations[fact].makes
-                waiting.extend(nodes_of(makes))
-                for part in makes.parts if isinstance(makes, Sum) else ():
-                    found[_most_of(part)] = None
-                    facts.append(part.fact)
-    return found
-
-
-def _behind(rule: Rule, rests: _Rests) -> tuple[str, ...]:
-    """The facts that a rule asks for, and those behind the facts that other rules derive."""
-    found = dict.fromkeys(facts_of(rule.node.condition))
-    waiting = list(found)
-    for fact in waiting:
-        if fact in rests.deriving:
-            asked = facts_of(rests.deriving[fact].node.condition)
-        elif fact in rests.derivations:
-            asked = facts_asked(rests.derivations[fact].makes)
-        else:
-            continue
-        new = [each for each in dict.fromkeys(asked) if each not in found]
-        found.update(dict.fromkeys(new))
-        waiting.extend(new)
-    return tuple(found)
-
-
-def _most_of(part: Part) -> Constant:
-    """The term of a sum, told as the most points that it gives, with its source and certainty."""
-    term = part.file
-    number = Number(value=part.most, source=term.source, certainty=term.certainty, note=term.note)
-    return Constant(part.most, "", f"points of {part.fact}", number)
 
 
 def _facts_of_card(rule: Rule) -> Iterator[str]:

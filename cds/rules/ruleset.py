@@ -143,6 +143,17 @@ class Selections(Mapping[str, Selection]):
         return len(self._nodes)
 
 
+class Resting(Struct, frozen=True):
+    """What a passage of a card rests on: thresholds that nobody read in a source, and facts.
+
+    ``unverified`` has those thresholds that the rest of the card does not rest on; ``behind`` are
+    the facts of its condition, with those behind facts that other rules derive.
+    """
+
+    unverified: tuple[Constant, ...]
+    behind: tuple[str, ...]
+
+
 class Evaluation(Struct, frozen=True):
     """What the rules make of one patient: the facts, and the truth of each rule."""
 
@@ -171,7 +182,8 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     work out a number or a category. ``ordered`` has each after those whose conclusions it waits
     for. ``deriving`` has the rule of each fact that is true, false or unknown; ``unverified``, by
     rule, the thresholds that it rests on and that nobody read in a source, those of the facts that
-    it waits for included.
+    it waits for included; ``passages`` what each passage of its card rests on beside them, which
+    counts where that is shown.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
@@ -194,6 +206,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]
     unverified: Mapping[str, tuple[Constant, ...]]
+    passages: Mapping[str, tuple[Resting, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None
     ordered: tuple[Rule | Derivation, ...]

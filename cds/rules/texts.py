@@ -11,6 +11,7 @@ number. An event gives the date of its last time, a selection the titles of its 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Literal, TypeAlias, get_args
 
@@ -32,6 +33,15 @@ class Slot(Struct, frozen=True):
 
 
 Text: TypeAlias = tuple[str | Slot, ...]
+
+
+def names_in(text: Text) -> Iterator[str]:
+    """The facts that a text shows, or of whose rule it shows a parameter."""
+    for part in text:
+        if isinstance(part, Slot):
+            fact, _ = parameter_of(part.name) or (part.name, "")
+            if fact:
+                yield fact
 
 
 def parse_text(

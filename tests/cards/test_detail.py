@@ -281,6 +281,17 @@ def test_numbers_that_nobody_read_are_said(example: Example) -> None:
     assert "range of HAQ-DI" not in doubts(improved)
 
 
+def test_numbers_behind_a_passage_are_said_where_it_is_shown(example: Example) -> None:
+    """A line on complete clinical response rests on six months; other cards do not."""
+    shown, *_ = example("complete-clinical-response").cards
+    other, *_ = example("improved-at-six-months").cards
+
+    assert "definition: **complete clinical response**" in shown.detail
+    assert "“inactive for” 183 days" in shown.detail
+    assert "**complete clinical response**" not in other.detail
+    assert "“inactive for”" not in other.detail
+
+
 def test_the_strict_reading_is_said_where_it_changes_the_answer(example: Example) -> None:
     """On the thresholds a card says that “more than” would answer otherwise; else it is silent."""
     on_the_thresholds, *_ = example("exactly-on-the-thresholds").cards

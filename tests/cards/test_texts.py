@@ -1,9 +1,20 @@
 from collections.abc import Callable
+from decimal import Decimal
 
+import msgspec
 import pytest
 
-from cds.cards.texts import Telling, fill, join_words, missing_facts, say_evidence, title_of
+from cds.cards.texts import (
+    Telling,
+    fill,
+    join_words,
+    missing_facts,
+    missing_titles,
+    say_evidence,
+    title_of,
+)
 from cds.chart.facts import Evidence
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.texts import Form, Slot
 
 Tell = Callable[[str, str], Telling]
@@ -104,6 +115,24 @@ def test_a_measure_that_is_missing_counts_once(telling: Tell) -> None:
 
     assert missing_facts("response.imacs.improved", strength_missing) == ["measure.muscle_strength"]
     assert missing_facts("diagnosis.myositis", strength_missing) == []
+
+
+def test_for_how_long_a_level_was_held_is_not_settled_by_measuring_today(telling: Tell) -> None:
+    """So it is apart from the measure, of which a card says what measuring it would settle."""
+    long_ago = telling("response-improved", "measures-missing")
+    values = {
+        **long_ago.evaluation.values,
+        "disease.inactive": None,
+        "measure.physician_global.days_inactive": Interval(Decimal(0), INFINITY),
+        "measure.skin_activity.days_inactive": UNKNOWN,
+    }
+    kept = {"measure.extramuscular.days_inactive", "measure.muscle_enzyme.days_inactive"}
+    values |= dict.fromkeys(kept, Interval(Decimal(200), INFINITY))
+    unknown = msgspec.structs.replace(
+        long_ago, evaluation=msgspec.structs.replace(long_ago.evaluation, values=values)
+    )
+    assert missing_facts("disease.inactive", unknown) == ["measure.physician_global.days_inactive"]
+    assert missing_titles("disease.inactive", unknown) == ["physician global activity over time"]
 
 
 def test_words_are_joined_as_in_a_sentence() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, groups
+from cds.chart.facts import Event, groups, level_of
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
@@ -684,3 +684,14 @@ def test_the_administrative_gender_is_male_or_not_or_not_known(
     if gender:
         patient["gender"] = gender
     assert fact(read(patient), "patient.male") is male
+
+
+def test_every_level_of_a_measure_is_a_fact_of_its_own() -> None:
+    """So many days, about which the level says what counts; other facts are of no level."""
+    for name, measure in TERMS.vocabulary.measures.items():
+        for key, level in measure.levels.items():
+            declared = FACTS[f"measure.{name}.days_{key}"]
+            assert (declared.kind, declared.unit) == ("number", "d")
+            assert level_of(declared.name, TERMS.vocabulary) is level
+    for other in ("measure.muscle_enzyme.improvement", "dose.glucocorticoid.days_above_15_mg"):
+        assert level_of(other, TERMS.vocabulary) is None

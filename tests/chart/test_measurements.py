@@ -559,3 +559,18 @@ def test_a_remark_on_the_code_stays_with_the_measurement() -> None:
     """SpO2 by the code that was recalled says so."""
     (taken,) = series(read(observation("loinc|2708-6", 91, "%")), "spo2")
     assert taken.remark == "code not verified"
+
+
+def test_the_day_of_a_value_that_cannot_be_used_is_kept() -> None:
+    """By its entry; of muscle testing that names no instrument, for each that it may have been."""
+    chart = read(
+        observation("loinc|2157-6", 300, "mg", ago(3)),
+        observation("core_set|mmt", 140, None, ago(2)),
+        ck(300, ago(1)),
+        ck(300, ago(4), status="entered-in-error"),
+    )
+    unusable = chart.measurements.unusable
+    assert {name: [day.isoformat() for day in days] for name, days in unusable.items()} == {
+        "ck": [ago(3)],
+        **{name: [ago(2)] for name in ("mmt8_150", "mmt8_80", "mmt_total_260", "cmas")},
+    }

@@ -9,6 +9,7 @@ from cds.chart.facts import Event
 from cds.chart.treatments import Exposure, describe, latest
 from tests.chart.conftest import (
     AS_OF,
+    FACTS,
     PATIENT,
     Json,
     ago,
@@ -543,3 +544,69 @@ def test_the_reason_for_a_status_is_kept(use: Json, why: str) -> None:
     """Why a drug was stopped is told with it, as it is recorded."""
     (exposure,) = exposures(read(use))
     assert (exposure.status, exposure.why) == ("stopped", why)
+
+
+# --- last current --------------------------------------------------------------------------------
+
+
+def during(start: str, end: str | None = None) -> Json:
+    """Return the dosage of an order for a time, as its members."""
+    return dosage(5, boundsPeriod={"start": start} | ({"end": end} if end else {}))
+
+
+@pytest.mark.parametrize(
+    ("resources", "surely", "possibly"),
+    [
+        ([], None, None),
+        ([order(PREDNISONE, ago(900))], 0, 0),
+        ([order(PREDNISONE, ago(900), "completed", **during(ago(900), ago(200)))], 200, 200),
+        ([order(PREDNISONE, ago(900), "stopped", **during(ago(900), ago(200)))], 200, 200),
+        ([order(PREDNISONE, ago(900), **during(ago(900), ago(200)))], 200, 200),
+        # Where no end is told, or it was to end later, it may have ended on any day.
+        ([order(PREDNISONE, ago(900), "stopped")], 900, 0),
+        ([order(PREDNISONE, ago(900), "completed")], 900, 0),
+        ([order(PREDNISONE, ago(900), "on-hold")], 900, 0),
+        ([order(PREDNISONE, ago(900), "unknown")], 900, 0),
+        ([order(PREDNISONE, ago(90), "stopped", **during(ago(90), ago(-30)))], 90, 0),
+        ([stated(PREDNISONE, ago(900), "completed")], 900, 0),
+        ([order(PREDNISONE, None, "stopped")], None, 0),
+        # Of a partial date the bounds are known.
+        ([order(PREDNISONE, ago(900), "stopped", **during(ago(900), "2026-04"))], 229, 200),
+        # An administration covers some days.
+        ([given(PREDNISONE, ago(200), 5)], 199, 199),
+        ([given(PREDNISONE, ago(0), 5)], 0, 0),
+        ([given(RITUXIMAB, ago(183), 1000)], 0, 0),
+        ([given(RITUXIMAB, ago(400), 1000)], 217, 217),
+        ([given(RITUXIMAB, ago(400), 1000), given(RITUXIMAB, "2026-04", 1000)], 46, 17),
+        # So may an order, after its end.
+        ([order(RITUXIMAB, ago(400), "completed", **during(ago(400), ago(390)))], 390, 207),
+        (
+            [
+                order(PREDNISONE, ago(900), "stopped", **during(ago(900), ago(500))),
+                stated(PREDNISONE, ago(700), "stopped", effectiveDateTime=None),
+            ],
+            500,
+            0,
+        ),
+    ],
+)
+def test_when_a_drug_last_was_current(
+    resources: list[Json], surely: int | None, possibly: int | None
+) -> None:
+    """Surely so many days ago at most, possibly so many at least; never, where nothing tells."""
+    found = fact(read(*resources), "drug.immunomodulating.was_current")
+    sure, maybe = (None if days is None else Decimal(days) for days in (surely, possibly))
+    assert found == Event(sure, maybe, complete=True)
+
+
+def test_a_dose_that_cannot_be_read_may_have_been_current() -> None:
+    """What may belong to a class is no certain member of it, and not excluded either."""
+    found = fact(read(pulse(None, ago(100))), "drug.pulse_methylprednisolone.was_current")
+    assert found == Event(None, Decimal(99), complete=True)
+
+
+def test_the_latest_treatment_is_cited_first_for_when_it_last_was_current() -> None:
+    """A card cites the first few, and those are the ones that decide."""
+    chart = read(given(PREDNISONE, ago(300), 5), given(PREDNISONE, ago(200), 5))
+    cited = FACTS["drug.prednisone.was_current"].evidence(chart)
+    assert [each.date for each in cited] == [ago(200), ago(300)]
