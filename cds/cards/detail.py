@@ -172,7 +172,7 @@ def _treatments(telling: Telling) -> str:
     )
     rows = []
     for exposure in exposures[:MOST_TREATMENTS]:
-        said = describe(exposure)
+        said = describe(exposure, telling.chart.as_of)
         remark = f" ({exposure.remark})" if exposure.remark else ""
         now = {True: "yes", False: "no", None: "not known"}[exposure.current]
         rows.append((escape(said + remark), now, escape(exposure.reference)))

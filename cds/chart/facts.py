@@ -317,16 +317,16 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
 def _drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.drafts.courses.get(name, NO_COURSE)
-        return tuple(map(_cite_exposure, (*drafted.events, *drafted.uncertain)))
+        return tuple(_cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
 
     return evidence
 
 
-def _cite_exposure(exposure: Exposure) -> Evidence:
+def _cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
     return Evidence(
         exposure.reference,
         str(exposure.start) if exposure.start else "",
-        describe(exposure) + (f" ({exposure.remark})" if exposure.remark else ""),
+        describe(exposure, chart.as_of) + (f" ({exposure.remark})" if exposure.remark else ""),
     )
 
 
@@ -391,7 +391,7 @@ def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evid
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
         return tuple(
-            _cite_exposure(e)
+            _cite_exposure(e, chart)
             for e in (*course.events, *course.uncertain)
             if e.current is not False or not current_only
         )
@@ -465,7 +465,7 @@ def _taken(name: str, *, now: bool) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         dose = chart.doses[name]
         today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
-        return tuple(_cite_dose(taken, said) for taken, said in today if said or not now)
+        return tuple(_cite_dose(taken, said, chart) for taken, said in today if said or not now)
 
     return evidence
 
@@ -473,16 +473,16 @@ def _taken(name: str, *, now: bool) -> EvidenceReader:
 def _dose_drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.draft_doses.get(name)
-        return tuple(_cite_dose(taken, "") for taken in drafted.taken) if drafted else ()
+        return tuple(_cite_dose(taken, "", chart) for taken in drafted.taken) if drafted else ()
 
     return evidence
 
 
-def _cite_dose(taken: Taken, said: str) -> Evidence:
+def _cite_dose(taken: Taken, said: str, chart: Chart) -> Evidence:
     """An exposure with its dose of today in place of that of a day of treatment."""
     if not said:
-        return _cite_exposure(taken.exposure)
-    cited = _cite_exposure(replace(taken.exposure, dose=None))
+        return _cite_exposure(taken.exposure, chart)
+    cited = _cite_exposure(replace(taken.exposure, dose=None, steps=()), chart)
     return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
 
 
