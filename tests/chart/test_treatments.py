@@ -530,7 +530,7 @@ def told(*doses: tuple[Any, str, str | None], as_of: date = AS_OF, **members: An
 
 
 def test_of_a_tapered_order_the_present_dose_is_told() -> None:
-    """The dose of today comes first, then the earlier ones with their ends, then what is planned."""
+    """The dose of today comes first, then the earlier ones with their ends, and what is planned."""
     assert (
         told(*TAPER)
         == "20 mg a day since 2026-10-21 (50 mg until 2026-09-22, 30 mg until 2026-10-20)"
