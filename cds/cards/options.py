@@ -21,6 +21,9 @@ def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     """The options of a card as blocks of Markdown; none where nothing is to be proposed."""
     options = shown_options(card, telling)
     new = [option for option in options if not _given(option, telling)]
+    # What was never tried stands first, else in the order of the authors: of a drug that was given
+    # and stopped the reader must weigh why before proposing it again.
+    new.sort(key=lambda option: _had(option, telling))
     blocks = []
     warned = [option for option in new if _warned(option, telling)]
     if proposed := [option for option in new if option not in warned]:
@@ -67,9 +70,15 @@ def _given(option: Option, telling: Telling) -> bool:
     return option.drug is not None and value_of(f"drug.{option.drug}.current", telling) is True
 
 
+def _had(option: Option, telling: Telling) -> bool:
+    """Whether the patient had the drug of an option, or one of its class."""
+    drugs = ingredients(option.drug, telling.ruleset.terms.vocabulary) if option.drug else ()
+    return any(drug in telling.chart.exposures for drug in drugs)
+
+
 def _row(option: Option, telling: Telling) -> tuple[str, ...]:
-    said = [_history(option.drug, telling)] if option.drug else []
-    said += [_say_against(rule, option, telling) for rule in against(option, telling, truth=True)]
+    said = _reasons(option, telling)
+    said += [_history(option.drug, telling)] if option.drug else []
     return (
         fill(option.option, telling, escape),
         fill(option.evidence, telling, escape),
@@ -104,9 +113,7 @@ def _being_given(options: Iterable[Option], telling: Telling) -> str:
     said: dict[str, None] = {}
     for option in options:
         if option.drug is not None and _given(option, telling):
-            reasons = [
-                _say_against(r, option, telling) for r in against(option, telling, truth=True)
-            ]
+            reasons = _reasons(option, telling)
             times = escape("; ".join(history(option.drug, telling.chart, now=True)))
             said["; ".join([times or fill(option.option, telling, escape), *reasons])] = None
     return ". ".join(said)
@@ -135,6 +142,23 @@ def _concerned(rule: Rule, option: Option, telling: Telling) -> list[str]:
         return []
     meant = {name for drug in said.drugs for name in ingredients(drug, vocabulary)}
     return [name for name in ingredients(option.drug, vocabulary) if name in meant]
+
+
+_WEIGHTS = ("contraindicated", "advised against", "caution")
+"""How much a rule speaks against a drug, the most first."""
+
+
+def _reasons(option: Option, telling: Telling) -> list[str]:
+    """What speaks against an option, the strongest reason first."""
+    rules = against(option, telling, truth=True)
+    if len(rules) > 1:
+        rules.sort(key=_by_weight)
+    return [_say_against(rule, option, telling) for rule in rules]
+
+
+def _by_weight(rule: Rule) -> int:
+    assert rule.file.contraindication is not None  # these are the rules that have one
+    return _WEIGHTS.index(rule.file.contraindication.weight)
 
 
 def _say_against(rule: Rule, option: Option, telling: Telling) -> str:
