@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
@@ -32,13 +34,36 @@ def beside_core_set(telling: Telling) -> list[MeasureChange]:
 
 
 def courses(telling: Telling) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
-    """Every measure with more than two values of the instrument that is compared, and those."""
+    """Every measure of which more is recorded than the two visits compared show, and all of it.
+
+    Of the instrument that is compared; where a value lacks to compare, of each that counts.
+    """
     beside = {change.measure for change in beside_core_set(telling)}
     measures = telling.ruleset.terms.vocabulary.measures
+    series = telling.chart.measurements.series
     for name, change in telling.chart.changes.items():
-        taken = trend(change, telling.chart.measurements.series)
-        if len(taken) > 2 and (measures[name].core_set or name in beside):
-            yield named(change, telling), taken
+        if not (measures[name].core_set or name in beside):
+            continue
+        for each in _instruments(change, telling):
+            taken = trend(each, series)
+            if len(taken) > sum(m is not None for m in (each.baseline, each.current)):
+                yield named(each, telling), taken
+
+
+def _instruments(change: MeasureChange, telling: Telling) -> Iterator[MeasureChange]:
+    """A change, and where it lacks a value the other instruments of its measure, with none.
+
+    At a first visit nothing is compared, and so nothing lacks.
+    """
+    if change.instrument is not None:
+        yield change
+    lacks = change.baseline is None or change.current is None
+    if lacks and telling.chart.visits.current is not None:
+        measure = telling.ruleset.terms.vocabulary.measures[change.measure]
+        for instrument in measure.instruments:
+            counts = telling.chart.adult is False or instrument not in measure.for_children
+            if counts and instrument != change.instrument:
+                yield replace(change, instrument=instrument, baseline=None, current=None)
 
 
 def named(change: MeasureChange, telling: Telling) -> str:

@@ -16,6 +16,7 @@ from cds.cards.beside import (
     settled_by,
 )
 from cds.cards.texts import Telling
+from cds.chart.measurements import Measurement
 
 Tell = Callable[[str, str], Telling]
 
@@ -49,12 +50,57 @@ def test_the_card_counts_no_measure_outside_the_core_set(
 
 
 def test_the_course_has_every_visit(telling: Tell) -> None:
-    """Not only the two that are compared; a measure of two visits has no course."""
+    """Not only the two that are compared, whose values alone are no course."""
     tell = telling("response-improved", "measures-missing")
     said = say_courses(tell)
     assert "- Muscle enzyme: CK (U/L): 3480 (2026-05-11) → 690 (2026-08-10) → 240" in said
-    assert "Patient global" not in said
-    assert all(len(taken) == 3 for _, taken in courses(tell))
+    assert say_courses(telling("response-improved", "exactly-on-the-thresholds")) == ""
+
+
+def test_a_measure_that_is_missing_now_has_a_course(telling: Tell) -> None:
+    """The value between the visits is the last known of what the card asks for."""
+    tell = telling("response-undetermined", "undetermined-strength-missing")
+    said = say_courses(tell)
+    assert (
+        "- Muscle strength: MMT-8, both sides and axial, 0–150: 118 (2026-05-18) → 124 (2026-08-17)"
+    ) in said
+
+
+def with_series(tell: Telling, **series: list[Measurement]) -> Telling:
+    """The same patient with these measurements too, no more of them compared than before."""
+    measurements = msgspec.structs.replace(
+        tell.chart.measurements, series={**tell.chart.measurements.series, **series}
+    )
+    chart = msgspec.structs.replace(tell.chart, measurements=measurements)
+    return msgspec.structs.replace(tell, chart=chart)
+
+
+def test_other_instruments_have_a_course_where_a_value_lacks(telling: Tell) -> None:
+    """MMT-8 of one side is no substitute for that of both, and is not passed over either."""
+    one_side = "Muscle strength: MMT-8, one side, 0–80"
+    missing = telling("response-undetermined", "undetermined-strength-missing")
+    (first, *_) = missing.chart.measurements.series["mmt8_150"]
+    other = [msgspec.structs.replace(first, entry="mmt8_80")]
+    complete = telling("response-improved", "improved-at-six-months")
+    first_visit = telling("first-line-untreated", "new-untreated-dermatomyositis")
+    assert say_courses(first_visit) == ""
+    assert one_side in dict(courses(with_series(missing, mmt8_80=other)))
+    assert one_side not in dict(courses(with_series(complete, mmt8_80=other)))
+
+
+def test_what_counts_in_children_only_has_no_course_in_an_adult(telling: Tell) -> None:
+    """DAS in place of the extramuscular VAS is told of a child and not of an adult."""
+    tell = telling("response-undetermined", "undetermined-strength-missing")
+    (first, *_) = tell.chart.measurements.series["mmt8_150"]
+    tell = with_series(tell, das=[msgspec.structs.replace(first, entry="das")])
+    change = tell.chart.changes["extramuscular"]
+    changes = {**tell.chart.changes, "extramuscular": msgspec.structs.replace(change, current=None)}
+
+    def titles(*, adult: bool) -> set[str]:
+        chart = msgspec.structs.replace(tell.chart, changes=changes, adult=adult)
+        return set(dict(courses(msgspec.structs.replace(tell, chart=chart))))
+
+    assert titles(adult=False) - titles(adult=True) == {"Extramuscular activity: DAS, 0–20"}
 
 
 def test_a_long_course_begins_with_an_ellipsis(telling: Tell) -> None:
@@ -65,11 +111,7 @@ def test_a_long_course_begins_with_an_ellipsis(telling: Tell) -> None:
     earlier = [
         msgspec.structs.replace(first, day=first.day.replace(year=2010 + i)) for i in range(9)
     ]
-    longer = msgspec.structs.replace(
-        tell.chart.measurements, series={**series, "ck": [*earlier, *series["ck"]]}
-    )
-    chart = msgspec.structs.replace(tell.chart, measurements=longer)
-    said = say_courses(msgspec.structs.replace(tell, chart=chart))
+    said = say_courses(with_series(tell, ck=[*earlier, *series["ck"]]))
     (enzyme,) = (line for line in said.splitlines() if "CK" in line)
     assert enzyme.startswith("- Muscle enzyme: CK (U/L): … → ")
     assert enzyme.count("→") == MOST_VALUES
