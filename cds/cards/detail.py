@@ -6,13 +6,21 @@ from collections.abc import Iterator
 from decimal import Decimal
 from weakref import WeakKeyDictionary
 
-from cds.cards.beside import beside_core_set, named, say_courses, settled_by
+from cds.cards.beside import (
+    beside_core_set,
+    named,
+    say_courses,
+    say_left_out,
+    say_missing,
+    settled_by,
+)
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import options_blocks, unverified_of_options
 from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, link, say_evidence, title_of
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import show
+from cds.chart.measurements import Measurement, recorded
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import describe
 from cds.chart.vocabulary import Vocabulary
@@ -80,12 +88,13 @@ def measures_table(telling: Telling) -> str:
 def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     chart = telling.chart
     title = escape_authored(named(change, telling))
-    if change.instrument is None:
-        return (title, "missing", "missing", "", "", escape(change.remark))
+    visits = chart.visits
     cells = [
-        "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
-        for m in (change.baseline, change.current)
+        say_missing(change.measure, visit, telling) if m is None else _measured(m, telling)
+        for m, visit in ((change.baseline, visits.baseline), (change.current, visits.current))
     ]
+    if change.instrument is None:
+        return (title, *cells, "", "", escape(change.remark))
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
     remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
@@ -95,6 +104,13 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
         "" if change.range_percent is None else _signed(change.range_percent),
         escape(", ".join(references)),
     )
+
+
+def _measured(measurement: Measurement, telling: Telling) -> str:
+    """A value with its day and, where it was converted, as it was recorded."""
+    as_recorded = recorded(measurement)
+    also = f"; {escape(as_recorded)} as recorded" if as_recorded else ""
+    return f"{escape(show(measurement, telling.chart))} ({measurement.day}{also})"
 
 
 def terms_table(fact: str, telling: Telling) -> str:
@@ -146,8 +162,8 @@ def _signed(percent: Decimal) -> str:
 
 
 def _visits(telling: Telling) -> str:
-    """Which visits these are and why, the course over all others, and what is not counted."""
-    parts = [say_visits(telling), say_courses(telling)]
+    """Which visits these are and why, what was left out, the course, and what is not counted."""
+    parts = [say_visits(telling), say_left_out(telling), say_courses(telling)]
     if beside := beside_core_set(telling):
         rows = (_measure_row(change, telling) for change in beside)
         parts += ["**Beside the core set, not counted**", table(_MEASURES, rows)]

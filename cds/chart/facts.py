@@ -25,6 +25,7 @@ from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
     plain,
+    recorded,
     say_unit,
     upper_limit,
 )
@@ -620,10 +621,12 @@ def show(measurement: Measurement, chart: Chart) -> str:
 
 
 def cite(measurement: Measurement, chart: Chart) -> Evidence:
-    """A measurement as evidence, with its upper limit where it has one."""
+    """A measurement as evidence: as it was recorded, where that differs, and its upper limit."""
     entry = chart.terms.vocabulary.observations[measurement.entry]
     limit = upper_limit(measurement, chart.terms)
     said = [f"{entry.title} {show(measurement, chart)}"]
+    if as_recorded := recorded(measurement):
+        said.append(f"{as_recorded} as recorded")
     if limit is not None:
         said.append(f"upper limit {plain(limit.value)}, {limit.origin}")
     if measurement.remark:

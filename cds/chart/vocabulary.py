@@ -126,10 +126,12 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
     A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
     are those instruments that stand in for the others in a child only, where no other has a value
-    at both visits.
+    at both visits. An Observation whose code nothing maps and whose text has one of the ``names``
+    as whole words is listed on the card as left out, and never counted.
     """
 
     instruments: tuple[str, ...]
+    names: tuple[str, ...] = ()
     for_children: tuple[str, ...] = ()
     core_set: bool = True
     laboratory: bool = False

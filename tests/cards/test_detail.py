@@ -194,12 +194,34 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
     assert "Current 2026-11-09: the latest assessment, at least 28 days after" in card.detail
 
 
+def test_a_value_that_was_converted_stands_with_what_was_recorded(example: Example) -> None:
+    """Enzymes in µkat/L and scales in mm can be found again in the record; others need no word."""
+    card, *_ = example("real-world-mess").cards
+
+    table = rows(card.detail, "Core set measures")
+
+    assert table[4][1] == "2550 U/L (2026-03-02; 42.5 µkat/L as recorded)"
+    assert table[1][1:3] == ["7.1 cm (2026-03-02)", "3.8 cm (2026-11-09; 38 mm as recorded)"]
+
+
+def test_what_was_left_out_stands_below_the_table_of_measures(example: Example) -> None:
+    """Why a value in the chart is not the one compared, on every card with that table."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    part = card.detail.split("**Left out of the core set measures**\n\n")[1].split("\n\n")[0]
+
+    assert part == (
+        "- MMT-8, both sides and axial, 0–150, 2026-11-10: it has no value (Not performed: right "
+        "arm in a sling after a fall) (Observation/strength-missing-mmt8-150-2026-11-10)"
+    )
+
+
 def test_a_measure_that_is_missing_says_so(example: Example) -> None:
     """No value stands in for one that was not recorded, and what would settle it is named."""
     card, *_ = example("undetermined-strength-missing").cards
     strength = rows(card.detail, "Core set measures")[2]
 
-    assert strength[1:5] == ["118 (2026-05-18)", "missing", "", ""]
+    assert strength[1:5] == ["118 (2026-05-18)", "not performed (2026-11-10)", "", ""]
     assert "**Missing:** Muscle strength\n" in card.detail
 
 

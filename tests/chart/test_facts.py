@@ -462,11 +462,11 @@ def test_evidence_of_a_drug() -> None:
 
 
 def test_evidence_of_a_measure_is_both_values() -> None:
-    """Baseline and current value, each with its reference and day."""
+    """Baseline and current value, each with its reference and day, and as it was recorded."""
     chart = read(physician(80, ago(100), unit="mm", id="a"), physician(6, id="b"))
     title = "Physician global activity, VAS 0–10 cm"
     assert evidence(chart, "measure.physician_global.improvement") == [
-        ("Observation/a", ago(100), f"{title} 8 cm"),
+        ("Observation/a", ago(100), f"{title} 8 cm (80 mm as recorded)"),
         ("Observation/b", ago(0), f"{title} 6 cm"),
     ]
 
