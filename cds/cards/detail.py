@@ -17,12 +17,12 @@ from cds.cards.beside import (
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import options_blocks, unverified_of_options
 from cds.cards.resting import unverified_choices
-from cds.cards.texts import Telling, fill, link, say_evidence, title_of
+from cds.cards.texts import Telling, fill, link, say_all, title_of, together
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
-from cds.chart.facts import show
+from cds.chart.facts import cite_exposure, show
 from cds.chart.measurements import Measurement, recorded
 from cds.chart.quantities import INFINITY, UNKNOWN
-from cds.chart.treatments import describe
+from cds.chart.treatments import Exposure, carried_out
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.compiler import Compiler
 from cds.rules.language import EvidenceItem
@@ -181,22 +181,33 @@ def say_visits(telling: Telling) -> str:
 
 
 def _treatments(telling: Telling) -> str:
+    """What was ordered, given and stated, the latest first; what was given once, with its days."""
+    chart = telling.chart
+    done = {order for each in chart.exposures.values() for order in carried_out(each)}
     exposures = sorted(
-        (e for each in telling.chart.exposures.values() for e in each),
+        (e for each in chart.exposures.values() for e in each if e.reference not in done),
         key=lambda e: (str(e.start or ""), e.reference),
         reverse=True,
     )
-    rows = []
-    for exposure in exposures[:MOST_TREATMENTS]:
-        said = describe(exposure, telling.chart.as_of)
-        remark = f" ({exposure.remark})" if exposure.remark else ""
-        now = {True: "yes", False: "no", None: "not known"}[exposure.current]
-        rows.append((escape(said + remark), now, escape(exposure.reference)))
-    if not rows:
+    alike: dict[tuple[object, ...], list[Exposure]] = {}
+    for e in exposures:
+        given = e.kind == "given" and e.end == e.start
+        key = (e.text, e.dose, e.current, e.remark) if given else (e.drug, e.reference)
+        alike.setdefault(key, []).append(e)
+    groups = list(alike.values())
+    if not groups:
         return "None that this service knows."
-    more = len(exposures) - len(rows)
-    return table(("Treatment", "Now", "From"), rows) + (f"\n\nand {more} earlier." if more else "")
+    rows = [
+        (escape(text), _NOW[group[0].current], escape(", ".join(references)))
+        for group in groups[:MOST_TREATMENTS]
+        for text, references in together(cite_exposure(e, chart) for e in group)
+    ]
+    more = len(groups) - MOST_TREATMENTS
+    shown = table(("Treatment", "Now", "From"), rows)
+    return f"{shown}\n\nand {more} earlier." if more > 0 else shown
 
+
+_NOW = {True: "yes", False: "no", None: "not known"}
 
 MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
@@ -256,11 +267,12 @@ def _cite(trace: Trace) -> str:
         )
     by_reference = {e.reference or e.text: e for e in reversed(evidence)}
     cited = list(reversed(by_reference.values()))
-    return "; ".join(map(say_evidence, cited[:MOST_EVIDENCE]))
+    return say_all(cited, MOST_EVIDENCE)
 
 
 MOST_EVIDENCE = 4
-"""Resources cited in one cell of the criteria; the first are the ones that count."""
+"""What is cited in one cell of the criteria: the first are the ones that count, and the last is
+where a run of days begins."""
 
 
 def _missing(trace: Trace, telling: Telling) -> str:

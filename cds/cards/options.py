@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
-from cds.cards.texts import Telling, fill, join_words, link, say_evidence, title_of, value_of
+from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule
 from cds.rules.trace import Trace, trace_rule, undecided
@@ -190,7 +190,7 @@ def _on_record(options: Iterable[Option], telling: Telling) -> str:
     for option in options:
         for rule in against(option, telling, truth=True):
             for leaf in _holding(_trace(rule, telling)):
-                if cited := "; ".join(map(say_evidence, leaf.evidence[:MOST_CITED])):
+                if cited := say_all(leaf.evidence, MOST_CITED):
                     found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -53,7 +54,7 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         return "; ".join(history(name.split(".")[1], telling.chart)) or "nothing recorded"
     declared = telling.ruleset.facts[name]
     if slot.form == "evidence":
-        return "; ".join(map(say_evidence, declared.evidence(telling.chart))) or "nothing recorded"
+        return say_all(declared.evidence(telling.chart)) or "nothing recorded"
     if slot.form == "dates":
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return ", ".join(dates) or "no known date"
@@ -78,9 +79,56 @@ def value_of(name: str, telling: Telling) -> Value:
 
 def say_evidence(evidence: Evidence) -> str:
     """Evidence in words: ``CK 3000 U/L, 2026-05-04 (Observation/ck-1)``."""
-    said = evidence.date and evidence.date not in evidence.text
-    dated = f"{evidence.text}, {evidence.date}" if said else evidence.text
+    dated = _dated(evidence)
     return f"{dated} ({evidence.reference})" if evidence.reference else dated
+
+
+def _dated(evidence: Evidence) -> str:
+    said = evidence.date and evidence.date not in evidence.text
+    return f"{evidence.text}, {evidence.date}" if said else evidence.text
+
+
+def say_all(evidence: Sequence[Evidence], most: int | None = None) -> str:
+    """Evidence in words, one after the other; of more than ``most`` the first ones and the last.
+
+    How many are left out is said. What several say alike of different days is said once.
+    """
+    said = together(evidence)
+    more = 0 if most is None else len(said) - most
+    if most is not None and more > 0:
+        more = sum(max(len(references), 1) for _, references in said[most - 1 : -1])
+        said = [*said[: most - 1], said[-1]]
+    parts = [f"{text} ({', '.join(refs)})" if refs else text for text, refs in said]
+    return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)
+
+
+MOST_DATES = 6
+"""Days of a treatment that are told one by one; of more the first, the last and their number."""
+
+
+def together(evidence: Iterable[Evidence]) -> list[tuple[str, list[str]]]:
+    """What evidence says, with the resources that say it.
+
+    Texts that are alike but for their own dates are one, with the dates in order of time.
+    """
+    alike: dict[str, list[Evidence]] = {}
+    for each in evidence:
+        own = bool(each.date) and each.date in each.text
+        key = each.text.replace(each.date, "\0", 1) if own else f"{each.text}\0{each.reference}"
+        alike.setdefault(key, []).append(each)
+    return [_as_one(group) for group in alike.values()]
+
+
+def _as_one(group: list[Evidence]) -> tuple[str, list[str]]:
+    if len(group) == 1:
+        return _dated(group[0]), [group[0].reference] if group[0].reference else []
+    group = sorted(group, key=attrgetter("date"))
+    dates = list(dict.fromkeys(each.date for each in group))
+    said = join_words(dates)
+    if len(dates) > MOST_DATES:
+        said = f"{dates[0]} to {dates[-1]} on {len(dates)} days"
+    text = group[0].text.replace(group[0].date, said, 1)
+    return text, [each.reference for each in group if each.reference]
 
 
 def title_of(member: str, telling: Telling) -> str:

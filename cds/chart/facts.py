@@ -30,7 +30,7 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, describe
+from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe
 from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
 from cds.fhir.dates import DateSpan
 
@@ -318,12 +318,13 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
 def _drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.drafts.courses.get(name, NO_COURSE)
-        return tuple(_cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
+        return tuple(cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
 
     return evidence
 
 
-def _cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
+def cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
+    """An exposure as evidence, with what must be said of how its drug was known."""
     return Evidence(
         exposure.reference,
         str(exposure.start) if exposure.start else "",
@@ -389,13 +390,17 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
 
 
 def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evidence, ...]]:
+    """The exposures to a drug; of an order that was carried out, what was given."""
+
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
-        return tuple(
-            _cite_exposure(e, chart)
-            for e in (*course.events, *course.uncertain)
-            if e.current is not False or not current_only
-        )
+        told = (*course.events, *course.uncertain)
+        if current_only:
+            return tuple(cite_exposure(e, chart) for e in told if e.current is not False)
+        done: set[str] = set()
+        for drug in {e.drug for e in course.events if e.kind == "given"}:
+            done |= carried_out(e for e in course.events if e.drug == drug)
+        return tuple(cite_exposure(e, chart) for e in told if e.reference not in done)
 
     return evidence
 
@@ -415,7 +420,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, daily dose",
                 unit=DOSE_UNIT,
                 read=_daily(name),
-                evidence=_taken(name, now=True),
+                evidence=_taken_now(name),
             )
         )
         made.append(
@@ -435,7 +440,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, {level.title}, days up to now",
                 unit="d",
                 read=_days_at(name, entry, level),
-                evidence=_taken(name, now=False),
+                evidence=_taken_since(name, entry, level),
             )
             for key, level in entry.levels.items()
         ]
@@ -460,15 +465,32 @@ def _days_at(name: str, entry: DoseEntry, level: DoseLevel) -> Callable[[Chart],
     return lambda chart: days_at(level, gap, chart.doses[name], complete=_complete(chart))
 
 
-def _taken(name: str, *, now: bool) -> EvidenceReader:
-    """The exposures that a dose rests on, with what each tells; ``now`` those of today only."""
+def _taken_now(name: str) -> EvidenceReader:
+    """The exposures that the dose of today rests on, with what each tells."""
+    return lambda chart: tuple(
+        _cite_dose(taken, said, chart) for taken, said in _told_now(chart.doses[name]) if said
+    )
+
+
+def _taken_since(name: str, entry: DoseEntry, level: DoseLevel) -> EvidenceReader:
+    """The exposures that the days at a level rest on; the one that begins them comes last."""
+    gap = int(entry.gap.value)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         dose = chart.doses[name]
-        today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
-        return tuple(_cite_dose(taken, said, chart) for taken, said in today if said or not now)
+        days = days_at(level, gap, dose, complete=True).high
+        begun = 0 if days == INFINITY else dose.today - int(days)
+        return tuple(
+            _cite_dose(taken, said, chart)
+            for taken, said in _told_now(dose)
+            if any(step.possible[1] >= begun for step in taken.steps)
+        )
 
     return evidence
+
+
+def _told_now(dose: DailyDose) -> list[tuple[Taken, str]]:
+    return [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
 
 
 def _dose_drafted(name: str) -> EvidenceReader:
@@ -482,8 +504,8 @@ def _dose_drafted(name: str) -> EvidenceReader:
 def _cite_dose(taken: Taken, said: str, chart: Chart) -> Evidence:
     """An exposure with its dose of today in place of that of a day of treatment."""
     if not said:
-        return _cite_exposure(taken.exposure, chart)
-    cited = _cite_exposure(replace(taken.exposure, dose=None, steps=()), chart)
+        return cite_exposure(taken.exposure, chart)
+    cited = cite_exposure(replace(taken.exposure, dose=None, steps=()), chart)
     return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
 
 

@@ -604,6 +604,27 @@ def _list_steps(steps: Sequence[DoseStep], per: str = "") -> str:
     return ", ".join(said)
 
 
+def carried_out(exposures: Iterable[Exposure]) -> set[str]:
+    """The orders of one drug whose dose was given on each of their days: these tell it all."""
+    orders: list[tuple[Exposure, int, int]] = []
+    given: dict[tuple[str | None, Decimal | None], set[int]] = {}
+    for e in exposures:
+        if e.start is None or e.end is None or not (e.start.exact and e.end.exact):
+            continue
+        first, last = e.start.first.toordinal(), e.end.first.toordinal()
+        if e.kind == "given" and first == last:
+            given.setdefault((e.route, e.dose), set()).add(first)
+        elif e.kind == "ordered" and e.dose is not None:
+            orders.append((e, first, last))
+    return {
+        order.reference
+        for order, first, last in orders
+        if (days := given.get((order.route, order.dose)))
+        and 0 <= last - first < len(days)
+        and days.issuperset(range(first, last + 1))
+    }
+
+
 def latest(events: Iterable[Exposure]) -> DateSpan | None:
     """The last day on which a drug was in use, of all exposures that have a date."""
     ends = [e.end or e.start for e in events]

@@ -13,7 +13,7 @@ from markdown_it.token import Token
 
 from cds.advice import Advice
 from cds.cards.card import Card
-from cds.cards.detail import say_change
+from cds.cards.detail import MOST_TREATMENTS, say_change
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
@@ -330,6 +330,58 @@ def test_a_resource_is_cited_once_for_a_criterion(example: Example) -> None:
     first = rows(card.detail, "Why this card")[0]
 
     assert first[3].count("Condition/already-pulsed-antisynthetase") == 1
+
+
+def test_a_pulse_is_cited_once_with_its_days(example: Example) -> None:
+    """In the text, among the criteria and in the table of treatment, without the order for it."""
+    card, *_ = example("rp-ild-already-pulsed").cards
+    said = (
+        "Methylprednisolone sodium succinate 1 g powder for solution for infusion, "
+        "given 2026-11-09, 2026-11-10 and 2026-11-11, 1000 mg on a day of treatment"
+    )
+
+    treated = {row[0]: row[1:] for row in rows(card.detail, "Treatment on record")}
+
+    assert card.detail.count(said) == 3
+    assert card.detail.count("Methylprednisolone sodium succinate") == 3
+    assert treated[said] == [
+        "no",
+        ", ".join(
+            f"MedicationAdministration/already-pulsed-infusion-2026-11-{day}"
+            for day in ("09", "10", "11")
+        ),
+    ]
+
+
+def test_a_run_of_days_is_cited_with_the_order_that_begins_it(example: Example) -> None:
+    """Of more orders than a cell holds the rest is counted, and the first is never left out."""
+    card = next(c for c in example("refractory-dermatomyositis").cards if "fracture" in c.summary)
+
+    (cited,) = (row[3] for row in rows(card.detail, "Why this card") if "days up to now" in row[0])
+
+    assert "ordered 2024-12-04 to 2025-01-28" in cited
+    assert cited.endswith("; and 1 more")
+
+
+def test_treatments_that_the_table_does_not_hold_are_counted(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Doses that are alike are one row; of the rows that are left out the number is told."""
+    content: Any = json.loads(bundle("rp-ild-already-pulsed"))
+    (order,) = (
+        e["resource"]
+        for e in content["entry"]
+        if e["resource"]["id"] == "already-pulsed-prednisolone-2026-11-12"
+    )
+    for i in range(MOST_TREATMENTS + 1):
+        other = json.loads(json.dumps(order)) | {"id": f"o{i}", "authoredOn": f"20{i + 10}-01-01"}
+        other["dosageInstruction"][0].pop("timing", None)
+        content["entry"].append({"resource": other})
+
+    card, *_ = advise_on(json.dumps(content).encode()).cards
+
+    assert len(rows(card.detail, "Treatment on record")) == MOST_TREATMENTS
+    assert "\n\nand 3 earlier.\n\n" in card.detail
 
 
 def test_what_is_missing_is_only_what_would_settle_something(example: Example) -> None:

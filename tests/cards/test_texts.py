@@ -2,7 +2,17 @@ from collections.abc import Callable
 
 import pytest
 
-from cds.cards.texts import Telling, fill, join_words, missing_facts, say_evidence, title_of
+from cds.cards.texts import (
+    MOST_DATES,
+    Telling,
+    fill,
+    join_words,
+    missing_facts,
+    say_all,
+    say_evidence,
+    title_of,
+    together,
+)
 from cds.chart.facts import Evidence
 from cds.rules.texts import Form, Slot
 
@@ -84,6 +94,62 @@ def test_a_date_that_the_text_says_is_not_said_again() -> None:
     assert say_evidence(order) == "Prednisolone, ordered 2026-11-09 (MedicationRequest/1)"
     assert say_evidence(result) == "CK 300 U/L, 2026-11-09 (Observation/1)"
     assert say_evidence(Evidence("", "", "said")) == "said"
+
+
+def given(day: int, text: str = "IVIG, given {}, 70 g", month: int = 1) -> Evidence:
+    """An infusion on one day."""
+    date = f"2026-{month:02}-{day:02}"
+    return Evidence(f"MedicationAdministration/{month}-{day}", date, text.format(date))
+
+
+def test_what_is_alike_but_for_its_day_is_said_once() -> None:
+    """The days in order of time, with every resource; another dose is another thing."""
+    said = together([given(11), given(9), given(2, "IVIG, given {}, 35 g"), given(10)])
+    assert said == [
+        (
+            "IVIG, given 2026-01-09, 2026-01-10 and 2026-01-11, 70 g",
+            [f"MedicationAdministration/1-{day}" for day in (9, 10, 11)],
+        ),
+        ("IVIG, given 2026-01-02, 35 g", ["MedicationAdministration/1-2"]),
+    ]
+
+
+def test_two_resources_of_one_day_are_said_once_with_both() -> None:
+    """A divided dose names its day once."""
+    first, second = given(9), Evidence("MedicationAdministration/b", given(9).date, given(9).text)
+    assert together([first, second]) == [
+        (first.text, ["MedicationAdministration/1-9", "MedicationAdministration/b"])
+    ]
+
+
+def test_results_alike_on_different_days_stay_apart() -> None:
+    """Only what names its own day is joined: two equal results are two results."""
+    results = [Evidence(f"Observation/{i}", f"2026-01-0{i}", "CK 300 U/L") for i in (1, 2)]
+    assert [text for text, _ in together(results)] == [
+        "CK 300 U/L, 2026-01-01",
+        "CK 300 U/L, 2026-01-02",
+    ]
+
+
+def test_many_days_are_told_by_the_first_the_last_and_their_number() -> None:
+    """A cell of a table holds only so many dates."""
+    few = [given(day) for day in range(1, MOST_DATES + 1)]
+    (said, _), *_ = together(few)
+    assert said.count("2026-") == MOST_DATES
+    ((said, references),) = together([*few, given(28)])
+    assert said == f"IVIG, given 2026-01-01 to 2026-01-28 on {MOST_DATES + 1} days, 70 g"
+    assert len(references) == MOST_DATES + 1
+
+
+def test_of_much_evidence_the_first_and_the_last_are_said_and_the_rest_is_counted() -> None:
+    """Nothing is cut in silence."""
+    results = [Evidence("", f"2026-01-0{i}", f"CK {i}") for i in range(1, 7)]
+    assert say_all(results, 4) == (
+        "CK 1, 2026-01-01; CK 2, 2026-01-02; CK 3, 2026-01-03; CK 6, 2026-01-06; and 2 more"
+    )
+    assert "more" not in say_all(results, 6)
+    assert "more" not in say_all(results)
+    assert say_all([]) == ""
 
 
 def test_members_of_groups_have_the_titles_of_the_vocabulary(telling: Tell) -> None:

@@ -461,6 +461,24 @@ def test_evidence_of_a_drug() -> None:
     ]
 
 
+def test_of_an_order_that_was_carried_out_what_was_given_is_the_evidence() -> None:
+    """Three infusions say what their order says; what is current still names the order."""
+    members = dosage(1000, route="intravenous")
+    members["dosageInstruction"][0]["timing"] = {
+        "repeat": {"boundsPeriod": {"start": ago(5), "end": ago(3)}}
+    }
+    infusion = order(concept("rxnorm|6902"), ago(5), status="completed", id="o", **members)
+    days = [pulse(1000, ago(day), id=f"g{day}") for day in (5, 4, 3)]
+
+    given_all = evidence(read(infusion, *days), "drug.pulse_methylprednisolone")
+    given_two = evidence(read(infusion, *days[:2]), "drug.pulse_methylprednisolone")
+
+    assert [reference for reference, _, _ in given_all] == [
+        f"MedicationAdministration/g{day}" for day in (5, 4, 3)
+    ]
+    assert "MedicationRequest/o" in {reference for reference, _, _ in given_two}
+
+
 def test_evidence_of_a_measure_is_both_values() -> None:
     """Baseline and current value, each with its reference and day, and as it was recorded."""
     chart = read(physician(80, ago(100), unit="mm", id="a"), physician(6, id="b"))

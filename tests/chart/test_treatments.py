@@ -6,7 +6,7 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.facts import Event
-from cds.chart.treatments import Exposure, describe, latest
+from cds.chart.treatments import Exposure, carried_out, describe, latest
 from tests.chart.conftest import (
     AS_OF,
     PATIENT,
@@ -582,6 +582,38 @@ def test_of_doses_that_may_be_taken_together_none_is_called_the_present_one(
     assert describe(found, AS_OF).endswith(
         "20 mg on a day of treatment, the highest of several doses"
     )
+
+
+@pytest.mark.parametrize(
+    ("days", "dose", "route", "done"),
+    [
+        ([5, 4, 3], 1000, "intravenous", True),
+        ([6, 5, 4, 3], 1000, "intravenous", True),
+        ([5, 4], 1000, "intravenous", False),
+        ([5, 4, 2], 1000, "intravenous", False),
+        ([5, 4, 3], 500, "intravenous", False),
+        ([5, 4, 3], 1000, "oral", False),
+        ([], 1000, "intravenous", False),
+    ],
+)
+def test_an_order_is_carried_out_when_its_dose_was_given_on_each_of_its_days(
+    days: list[int], dose: int, route: str, done: bool
+) -> None:
+    """A day without it, another dose or another route leaves the order something of its own."""
+    members = dosage(1000, route="intravenous")
+    period = bounds(ago(5), ago(3))["dosageInstruction"][0]["timing"]
+    members["dosageInstruction"][0]["timing"] = period
+    chart = read(
+        order(METHYLPREDNISOLONE, ago(5), status="completed", id="o", **members),
+        *[given(METHYLPREDNISOLONE, ago(day), dose, route) for day in days],
+    )
+    assert carried_out(exposures(chart)) == ({"MedicationRequest/o"} if done else set())
+
+
+def test_an_order_without_an_end_is_never_carried_out() -> None:
+    """It may go on, whatever was given."""
+    chart = read(order(METHYLPREDNISOLONE, ago(3), **dosage(1000)), pulse(1000, ago(3)))
+    assert carried_out(exposures(chart)) == set()
 
 
 def test_the_latest_use() -> None:
