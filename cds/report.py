@@ -37,7 +37,7 @@ from cds.chart.quantities import Category, Interval
 from cds.fhir.bundles import Excluded
 from cds.rules.ruleset import RuleSet, Selection
 from cds.rules.trace import Seen, terms_of, trace_rule
-from cds.rules.words import say_number, say_value
+from cds.rules.words import say_percent, say_value
 
 IMPROVED = "response.imacs.improved"
 IMPROVED_MEASURES = "response.imacs.improved_measures"
@@ -374,8 +374,9 @@ def _measure_cells(change: MeasureChange, telling: Telling) -> Iterator[Renderab
             as_recorded = f"{said} as recorded" if (said := recorded(measurement)) else ""
             yield _lines(show(measurement, telling.chart), as_recorded, str(measurement.day))
     of_range = change.range_percent
-    said = "" if of_range is None else f"{say_number(abs(of_range), '%')} of the range"
-    yield _lines(say_change(change), said)
+    apart = telling.ruleset.thresholds
+    said = "" if of_range is None else f"{say_percent(abs(of_range), apart)} of the range"
+    yield _lines(say_change(change, telling), said)
 
 
 def _lines(first: str, *others: str) -> Text:

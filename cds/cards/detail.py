@@ -28,7 +28,7 @@ from cds.rules.compiler import Compiler
 from cds.rules.language import EvidenceItem
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
-from cds.rules.words import say_constant, say_number, say_truth, say_value
+from cds.rules.words import say_constant, say_number, say_percent, say_truth, say_value
 
 SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
 """Truth in a sign and a word, so that neither colour nor font is needed to tell them apart."""
@@ -100,8 +100,8 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     return (
         title + remark,
         *cells,
-        say_change(change),
-        "" if change.range_percent is None else _signed(change.range_percent),
+        say_change(change, telling),
+        "" if change.range_percent is None else _signed(change.range_percent, telling),
         escape(", ".join(references)),
     )
 
@@ -126,7 +126,7 @@ def terms_table(fact: str, telling: Telling) -> str:
     rows = [
         (
             escape_authored(term_title(term.part.fact, telling)),
-            escape(say_value(term.seen, term.part.unit)),
+            escape(say_value(term.seen, term.part.unit, telling.ruleset.thresholds)),
             f"{say_value(term.points, '')} of {say_number(term.part.most, '')}",
         )
         for term in terms
@@ -142,7 +142,7 @@ def term_title(fact: str, telling: Telling) -> str:
     return telling.ruleset.facts[fact].title
 
 
-def say_change(change: MeasureChange) -> str:
+def say_change(change: MeasureChange, telling: Telling) -> str:
     """The change relative to baseline in words: ``improved 42.9 %``."""
     if change.baseline is None or change.current is None:
         return ""
@@ -152,13 +152,14 @@ def say_change(change: MeasureChange) -> str:
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
-    return _signed(change.improvement.low)
+    return _signed(change.improvement.low, telling)
 
 
-def _signed(percent: Decimal) -> str:
+def _signed(percent: Decimal, telling: Telling) -> str:
     if percent == 0:
         return "unchanged"
-    return f"{'improved' if percent > 0 else 'worse'} {say_number(abs(percent), '%')}"
+    said = say_percent(abs(percent), telling.ruleset.thresholds)
+    return f"{'improved' if percent > 0 else 'worse'} {said}"
 
 
 def _visits(telling: Telling) -> str:

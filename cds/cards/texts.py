@@ -62,7 +62,7 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
     if isinstance(value, Event):
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
-    return say_value(value, declared.unit)
+    return say_value(value, declared.unit, telling.ruleset.thresholds)
 
 
 def parameters_behind(fact: str, ruleset: RuleSet) -> Mapping[str, Number]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -221,6 +221,7 @@ def check_ruleset(
             engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
+            thresholds=_thresholds(active, derivations.values()),
             contents=contents,
         ),
         problems,
@@ -1075,7 +1076,7 @@ def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
     """The thresholds that a rule rests on, those of the facts that it waits for included."""
     found: dict[Constant, None] = {}
     behind: set[str] = set()
-    waiting = [rule.node, *(rule.card.conditions if rule.card else ())]
+    waiting = [rule.node, *_on_card(rule)]
     facts: list[str] = []
     for each in waiting:
         if each.constant is not None:
@@ -1096,6 +1097,29 @@ def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
                     found[_most_of(part)] = None
                     facts.append(part.fact)
     return found
+
+
+def _thresholds(rules: Iterable[Rule], derivations: Iterable[Derivation]) -> frozenset[Decimal]:
+    """Every threshold in percent, of conditions and of bands, that is no whole number."""
+    found = {
+        abs(band.above)
+        for each in derivations
+        if isinstance(each.makes, Sum)
+        for part in each.makes.parts
+        if part.unit == "%"
+        for band in part.bands
+    }
+    nodes = [node for rule in rules for node in (rule.node, *_on_card(rule))]
+    nodes += [node for each in derivations for node in nodes_of(each.makes)]
+    for node in nodes:
+        nodes.extend(node.parts)
+        if node.constant is not None and node.constant.unit == "%":
+            found.add(abs(node.constant.value))
+    return frozenset(value for value in found if value != value.to_integral_value())
+
+
+def _on_card(rule: Rule) -> tuple[Node, ...]:
+    return rule.card.conditions if rule.card else ()
 
 
 def _behind(rule: Rule, rests: _Rests) -> tuple[str, ...]:

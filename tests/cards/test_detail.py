@@ -14,6 +14,7 @@ from markdown_it.token import Token
 from cds.advice import Advice
 from cds.cards.card import Card
 from cds.cards.detail import MOST_TREATMENTS, say_change
+from cds.cards.texts import Telling
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
@@ -26,6 +27,7 @@ CASES = sorted(
     for file in (CHECKOUT / "fhir_examples").glob("*.bundle.json")
 )
 Example = Callable[[str], Advice]
+Tell = Callable[[str, str], Telling]
 Render = Callable[[str], list[Token]]
 
 
@@ -252,6 +254,8 @@ def change(baseline: str, current: str, *, undefined: bool, worsening: Interval)
         ("2", "1", False, ("-50", "-50"), "improved 50\u202f%"),
         ("2", "3", False, ("50", "50"), "worse 50\u202f%"),
         ("2", "2", False, ("0", "0"), "unchanged"),
+        ("2", "1.6875", False, ("-15.625", "-15.625"), "improved 15.6\u202f%"),
+        ("2", "1.6008", False, ("-19.96", "-19.96"), "improved 19.96\u202f%"),
         ("0", "0", True, ("0", "0"), "unchanged"),
         ("0", "1", True, ("Infinity", "Infinity"), "worse (from 0, no percentage)"),
         (
@@ -264,14 +268,19 @@ def change(baseline: str, current: str, *, undefined: bool, worsening: Interval)
     ],
 )
 def test_changes_in_words(
-    baseline: str, current: str, undefined: bool, worsening: tuple[str, str], said: str
+    telling: Tell,
+    baseline: str,
+    current: str,
+    undefined: bool,
+    worsening: tuple[str, str],
+    said: str,
 ) -> None:
     """From 0 there is no percentage, and none is made up."""
     low, high = map(Decimal, worsening)
 
     made = change(baseline, current, undefined=undefined, worsening=Interval(low, high))
 
-    assert say_change(made) == said
+    assert say_change(made, telling("response-improved", "measures-missing")) == said
 
 
 # --- criteria, doubts and sources ----------------------------------------------------------------
