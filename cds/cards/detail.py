@@ -21,7 +21,7 @@ from cds.cards.texts import Telling, fill, link, say_all, title_of, together
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
 from cds.chart.facts import cite_exposure, show
 from cds.chart.measurements import Measurement, recorded
-from cds.chart.quantities import INFINITY, UNKNOWN
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.treatments import Exposure, carried_out
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.compiler import Compiler
@@ -101,7 +101,7 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
         title + remark,
         *cells,
         say_change(change, telling),
-        "" if change.range_percent is None else _signed(change.range_percent, telling),
+        "" if change.range_percent is None else _signed(change.range_percent, telling.ruleset),
         escape(", ".join(references)),
     )
 
@@ -152,13 +152,13 @@ def say_change(change: MeasureChange, telling: Telling) -> str:
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
-    return _signed(change.improvement.low, telling)
+    return _signed(change.improvement.low, telling.ruleset)
 
 
-def _signed(percent: Decimal, telling: Telling) -> str:
+def _signed(percent: Decimal, ruleset: RuleSet) -> str:
     if percent == 0:
         return "unchanged"
-    said = say_percent(abs(percent), telling.ruleset.thresholds)
+    said = say_percent(abs(percent), ruleset.thresholds)
     return f"{'improved' if percent > 0 else 'worse'} {said}"
 
 
@@ -234,10 +234,21 @@ def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
         if len(parts) == 1:
             yield from _criteria(parts[0], depth)
             return
-    about = parts[0] if kind in ("not", "unknown") else trace
-    seen = "" if kind in ("all", "any") else about.seen
+    if kind == "unknown":
+        # Said as what it is about: of what is not known, that it is not known.
+        yield from _criteria(parts[0], depth)
+        return
+    about = parts[0] if kind == "not" else trace
+    simple = all(part.node.kind in ("fact", "count") for part in about.parts)
+    if kind == "not" and about.node.kind == "any" and truth is True and simple:
+        # None of several: each stands for itself.
+        for part in about.parts:
+            yield from _not_met(part, depth)
+        return
+    seen = "" if about.node.kind in ("all", "any") else _say_seen(about)
+    says = "not all of" if kind == "not" and about.node.kind == "all" else trace.node.says
     yield (
-        "– " * depth + escape_authored(trace.node.says),
+        "– " * depth + escape_authored(says),
         SIGNS[truth],
         "" if seen == say_truth(truth) else escape(seen),
         escape(_cite(about)),
@@ -249,6 +260,25 @@ def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
         below = below[0].parts
     for part in below:
         yield from _criteria(part, depth + 1)
+
+
+def _not_met(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
+    """A condition that is not met, where that is what is asked for."""
+    says = "– " * depth + escape_authored(f"not: {trace.node.says}")
+    yield says, SIGNS[True], escape(_say_seen(trace)), escape(_cite(trace))
+
+
+def _say_seen(trace: Trace) -> str:
+    """The value that was seen; of a change whether it is for the better, which no sign tells."""
+    values, ruleset = trace.of.evaluation.values, trace.of.ruleset
+    fact = trace.node.fact
+    sense = ruleset.facts[fact].sense if fact is not None else None
+    value = values[fact] if fact is not None and sense is not None else None
+    if not isinstance(value, Interval) or INFINITY in (value.high, -value.low):
+        return trace.seen
+    low, high = (value.low, value.high) if sense == "better" else (-value.high, -value.low)
+    most = _signed(high, ruleset)
+    return most if low == high else f"anything from {_signed(low, ruleset)} to {most}"
 
 
 def _cite(trace: Trace) -> str:

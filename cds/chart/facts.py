@@ -66,7 +66,8 @@ EvidenceReader = Callable[[Chart], tuple[Evidence, ...]]
 class Declaration(Struct, frozen=True, kw_only=True):
     """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart.
 
-    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest.
+    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest. ``sense``,
+    of a change in percent, says what a number above 0 is.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
     title: str
     unit: str = ""
     categories: tuple[str, ...] = ()
+    sense: Literal["better", "worse"] | None = None
     read: Callable[[Chart], Value]
     evidence: EvidenceReader
 
@@ -685,6 +687,7 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
                         kind="number",
                         title=f"{entry.title}, {title}{of_when}",
                         unit=unit,
+                        sense=_SENSES.get(suffix),
                         read=_changed(name, number, changes),
                         evidence=_both(name, changes),
                     )
@@ -707,6 +710,12 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
         ]
     return made
 
+
+_SENSES: dict[str, Literal["better", "worse"]] = {
+    "improvement": "better",
+    "worsening": "worse",
+    "range_percent": "better",
+}
 
 Changes = Callable[[Chart], dict[str, MeasureChange]]
 

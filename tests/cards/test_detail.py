@@ -319,6 +319,62 @@ def test_criteria_that_are_not_met_are_shown_as_such(example: Example) -> None:
     assert met["at most 2 of 6: worsening ≥ 25\u202f%"] == ["✓ yes", "0"]
 
 
+def criteria(card: Card) -> dict[str, list[str]]:
+    """The cells of each criterion, by what it says."""
+    return {row[0].lstrip("– "): row[1:] for row in rows(card.detail, "Why this card")}
+
+
+def test_a_change_among_the_criteria_is_for_better_or_worse(example: Example) -> None:
+    """No sign has to be read against the direction of the criterion."""
+    strength = "Muscle strength, worsening relative to baseline \\< 25\u202f%"
+
+    improved, *_ = example("improved-at-six-months").cards
+    worsened, *_ = example("worsened").cards
+    unknown, *_ = example("undetermined-strength-missing").cards
+
+    assert criteria(improved)[strength][:2] == ["✓ yes", "improved 26.8\u202f%"]
+    assert criteria(worsened)[strength][:2] == ["✗ no", "worse 25.8\u202f%"]
+    assert criteria(unknown)[strength][:2] == [
+        "? not known",
+        "anything from worse 100\u202f% to improved 27.1\u202f%",
+    ]
+
+
+def test_a_change_without_a_percentage_keeps_its_words(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of a strength of which nothing is recorded at baseline nothing is called better or worse."""
+    content: Any = json.loads(bundle("undetermined-strength-missing"))
+    content["entry"] = [
+        e for e in content["entry"] if "mmt8-150-2026-05" not in e["resource"]["id"]
+    ]
+
+    card, *_ = advise_on(json.dumps(content).encode()).cards
+
+    strength = criteria(card)["Muscle strength, worsening relative to baseline \\< 25\u202f%"]
+    assert strength[:2] == ["? not known", ""]
+
+
+def test_what_is_asked_to_be_unknown_is_told_as_not_known(example: Example) -> None:
+    """One row with one sign, and no “not known: yes”."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    assert criteria(card)["IMACS definition of improvement"] == ["? not known", "", ""]
+    assert "not known:" not in card.detail
+
+
+def test_of_several_that_none_holds_each_is_told(example: Example) -> None:
+    """A row says what is not recorded, not only that something is not."""
+    card = next(c for c in example("measures-missing").cards if c.summary.startswith("Missing"))
+
+    found = criteria(card)
+
+    assert found["not: Myocarditis"] == ["✓ yes", "no", ""]
+    assert found["not: Rapidly progressive interstitial lung disease"] == ["✓ yes", "no", ""]
+    assert found["not all of"][:2] == ["✓ yes", ""]
+    assert "not: at least one of" not in found
+
+
 def test_only_current_treatment_is_cited_for_what_is_current(example: Example) -> None:
     """Drugs stopped years ago stand in the table of treatment, not behind “now”."""
     card, *_ = example("refractory-dermatomyositis").cards

@@ -702,3 +702,12 @@ def test_the_administrative_gender_is_male_or_not_or_not_known(
     if gender:
         patient["gender"] = gender
     assert fact(read(patient), "patient.male") is male
+
+
+def test_a_change_says_whether_more_is_better() -> None:
+    """Improvement and worsening are one change with two signs; other numbers have none."""
+    assert FACTS["measure.muscle_strength.improvement"].sense == "better"
+    assert FACTS["measure.muscle_strength.range_percent"].sense == "better"
+    assert FACTS["measure.muscle_strength.previous.worsening"].sense == "worse"
+    assert FACTS["measure.physician_global.worse_by"].sense is None
+    assert FACTS["observation.spo2.latest"].sense is None
