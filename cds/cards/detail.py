@@ -25,6 +25,7 @@ from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.treatments import Exposure, carried_out
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.compiler import Compiler
+from cds.rules.derivations import Contribution, Sum
 from cds.rules.language import EvidenceItem
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
@@ -43,13 +44,14 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         for passage in card.passages
         if passage.when is None or passage.when.test(telling.evaluation.values) is True
     ]
+    points = points_of_measures(card, telling.ruleset)
     if "measures" in card.show:
-        blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+        blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
     for shown in card.show:
         if selection := telling.evaluation.selections.get(shown):
             blocks += [settled_by(selection.members, telling)]
     for fact in card.show:
-        if terms := terms_table(fact, telling):
+        if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
@@ -68,10 +70,25 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
 _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
 
 
-def measures_table(telling: Telling) -> str:
+def points_of_measures(card: CardTemplate, ruleset: RuleSet) -> str | None:
+    """The sum on a card whose terms are all in the table of measures on it: it needs no other."""
+    if "measures" not in card.show:
+        return None
+    measures = ruleset.terms.vocabulary.measures
+    for fact in card.show:
+        derivation = ruleset.derivations.get(fact)
+        if derivation is not None and isinstance(derivation.makes, Sum):
+            named = [part.fact.split(".") for part in derivation.makes.parts]
+            if all(kind == "measure" and measures[name].core_set for kind, name, *_ in named):
+                return fact
+    return None
+
+
+def measures_table(telling: Telling, points: str | None = None) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from.
 
-    Without a later assessment there is nothing to compare, and no column for it.
+    ``points`` is a sum over these measures, shown with what each adds to it. Without a later
+    assessment there is nothing to compare, and no column for it.
     """
     core_set = [
         change
@@ -79,10 +96,34 @@ def measures_table(telling: Telling) -> str:
         if telling.ruleset.terms.vocabulary.measures[name].core_set
     ]
     rows = [_measure_row(change, telling) for change in core_set]
-    kept = list(range(len(_MEASURES)))
     if not any(change.current for change in core_set):
         kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
-    return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+        return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+    if points is None:
+        return table(_MEASURES, rows)
+    at = _MEASURES.index("Observations")
+    each = _points_by_measure(points, telling)
+    cells = [each.get(change.measure, "") for change in core_set]
+    rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
+    title = escape_authored(telling.ruleset.facts[points].title)
+    rows.append((f"**{title}**", "", "", "", "", f"**{_sum_of(points, telling)}**", ""))
+    return table((*_MEASURES[:at], "Points", *_MEASURES[at:]), rows)
+
+
+def _points_by_measure(fact: str, telling: Telling) -> dict[str, str]:
+    terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
+    return {term.part.fact.split(".")[1]: _points_of(term) for term in terms}
+
+
+def _points_of(term: Contribution) -> str:
+    return f"{say_value(term.points, '')} of {say_number(term.part.most, '')}"
+
+
+def _sum_of(fact: str, telling: Telling) -> str:
+    """A derived sum and the most that it can be: ``67.5 of 100``."""
+    makes = telling.ruleset.derivations[fact].makes
+    assert isinstance(makes, Sum)
+    return f"{say_value(telling.evaluation.values[fact], '')} of {say_number(makes.most, '')}"
 
 
 def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
@@ -121,17 +162,15 @@ def terms_table(fact: str, telling: Telling) -> str:
     terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
     if not terms:
         return ""
-    total = telling.evaluation.values[fact]
-    most = sum((term.part.most for term in terms), Decimal(0))
     rows = [
         (
             escape_authored(term_title(term.part.fact, telling)),
             escape(say_value(term.seen, term.part.unit, telling.ruleset.thresholds)),
-            f"{say_value(term.points, '')} of {say_number(term.part.most, '')}",
+            _points_of(term),
         )
         for term in terms
     ]
-    rows.append(("**All**", "", f"**{say_value(total, '')} of {say_number(most, '')}**"))
+    rows.append(("**All**", "", f"**{_sum_of(fact, telling)}**"))
     return table(("Term", "Seen", "Points"), rows)
 
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from markdown_it.token import Token
 
 from cds.advice import Advice
 from cds.cards.card import Card
-from cds.cards.detail import MOST_TREATMENTS, say_change
+from cds.cards.detail import MOST_TREATMENTS, detail_of, say_change
 from cds.cards.texts import Telling
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
@@ -180,13 +181,14 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
 
     table = rows(card.detail, "Core set measures")
 
-    assert len(table) == 6
+    assert len(table) == 6 + 1
     assert table[0] == [
         "Physician global activity, VAS 0–10 cm",
         "5.5 cm (2026-06-01)",
         "4.4 cm (2026-11-09)",
         "improved 20\u202f%",
         "improved 11\u202f%",
+        "7.5 of 20",
         "Observation/on-the-thresholds-physician-global-2026-06-01, "
         "Observation/on-the-thresholds-physician-global-2026-11-09",
     ]
@@ -194,6 +196,47 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
     assert table[4][0] == "Muscle enzyme: CK (4.3 times its upper limit at baseline)"
     assert "Baseline 2026-06-01: the last assessment on or before the start of" in card.detail
     assert "Current 2026-11-09: the latest assessment, at least 28 days after" in card.detail
+
+
+def test_the_points_of_a_sum_stand_beside_the_changes_that_earn_them(example: Example) -> None:
+    """One table has them where a card shows the measures, and its last row what they add up to."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    *each, total = (row[5] for row in rows(card.detail, "Core set measures"))
+
+    assert each == [
+        "15 of 20",
+        "5 of 10",
+        "0 to 32.5 of 32.5",
+        "5 of 10",
+        "0 of 7.5",
+        "0 of 20",
+    ]
+    assert total == "**25 to 57.5 of 100**"
+    assert "| Term | Seen | Points |" not in card.detail
+
+
+def shown_with(tell: Telling, *show: str) -> str:
+    """The detail of the card about an improved patient, with other tables."""
+    rule = next(r for r in tell.ruleset.card_rules if r.id == "response-improved")
+    assert rule.card is not None
+    return detail_of(rule, msgspec.structs.replace(rule.card, show=show), tell)
+
+
+def test_without_the_measures_a_sum_has_a_table_of_its_own(telling: Tell) -> None:
+    """Every term with what was seen and its points; the measures alone have no column for them."""
+    tell = telling("response-improved", "improved-at-six-months")
+
+    alone = shown_with(tell, "response.tis.score")
+    measures = shown_with(tell, "measures")
+
+    assert rows(alone, "ACR/EULAR Total Improvement Score")[0] == [
+        "Physician global activity",
+        "45\u202f%",
+        "20 of 20",
+    ]
+    assert "Core set measures" not in alone
+    assert "| Change of range | Observations |" in measures
 
 
 def test_a_value_that_was_converted_stands_with_what_was_recorded(example: Example) -> None:
