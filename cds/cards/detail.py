@@ -17,10 +17,10 @@ from cds.cards.beside import (
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import options_blocks, unverified_of_options
 from cds.cards.resting import unverified_choices
+from cds.cards.results import say_measured, say_results
 from cds.cards.texts import Telling, fill, link, say_all, title_of, together
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
-from cds.chart.facts import cite_exposure, show
-from cds.chart.measurements import Measurement, recorded
+from cds.chart.facts import cite_exposure
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.treatments import Exposure, carried_out
 from cds.chart.vocabulary import Vocabulary
@@ -53,6 +53,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     for fact in card.show:
         if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
+    blocks += [say_results(card, telling)]
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
@@ -131,7 +132,7 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     title = escape_authored(named(change, telling))
     visits = chart.visits
     cells = [
-        say_missing(change.measure, visit, telling) if m is None else _measured(m, telling)
+        say_missing(change.measure, visit, telling) if m is None else say_measured(m, telling)
         for m, visit in ((change.baseline, visits.baseline), (change.current, visits.current))
     ]
     if change.instrument is None:
@@ -145,13 +146,6 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
         "" if change.range_percent is None else _signed(change.range_percent, telling.ruleset),
         escape(", ".join(references)),
     )
-
-
-def _measured(measurement: Measurement, telling: Telling) -> str:
-    """A value with its day and, where it was converted, as it was recorded."""
-    as_recorded = recorded(measurement)
-    also = f"; {escape(as_recorded)} as recorded" if as_recorded else ""
-    return f"{escape(show(measurement, telling.chart))} ({measurement.day}{also})"
 
 
 def terms_table(fact: str, telling: Telling) -> str:

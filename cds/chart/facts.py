@@ -556,7 +556,7 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     return made
 
 
-def _of_days(chart: Chart, name: str) -> list[Measurement]:
+def last_of_days(chart: Chart, name: str) -> list[Measurement]:
     """The last measurement of each day, in order of time."""
     return list({m.day: m for m in chart.measurements.series.get(name, ())}.values())
 
@@ -565,7 +565,7 @@ def _nth_last(name: str, n: int) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return Interval(taken[-n].low, taken[-n].high) if len(taken) >= n else UNKNOWN
 
     return read
@@ -575,7 +575,7 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        multiple = multiple_of_upper_limit(_of_days(chart, name)[-1], chart.terms)
+        multiple = multiple_of_upper_limit(last_of_days(chart, name)[-1], chart.terms)
         return UNKNOWN if multiple is None else Interval(*multiple)
 
     return read
@@ -585,7 +585,7 @@ def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, 
     """The latest measurement and the highest one before it within so many days."""
     if name not in chart.measurements.series:
         return None
-    *earlier, latest = _of_days(chart, name)
+    *earlier, latest = last_of_days(chart, name)
     near = [m for m in earlier if (latest.day - m.day).days <= within and m.value is not None]
     if not near or latest.value is None:
         return None
@@ -625,7 +625,7 @@ def _last_taken(name: str) -> Callable[[Chart], Value]:
 
 def _last(name: str, n: int) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return (cite(taken[-n], chart),) if len(taken) >= n else ()
 
     return evidence

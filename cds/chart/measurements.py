@@ -521,5 +521,6 @@ def plain(value: Decimal) -> str:
 
 
 def say_unit(unit: str) -> str:
-    """A UCUM unit as people write it, its annotation without braces: ``mL/min/1.73 m2``."""
-    return unit.replace("{", "").replace("}", "").replace("_", " ")
+    """A UCUM unit as people write it, without braces and with µ: ``mL/min/1.73 m2``, ``µg/L``."""
+    said = unit.replace("{", "").replace("}", "").replace("_", " ")
+    return f"µ{said[1:]}" if said.startswith("ug") else said

@@ -768,14 +768,15 @@ def _read_card(
     # Of broken rules too, lest every card that shows their sum is called wrong as well.
     read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
     sums = [str(data.get("derive")) for data in read if "sum" in data]
-    tables = {"measures", "treatments", *sums, *reading.selections}
+    tables = {"measures", "treatments", *sums, *reading.selections, *_results(reading)}
     for i, shown_table in enumerate(card.show):
         if shown_table not in tables:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
-                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, or a "
-                f"selection of measures{did_you_mean(shown_table, tables)}",
+                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, a "
+                "selection of measures, or an observation or a group of them"
+                f"{did_you_mean(shown_table, tables)}",
             )
     template = CardTemplate(
         problem=card.problem,
@@ -795,6 +796,15 @@ def _read_card(
         quiet_days=quiet_days,
     )
     return template if len(document.problems) == before else None
+
+
+def _results(reading: _Reading) -> Iterator[str]:
+    """The observations whose course a card may show, and the groups of them."""
+    names = {f"observation.{name}" for name in reading.vocabulary.observations}
+    yield from names
+    for group, members in reading.vocabulary.groups.items():
+        if names.issuperset(members):
+            yield group
 
 
 def _read_quiet(document: Document, named: str | None, scope: Scope) -> Decimal | None:

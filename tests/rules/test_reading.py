@@ -314,6 +314,17 @@ def test_a_selection_is_named_by_conditions_of_rules_only(minimal: Path) -> None
     assert [p.split()[1] for p in problems_of(minimal)] == ["unknown-fact"]
 
 
+def test_a_card_shows_tables_selections_and_observations(shipped: RuleSet, minimal: Path) -> None:
+    """A group of observations may be named; what is none of these is told with what there is."""
+    shows = {table for rule in shipped.card_rules if rule.card for table in rule.card.show}
+    assert {"troponin", "observation.spo2", "measures", "assessment.missing_measures"} <= shows
+
+    replace(minimal, TAPER, "  suggestions:", "  show: [observation.spo, core_set]\n  suggestions:")
+    (spo, group) = problems_of(minimal)
+    assert "unknown-id `observation.spo` is no table: write `measures`, `treatments`," in spo
+    assert "`core_set` is no table" in group
+
+
 # --- order ---------------------------------------------------------------------------------------
 
 
