@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from weakref import WeakKeyDictionary
 
@@ -15,19 +15,21 @@ from cds.cards.beside import (
     settled_by,
 )
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.options import options_blocks, shown_options, unverified_of_options
 from cds.cards.resting import unverified_choices
 from cds.cards.results import say_measured, say_results
-from cds.cards.texts import Telling, fill, link, say_all, title_of, together
+from cds.cards.texts import Telling, fill, link, say_all, say_evidence, title_of, together
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
-from cds.chart.facts import cite_exposure
+from cds.chart.facts import cite, cite_exposure
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.treatments import Exposure, carried_out
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.vocabulary import Number, Vocabulary
+from cds.chart.weight import Weight, last_weight
 from cds.rules.compiler import Compiler
 from cds.rules.derivations import Contribution, Sum
-from cds.rules.language import EvidenceItem
+from cds.rules.language import EvidenceItem, WeightDose
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
+from cds.rules.texts import Slot
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
 from cds.rules.words import say_constant, say_number, say_percent, say_truth, say_value
 
@@ -57,6 +59,7 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
+    blocks += [_weight(rule, card, telling)]
     blocks += ["**Why this card**", criteria_table(trace)]
     if missing := _missing(trace, telling):
         blocks += [f"**Missing:** {missing}"]
@@ -66,6 +69,30 @@ def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
     blocks += ["**Sources**", _sources(rule, card, telling)]
     return "\n\n".join(filter(None, blocks))
+
+
+def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+    """The body weight that doses on this card are worked out with, or why the last one is not."""
+    weight = _weight_used(rule, card, telling)
+    if weight is None:
+        return ""
+    said = escape(say_evidence(cite(weight.measurement, telling.chart)))
+    if weight.counts:
+        return f"**Doses by weight:** {said}."
+    within = say_number(weight.within.value, weight.within.unit)
+    return f"**No dose by weight:** the last weight is older than {within}: {said}."
+
+
+def _weight_used(rule: Rule, card: CardTemplate, telling: Telling) -> Weight | None:
+    """The last body weight, where the card shows a text that asks for a dose by weight."""
+    if not rule.file.weight_doses:
+        return None
+    values = telling.evaluation.values
+    texts = [card.lead]
+    texts += [p.text for p in card.passages if p.when is None or p.when.test(values) is True]
+    texts += [o.option for o in shown_options(card, telling)]
+    asked = any(isinstance(part, Slot) and part.dose is not None for t in texts for part in t)
+    return last_weight(telling.chart) if asked else None
 
 
 _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
@@ -387,6 +414,10 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     for fact in facts:
         if fact.startswith("dose."):
             said += _unverified_dose(fact, telling)
+    weight = _weight_used(rule, card, telling)
+    if weight is not None and weight.within.certainty == "unverified":
+        within = say_number(weight.within.value, weight.within.unit)
+        said.append(f"for how long a body weight counts, {within}")
     said += unverified_of_options(card, telling)
     said += unverified_choices(facts, telling)
     if "measures" in card.show:
@@ -403,6 +434,8 @@ def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
             note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
             name = (constant.parameter or "").replace("_", " ")
             said.append(f"“{name}” {say_constant(constant)}{note}")
+        for dose in rule.file.weight_doses.values():
+            said += _unverified_per_kg(dose, rule.file.parameters)
         for fact in ruleset.behind[rule.id]:
             said += _unverified_behind(fact, ruleset.terms.vocabulary)
         known[rule.id] = tuple(said)
@@ -411,6 +444,15 @@ def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
 
 _ALWAYS: WeakKeyDictionary[Compiler, dict[str, tuple[str, ...]]] = WeakKeyDictionary()
 """By the compiler of a rule set, which lives as long as it does."""
+
+
+def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> Iterator[str]:
+    """The numbers of a dose by body weight that were recalled."""
+    for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
+        name = parameter.removeprefix("parameters.")
+        if parameters[name].certainty == "unverified":
+            said = say_number(parameters[name].value, parameters[name].unit)
+            yield f"“{name.replace('_', ' ')}” {said}"
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:

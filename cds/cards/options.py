@@ -13,6 +13,7 @@ from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule
+from cds.rules.texts import Slot
 from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant
 
@@ -226,11 +227,15 @@ def _title(leaf: Trace, telling: Telling) -> str:
 # --- what of it nobody read ----------------------------------------------------------------------
 
 
+def _is_dose(part: str | Slot) -> bool:
+    return isinstance(part, Slot) and part.dose is not None
+
+
 def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
     """What the options say and nobody read in a source: approvals and contraindications."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
     recalled = {
-        fill(o.option, telling)
+        fill(tuple(part for part in o.option if not _is_dose(part)), telling)
         for o in options
         if o.status is not None and o.status.certainty == "unverified"
     }

@@ -11,7 +11,9 @@ from cds.cards.history import history
 from cds.cards.markdown import escape_authored, in_sentence
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, Evidence, Value
-from cds.chart.vocabulary import Number
+from cds.chart.vocabulary import WEIGHT_UNIT, Number
+from cds.chart.weight import last_weight
+from cds.rules.parsing import ByWeight
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text, parameter_of
 from cds.rules.trace import Seen, open_terms, trace_rule, undecided
@@ -38,6 +40,8 @@ def fill(text: Text, telling: Telling, escape: Callable[[str], str] = str) -> st
 
 def _fill_slot(slot: Slot, telling: Telling) -> str:
     name = slot.name
+    if slot.dose is not None:
+        return say_for_weight(slot.dose, telling.chart)
     if name == "patient.id":
         return telling.chart.patient
     named = parameter_of(name)
@@ -63,6 +67,22 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
     return say_value(value, declared.unit, telling.ruleset.thresholds)
+
+
+def say_for_weight(dose: ByWeight, chart: Chart) -> str:
+    """A dose by body weight for this patient, after a blank; empty without a recent weight."""
+    weight = last_weight(chart)
+    if weight is None or not weight.counts:
+        return ""
+    kilograms = weight.measurement.low
+    low, high = dose.low * kilograms, dose.high * kilograms
+    if dose.most is not None and high > dose.most:
+        low, high = min(low, dose.most), dose.most
+    least = "" if low == high else f"{say_number(low, '')} to "
+    most = ", the maximum" if high == dose.most else ""
+    on = weight.measurement.day
+    said = f"{least}{say_number(high, dose.unit)}{most}"
+    return f" (for {say_number(kilograms, WEIGHT_UNIT)}, {on}: {said})"
 
 
 def parameters_behind(fact: str, ruleset: RuleSet) -> Mapping[str, Number]:

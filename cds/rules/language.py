@@ -156,6 +156,21 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when: Any = None
 
 
+class WeightDose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A dose by body weight, which a text shows for this patient with ``{weight_dose.name}``.
+
+    ``per_kg`` names a parameter of the rule in a unit per kg (``parameters.pulse``, in mg/kg),
+    ``up_to`` that of the upper end, if the dose is a range, and ``at_most`` that of the most that
+    is given in all (in mg). Of 30 mg/kg, at most 1000 mg, the text has for a child of 32 kg
+    " (for 32 kg, 2026-11-12: 960 mg)", with the blank before it. Where no recent body weight is on
+    record it has nothing.
+    """
+
+    per_kg: str
+    up_to: str | None = None
+    at_most: str | None = None
+
+
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
@@ -167,6 +182,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     with it when it was ``reviewed``, and looks at it again until ``review_by``, after which the
     check warns. ``evidence`` says what each source supports. ``parameters`` are its numbers by
     name, which a site may set otherwise; conditions and texts say ``parameters.name``.
+    ``weight_doses`` are doses by body weight, by name, for its texts.
 
     ``derive`` is the name of the fact. What it derives is true or false (``when``), a number
     (``sum``, the points of several numbers added, or ``count``, of the members of a group that meet
@@ -184,6 +200,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evidence: tuple[EvidenceItem, ...]
     hooks: tuple[Hook, ...] = ("patient-view",)
     parameters: dict[str, Number] = {}
+    weight_doses: dict[str, WeightDose] = {}
     derive: str | None = None
     unit: str = ""
     when: Any = None

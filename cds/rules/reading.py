@@ -50,7 +50,7 @@ from cds.rules.language import (
     Term,
 )
 from cds.rules.nodes import Node, compile_node
-from cds.rules.parsing import Scope, parse_condition, parse_count
+from cds.rules.parsing import ByWeight, Scope, parse_condition, parse_count
 from cds.rules.ruleset import (
     CardTemplate,
     Check,
@@ -496,7 +496,13 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
     for document, file in reading.documents:
         if file is None or file.status == "retired":
             continue
-        scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
+        scope = Scope(
+            reading.facts,
+            reading.groups,
+            file.parameters,
+            reading.behind,
+            _read_weight_doses(document, file, reading),
+        )
         _check_evidence(document, file, reading)
         if not file.hooks:
             said = "names no hook, so that its card would never be given: leave it out, or name one"
@@ -533,6 +539,84 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
             )
         )
     return rules
+
+
+def _read_weight_doses(
+    document: Document, file: RuleFile, reading: _Reading
+) -> dict[str, ByWeight]:
+    """The doses by body weight of a rule, with their numbers; those with problems are left out."""
+    found = {}
+    for name, dose in file.weight_doses.items():
+        steps = ("weight_doses", name)
+        if reading.vocabulary.weight is None:
+            document.report(
+                "unknown-id",
+                steps,
+                "the vocabulary has no section `weight`, which names the body weight: add it",
+            )
+            continue
+        numbers = {
+            key: _parameter(document, (*steps, key), named, file.parameters)
+            for key, named in (
+                ("per_kg", dose.per_kg),
+                ("up_to", dose.up_to),
+                ("at_most", dose.at_most),
+            )
+            if named is not None
+        }
+        made = _by_weight(document, steps, numbers)
+        if made is not None:
+            found[name] = made
+    return found
+
+
+def _parameter(
+    document: Document, steps: Steps, named: str, parameters: Mapping[str, Number]
+) -> Number | None:
+    name = named.removeprefix("parameters.")
+    if name == named or name not in parameters:
+        document.report(
+            "unknown-parameter",
+            steps,
+            f"`{named}` is not a parameter of this rule{did_you_mean(name, parameters)}: declare "
+            "the number under `parameters`, and write `parameters.<name>` here",
+        )
+        return None
+    return parameters[name]
+
+
+def _by_weight(
+    document: Document, steps: Steps, numbers: Mapping[str, Number | None]
+) -> ByWeight | None:
+    """A dose by body weight of its numbers, whose units must fit."""
+    per_kg, up_to, most = (numbers.get(key) for key in ("per_kg", "up_to", "at_most"))
+    if None in numbers.values() or per_kg is None:
+        return None
+    dose, per, rest = per_kg.unit.partition("/kg")
+    unit = dose + rest
+    wanted = {"per_kg": per_kg.unit if per and dose else "mg/kg", "up_to": per_kg.unit}
+    wrong = False
+    for key, number in numbers.items():
+        should = wanted.get(key, unit)
+        if number is not None and number.unit != should:
+            said = f"is in `{number.unit}`" if number.unit else "has no unit"
+            document.report(
+                "bad-weight-dose",
+                (*steps, key),
+                f"{said} and should be in `{should}`: convert the number",
+            )
+            wrong = True
+    if wrong:
+        return None
+    high = per_kg if up_to is None else up_to
+    if not 0 < per_kg.value <= high.value or (most is not None and most.value <= 0):
+        document.report(
+            "bad-weight-dose",
+            steps,
+            "a dose is above 0, and `up_to` is not below `per_kg`: correct the numbers",
+        )
+        return None
+    return ByWeight(per_kg.value, high.value, most.value if most else None, unit)
 
 
 def _read_contraindication(

@@ -617,3 +617,64 @@ def test_options_that_are_being_given_are_left_out(ruleset: RuleSet, example: Ex
         "JAK inhibitor",
     ]
     assert all(option[4].startswith("[Johnson SR") for option in options)
+
+
+# --- doses by body weight ------------------------------------------------------------------------
+
+
+def weighed_on(bundle: bytes, day: str) -> bytes:
+    """A Bundle whose body weights are of one day."""
+    content: Any = json.loads(bundle)
+    for entry in content["entry"]:
+        if "-weight-" in entry["resource"]["id"]:
+            entry["resource"]["effectiveDateTime"] = day
+    return json.dumps(content).encode()
+
+
+def test_a_dose_by_weight_names_the_weight_and_what_of_it_nobody_read(example: Example) -> None:
+    """The Observation can be looked up, and for how long it counts is a choice of the project."""
+    card, *_ = example("juvenile-rp-ild").cards
+
+    assert "at most 1 g/day (for 32 kg, 2026-11-12: 960 mg)." in card.detail
+    assert (
+        "**Doses by weight:** Body weight 32 kg (code not verified), 2026-11-12 "
+        "(Observation/juvenile-rp-ild-weight-2026-11-12)."
+    ) in card.detail
+    assert "for how long a body weight counts, 90 days" in card.detail
+
+
+def test_a_weight_that_is_too_old_is_told_and_not_used(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """The dose per kg stays as it is, with the reason why nothing was worked out."""
+    old = weighed_on(bundle("juvenile-rp-ild"), "2026-05-05")
+
+    card, *_ = advise_on(old).cards
+
+    assert "Dose (child): 30 mg/kg/day, at most 1 g/day.\n" in card.detail
+    assert (
+        "**No dose by weight:** the last weight is older than 90 days: Body weight 32 kg"
+    ) in card.detail
+
+
+def test_a_card_whose_doses_need_no_weight_says_nothing_of_it(example: Example) -> None:
+    """The pulse for an adult is not by weight, though a weight is on record."""
+    card, *_ = example("rp-ild-mda5").cards
+
+    assert "by weight" not in card.detail
+    assert "body weight" not in card.detail
+
+
+def test_whether_an_option_is_approved_is_told_of_the_option_as_it_is_written(
+    example: Example,
+) -> None:
+    """The dose for this patient stands in the table, not once more among the doubts."""
+    card = next(
+        c for c in example("new-untreated-dermatomyositis").cards if "Untreated" in c.summary
+    )
+
+    assert (
+        "| Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg (for 68 kg, 2026-11-12: 34 to 68 mg) |"
+        in (card.detail)
+    )
+    assert "Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg, Tacrolimus" in card.detail

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 
@@ -10,10 +11,12 @@ from cds.cards.texts import (
     missing_facts,
     say_all,
     say_evidence,
+    say_for_weight,
     title_of,
     together,
 )
 from cds.chart.facts import Evidence
+from cds.rules.parsing import ByWeight
 from cds.rules.texts import Form, Slot
 
 Tell = Callable[[str, str], Telling]
@@ -175,3 +178,50 @@ def test_a_measure_that_is_missing_counts_once(telling: Tell) -> None:
 def test_words_are_joined_as_in_a_sentence() -> None:
     """Commas, and an "and" before the last."""
     assert [join_words(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+# --- doses by body weight ------------------------------------------------------------------------
+
+
+def by_weight(low: str, high: str | None = None, most: str | None = None) -> ByWeight:
+    """A dose in mg for each kg."""
+    return ByWeight(Decimal(low), Decimal(high or low), Decimal(most) if most else None, "mg")
+
+
+@pytest.mark.parametrize(
+    ("dose", "case", "said"),
+    [
+        (by_weight("30", most="1000"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 960 mg)"),
+        (
+            by_weight("30", most="960"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 960 mg, the maximum)",
+        ),
+        (
+            by_weight("30", most="500"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 500 mg, the maximum)",
+        ),
+        (by_weight("0.5", "1"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 16 to 32 mg)"),
+        (
+            by_weight("0.5", "1", "20"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 16 to 20 mg, the maximum)",
+        ),
+        (by_weight("0.1"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 3.2 mg)"),
+        (by_weight("30"), "rp-ild-in-pregnancy", ""),
+        (by_weight("30"), "worsened", ""),
+    ],
+)
+def test_a_dose_by_weight_is_exact_capped_and_never_guessed(
+    telling: Tell, dose: ByWeight, case: str, said: str
+) -> None:
+    """Without a weight, and with one that is too old, the text stays as it is."""
+    assert say_for_weight(dose, telling("pulse-for-myocarditis", case).chart) == said
+
+
+def test_a_text_asks_for_a_dose_by_weight(telling: Tell) -> None:
+    """The dose stands where the text has it, after a blank of its own."""
+    slot = Slot("weight_dose.pulse", "value", by_weight("30", most="1000"))
+    tell = telling("pulse-for-myocarditis", "juvenile-rp-ild")
+    assert fill(("30 mg/kg", slot, "."), tell) == "30 mg/kg (for 32 kg, 2026-11-12: 960 mg)."
