@@ -21,7 +21,7 @@ from cds.cards.markdown import table
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Bounds, Number, Vocabulary, coded_entries
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
-from cds.rules.language import CardFile, LicenceStatus, RuleFile
+from cds.rules.language import CardFile, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Rule, RuleSet
 from cds.rules.words import OPERATORS, say_number
@@ -211,6 +211,12 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
                 for name, n in file.parameters.items()
             ),
         )
+    if file.weight_doses:
+        yield "**Doses by body weight**"
+        yield "\n".join(
+            f"- `{{weight_dose.{name}}}`: {_per_kg(dose, file)}, of the last recent weight"
+            for name, dose in file.weight_doses.items()
+        )
     if isinstance(rule, Rule) and file.card is not None:
         yield from _card(rule, file.card, ruleset)
     if (against := file.contraindication) is not None:
@@ -330,6 +336,17 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
             yield f"{name}:" if node is not None else f"{name}: otherwise"
             if node is not None:
                 yield "\n".join(_condition(node, ruleset, top=True))
+
+
+def _per_kg(dose: WeightDose, file: RuleFile) -> str:
+    """A dose by body weight in words: ``30 mg/kg, at most 1000 mg``."""
+
+    def said(named: str) -> str:
+        return _value(file.parameters[named.removeprefix("parameters.")])
+
+    upper = f" to {said(dose.up_to)}" if dose.up_to else ""
+    most = f", at most {said(dose.at_most)}" if dose.at_most else ""
+    return f"{said(dose.per_kg)}{upper}{most}"
 
 
 def _makes(file: RuleFile) -> str:

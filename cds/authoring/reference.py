@@ -63,6 +63,7 @@ _RULE: _Structures = (
     language.RuleFile,
     language.EvidenceItem,
     vocabulary.Number,
+    language.WeightDose,
     language.Term,
     language.Band,
     language.Rank,
@@ -137,6 +138,11 @@ _TEXTS = _table(
     ),
     ("`{parameters.name}`", "the number with its unit"),
     ("`{fact.parameters.name}`", "a parameter of the rule that derives the fact"),
+    (
+        "`{weight_dose.name}`",
+        "the [dose by body weight](#a-dose-by-body-weight) for this patient, in brackets after a "
+        "blank; nothing where no recent weight is on record",
+    ),
     ("`{patient.id}`", "the id of the patient, for suggestions"),
     ("`{{`", "a brace"),
 )
@@ -265,6 +271,7 @@ _NAMES: Mapping[str, str] = {
     "RuleFile": "A rule",
     "EvidenceItem": "Evidence",
     "Number": "A number",
+    "WeightDose": "A dose by body weight",
     "Bounds": "A range",
     "Term": "A term of a sum",
     "Band": "A band",

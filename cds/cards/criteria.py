@@ -6,14 +6,17 @@ What a row says of any patient is made once for each rule; see ``cds.cards.once`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Literal
 
 from msgspec import Struct
 
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.texts import Telling, say_evidence
+from cds.cards.texts import Telling, say_all, say_signed
 from cds.chart.chart import Chart
-from cds.chart.facts import EvidenceReader, no_evidence
+from cds.chart.facts import EvidenceReader, Value, no_evidence
+from cds.chart.quantities import INFINITY, Interval
 from cds.rules.conditions import Is
 from cds.rules.nodes import Kind, Node, Test, Truth, Values
 from cds.rules.ruleset import Rule, RuleSet
@@ -23,7 +26,8 @@ SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
 """Truth in a sign and a word, so that neither colour nor font is needed to tell them apart."""
 
 MOST_EVIDENCE = 4
-"""Resources cited in one cell of the criteria; the first are the ones that count."""
+"""What is cited in one cell of the criteria: the first are the ones that count, and the last is
+where a run of days begins."""
 
 
 class Criterion(Struct, frozen=True):
@@ -68,12 +72,17 @@ def _criterion(node: Node, ruleset: RuleSet) -> Criterion:
         node,
         node.kind,
         node.test,
-        escape_authored(node.says),
+        escape_authored(_says(node)),
         _see(node, ruleset),
         evidence,
         tuple(_criterion(part, ruleset) for part in parts),
         node.kind == "count" and node.members[0].startswith("measure."),
     )
+
+
+def _says(node: Node) -> str:
+    none_of_all = node.kind == "not" and node.parts[0].kind == "all"
+    return "not all of" if none_of_all else node.says
 
 
 def _see(node: Node, ruleset: RuleSet) -> Callable[[Values], str]:
@@ -91,8 +100,22 @@ def _see(node: Node, ruleset: RuleSet) -> Callable[[Values], str]:
         fact, unit = node.fact, ruleset.facts[node.fact].unit
         if isinstance(node.condition, Is):
             return lambda values: say_truth(node.test(values))
-        return lambda values: say_value(values[fact], unit)
+        apart = ruleset.thresholds
+        if (sense := ruleset.facts[fact].sense) is not None:
+            return lambda values: _say_change(values[fact], unit, sense, apart)
+        return lambda values: say_value(values[fact], unit, apart)
     return lambda values: say_truth(node.test(values))
+
+
+def _say_change(
+    value: Value, unit: str, sense: Literal["better", "worse"], apart: frozenset[Decimal]
+) -> str:
+    """A change, and whether it is for the better, which no sign tells."""
+    if not isinstance(value, Interval) or INFINITY in (value.high, -value.low):
+        return say_value(value, unit, apart)
+    low, high = (value.low, value.high) if sense == "better" else (-value.high, -value.low)
+    most = say_signed(high, apart)
+    return most if low == high else f"anything from {say_signed(low, apart)} to {most}"
 
 
 def _rows(
@@ -101,6 +124,10 @@ def _rows(
     kind, values = criterion.kind, telling.evaluation.values
     # The members of a count stand in the table of measures, or are named by the text.
     parts = () if kind == "count" else criterion.parts
+    if kind == "unknown":
+        # Said as what it is about: of what is not known, that it is not known.
+        yield from _rows(parts[0], parts[0].test(values), depth, telling)
+        return
     if kind == "any":
         # Of alternatives only those that hold are shown; one alone needs no word around it.
         holding = tuple([part for part in parts if part.test(values) is True])
@@ -110,8 +137,13 @@ def _rows(
             return
     below = parts
     if kind != "all" or depth > 0:
-        about = parts[0] if kind in ("not", "unknown") else criterion
-        seen = "" if kind in ("all", "any") else about.see(values)
+        about = parts[0] if kind == "not" else criterion
+        if about is not criterion and truth is True and _is_simple_any(about):
+            # None of several: each stands for itself.
+            for part in about.parts:
+                yield _not_met(part, depth, telling)
+            return
+        seen = "" if about.kind in ("all", "any") else about.see(values)
         yield (
             "– " * depth + criterion.says,
             SIGNS[truth],
@@ -119,7 +151,7 @@ def _rows(
             escape(_cite(about, telling)),
         )
         if about is not criterion:
-            if kind == "not" and truth is True and not _on_record(about, telling.chart):
+            if truth is True and not _on_record(about, telling.chart):
                 return  # what nothing on record speaks for needs no row for each of its parts
             below = about.parts
         if len(below) == 1 and below[0].kind == "all":
@@ -127,6 +159,17 @@ def _rows(
         depth += 1
     for part in below:
         yield from _rows(part, part.test(values), depth, telling)
+
+
+def _is_simple_any(criterion: Criterion) -> bool:
+    return criterion.kind == "any" and all(p.kind in ("fact", "count") for p in criterion.parts)
+
+
+def _not_met(criterion: Criterion, depth: int, telling: Telling) -> tuple[str, ...]:
+    """A condition that is not met, where that is what is asked for."""
+    says = "– " * depth + escape_authored(f"not: {criterion.node.says}")
+    seen = escape(criterion.see(telling.evaluation.values))
+    return says, SIGNS[True], seen, escape(_cite(criterion, telling))
 
 
 def _on_record(criterion: Criterion, chart: Chart) -> bool:
@@ -153,7 +196,7 @@ def _cite(criterion: Criterion, telling: Telling) -> str:
     if len(evidence) > 1:
         by_reference = {e.reference or e.text: e for e in reversed(evidence)}
         evidence = tuple(reversed(by_reference.values()))
-    return "; ".join(map(say_evidence, evidence[:MOST_EVIDENCE]))
+    return say_all(evidence, MOST_EVIDENCE)
 
 
 def _walk(criterion: Criterion) -> list[Criterion]:

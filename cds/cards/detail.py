@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
 
-from cds.cards.beside import beside_core_set, named, say_courses, settled_by
+from cds.cards.beside import (
+    beside_core_set,
+    named,
+    say_courses,
+    say_left_out,
+    say_missing,
+    settled_by,
+)
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.options import options_blocks, shown_options, unverified_of_options
 from cds.cards.resting import unverified_choices
-from cds.cards.texts import Telling, fill, link, title_of
+from cds.cards.results import say_measured, say_results
+from cds.cards.texts import (
+    Telling,
+    fill,
+    link,
+    say_evidence,
+    say_signed,
+    title_of,
+    together,
+)
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
-from cds.chart.facts import show
+from cds.chart.facts import cite, cite_exposure
 from cds.chart.quantities import INFINITY, UNKNOWN
-from cds.chart.treatments import describe
-from cds.chart.vocabulary import Vocabulary
+from cds.chart.treatments import Exposure, carried_out
+from cds.chart.vocabulary import Number, Vocabulary
+from cds.chart.weight import Weight, last_weight
 from cds.rules.conditions import Constant
-from cds.rules.language import EvidenceItem
+from cds.rules.derivations import Contribution, Sum
+from cds.rules.language import EvidenceItem, WeightDose
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
+from cds.rules.texts import Slot
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
 from cds.rules.words import say_constant, say_number, say_value
 
@@ -35,17 +53,20 @@ def detail_of(
         for passage in card.passages
         if passage.when is None or passage.when.test(telling.evaluation.values) is True
     ]
+    points = points_of_measures(card, telling.ruleset)
     if "measures" in card.show:
-        blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+        blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
     for shown in card.show:
         if shown in telling.evaluation.selections:
             blocks += [settled_by(telling.evaluation.selections[shown].members, telling)]
     for fact in card.show:
-        if terms := terms_table(fact, telling):
+        if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
+    blocks += [say_results(card, telling)]
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
+    blocks += [_weight(rule, card, telling)]
     blocks += ["**Why this card**", criteria_table(rule, telling)]
     if missing := _missing(rule, telling):
         blocks += [f"**Missing:** {missing}"]
@@ -57,13 +78,52 @@ def detail_of(
     return "\n\n".join(filter(None, blocks))
 
 
+def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+    """The body weight that doses on this card are worked out with, or why the last one is not."""
+    weight = _weight_used(rule, card, telling)
+    if weight is None:
+        return ""
+    said = escape(say_evidence(cite(weight.measurement, telling.chart)))
+    if weight.counts:
+        return f"**Doses by weight:** {said}."
+    within = say_number(weight.within.value, weight.within.unit)
+    return f"**No dose by weight:** the last weight is older than {within}: {said}."
+
+
+def _weight_used(rule: Rule, card: CardTemplate, telling: Telling) -> Weight | None:
+    """The last body weight, where the card shows a text that asks for a dose by weight."""
+    if not rule.file.weight_doses:
+        return None
+    values = telling.evaluation.values
+    texts = [card.lead]
+    texts += [p.text for p in card.passages if p.when is None or p.when.test(values) is True]
+    texts += [o.option for o in shown_options(card, telling)]
+    asked = any(isinstance(part, Slot) and part.dose is not None for t in texts for part in t)
+    return last_weight(telling.chart) if asked else None
+
+
 _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
 
 
-def measures_table(telling: Telling) -> str:
+def points_of_measures(card: CardTemplate, ruleset: RuleSet) -> str | None:
+    """The sum on a card whose terms are all in the table of measures on it: it needs no other."""
+    if "measures" not in card.show:
+        return None
+    measures = ruleset.terms.vocabulary.measures
+    for fact in card.show:
+        derivation = ruleset.derivations.get(fact)
+        if derivation is not None and isinstance(derivation.makes, Sum):
+            named = [part.fact.split(".") for part in derivation.makes.parts]
+            if all(kind == "measure" and measures[name].core_set for kind, name, *_ in named):
+                return fact
+    return None
+
+
+def measures_table(telling: Telling, points: str | None = None) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from.
 
-    Without a later assessment there is nothing to compare, and no column for it.
+    ``points`` is a sum over these measures, shown with what each adds to it. Without a later
+    assessment there is nothing to compare, and no column for it.
     """
     core_set = [
         change
@@ -71,28 +131,54 @@ def measures_table(telling: Telling) -> str:
         if telling.ruleset.terms.vocabulary.measures[name].core_set
     ]
     rows = [_measure_row(change, telling) for change in core_set]
-    if any(change.current is not None for change in core_set):
+    if not any(change.current for change in core_set):
+        kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
+        return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+    if points is None:
         return table(_MEASURES, rows)
-    kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
-    return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+    at = _MEASURES.index("Observations")
+    each = _points_by_measure(points, telling)
+    cells = [each.get(change.measure, "") for change in core_set]
+    rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
+    title = escape_authored(telling.ruleset.facts[points].title)
+    rows.append((f"**{title}**", "", "", "", "", f"**{_sum_of(points, telling)}**", ""))
+    return table((*_MEASURES[:at], "Points", *_MEASURES[at:]), rows)
+
+
+def _points_by_measure(fact: str, telling: Telling) -> dict[str, str]:
+    terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
+    return {term.part.fact.split(".")[1]: _points_of(term) for term in terms}
+
+
+def _points_of(term: Contribution) -> str:
+    return f"{say_value(term.points, '')} of {say_number(term.part.most, '')}"
+
+
+def _sum_of(fact: str, telling: Telling) -> str:
+    """A derived sum and the most that it can be: ``67.5 of 100``."""
+    makes = telling.ruleset.derivations[fact].makes
+    assert isinstance(makes, Sum)
+    return f"{say_value(telling.evaluation.values[fact], '')} of {say_number(makes.most, '')}"
 
 
 def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     chart = telling.chart
     title = escape_authored(named(change, telling))
-    if change.instrument is None:
-        return (title, "missing", "missing", "", "", escape(change.remark))
+    visits = chart.visits
     cells = [
-        "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
-        for m in (change.baseline, change.current)
+        say_missing(change.measure, visit, telling) if m is None else say_measured(m, telling)
+        for m, visit in ((change.baseline, visits.baseline), (change.current, visits.current))
     ]
+    if change.instrument is None:
+        return (title, *cells, "", "", escape(change.remark))
+    apart = telling.ruleset.thresholds
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
     remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
         title + remark,
         *cells,
-        say_change(change),
-        "" if change.range_percent is None else _signed(change.range_percent),
+        say_change(change, telling),
+        "" if change.range_percent is None else say_signed(change.range_percent, apart),
         escape(", ".join(references)),
     )
 
@@ -105,17 +191,15 @@ def terms_table(fact: str, telling: Telling) -> str:
     terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
     if not terms:
         return ""
-    total, most = telling.evaluation.values[fact], [term.part.most for term in terms]
     rows = [
         (
             escape_authored(term_title(term.part.fact, telling)),
-            escape(say_value(term.seen, term.part.unit)),
-            f"{say_value(term.points, '')} of {say_number(of, '')}",
+            escape(say_value(term.seen, term.part.unit, telling.ruleset.thresholds)),
+            _points_of(term),
         )
-        for term, of in zip(terms, most, strict=True)
+        for term in terms
     ]
-    of = say_number(sum(most, Decimal(0)), "")
-    rows.append(("**All**", "", f"**{say_value(total, '')} of {of}**"))
+    rows.append(("**All**", "", f"**{_sum_of(fact, telling)}**"))
     return table(("Term", "Seen", "Points"), rows)
 
 
@@ -126,7 +210,7 @@ def term_title(fact: str, telling: Telling) -> str:
     return telling.ruleset.facts[fact].title
 
 
-def say_change(change: MeasureChange) -> str:
+def say_change(change: MeasureChange, telling: Telling) -> str:
     """The change relative to baseline in words: ``improved 42.9 %``."""
     if change.baseline is None or change.current is None:
         return ""
@@ -136,18 +220,12 @@ def say_change(change: MeasureChange) -> str:
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
-    return _signed(change.improvement.low)
-
-
-def _signed(percent: Decimal) -> str:
-    if percent == 0:
-        return "unchanged"
-    return f"{'improved' if percent > 0 else 'worse'} {say_number(abs(percent), '%')}"
+    return say_signed(change.improvement.low, telling.ruleset.thresholds)
 
 
 def _visits(telling: Telling) -> str:
-    """Which visits these are and why, the course over all others, and what is not counted."""
-    parts = [say_visits(telling), say_courses(telling)]
+    """Which visits these are and why, what was left out, the course, and what is not counted."""
+    parts = [say_visits(telling), say_left_out(telling), say_courses(telling)]
     if beside := beside_core_set(telling):
         rows = (_measure_row(change, telling) for change in beside)
         parts += ["**Beside the core set, not counted**", table(_MEASURES, rows)]
@@ -165,22 +243,33 @@ def say_visits(telling: Telling) -> str:
 
 
 def _treatments(telling: Telling) -> str:
+    """What was ordered, given and stated, the latest first; what was given once, with its days."""
+    chart = telling.chart
+    done = {order for each in chart.exposures.values() for order in carried_out(each)}
     exposures = sorted(
-        (e for each in telling.chart.exposures.values() for e in each),
+        (e for each in chart.exposures.values() for e in each if e.reference not in done),
         key=lambda e: (str(e.start or ""), e.reference),
         reverse=True,
     )
-    rows = []
-    for exposure in exposures[:MOST_TREATMENTS]:
-        said = describe(exposure)
-        remark = f" ({exposure.remark})" if exposure.remark else ""
-        now = {True: "yes", False: "no", None: "not known"}[exposure.current]
-        rows.append((escape(said + remark), now, escape(exposure.reference)))
-    if not rows:
+    alike: dict[tuple[object, ...], list[Exposure]] = {}
+    for e in exposures:
+        given = e.kind == "given" and e.end == e.start
+        key = (e.text, e.dose, e.current, e.remark) if given else (e.drug, e.reference)
+        alike.setdefault(key, []).append(e)
+    groups = list(alike.values())
+    if not groups:
         return "None that this service knows."
-    more = len(exposures) - len(rows)
-    return table(("Treatment", "Now", "From"), rows) + (f"\n\nand {more} earlier." if more else "")
+    rows = [
+        (escape(text), _NOW[group[0].current], escape(", ".join(references)))
+        for group in groups[:MOST_TREATMENTS]
+        for text, references in together(cite_exposure(e, chart) for e in group)
+    ]
+    more = len(groups) - MOST_TREATMENTS
+    shown = table(("Treatment", "Now", "From"), rows)
+    return f"{shown}\n\nand {more} earlier." if more > 0 else shown
 
+
+_NOW = {True: "yes", False: "no", None: "not known"}
 
 MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
@@ -241,6 +330,10 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     for fact in facts:
         if fact.startswith("dose."):
             said += _unverified_dose(fact, telling)
+    weight = _weight_used(rule, card, telling)
+    if weight is not None and weight.within.certainty == "unverified":
+        within = say_number(weight.within.value, weight.within.unit)
+        said.append(f"for how long a body weight counts, {within}")
     said += unverified_of_options(card, telling)
     said += unverified_choices(facts, telling)
     if "measures" in card.show:
@@ -252,6 +345,8 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
 def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
     """What was recalled and not read, whoever the patient is."""
     said = list(map(_say_threshold, ruleset.unverified[rule.id]))
+    for dose in rule.file.weight_doses.values():
+        said += _unverified_per_kg(dose, rule.file.parameters)
     for fact in ruleset.behind[rule.id]:
         said += _unverified_behind(fact, ruleset.terms.vocabulary)
     return tuple(said)
@@ -261,6 +356,15 @@ def _say_threshold(constant: Constant) -> str:
     note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
     name = (constant.parameter or "").replace("_", " ")
     return f"“{name}” {say_constant(constant)}{note}"
+
+
+def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> Iterator[str]:
+    """The numbers of a dose by body weight that were recalled."""
+    for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
+        name = parameter.removeprefix("parameters.")
+        if parameters[name].certainty == "unverified":
+            said = say_number(parameters[name].value, parameters[name].unit)
+            yield f"“{name.replace('_', ' ')}” {said}"
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:

@@ -13,9 +13,10 @@ from msgspec import Struct
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.once import once
-from cds.cards.texts import Telling, fill, join_words, link, say_evidence, title_of, value_of
+from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
+from cds.rules.texts import Slot
 from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant
 
@@ -26,6 +27,9 @@ def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     if not options:
         return []
     new = [option for option in options if not _given(option, telling)]
+    # What was never tried stands first, else in the order of the authors: of a drug that was given
+    # and stopped the reader must weigh why before proposing it again.
+    new.sort(key=lambda option: _had(option, telling))
     proposed: list[Option] = []
     warned: list[Option] = []
     for option in new:
@@ -75,9 +79,15 @@ def _given(option: Option, telling: Telling) -> bool:
     return option.drug is not None and value_of(f"drug.{option.drug}.current", telling) is True
 
 
+def _had(option: Option, telling: Telling) -> bool:
+    """Whether the patient had the drug of an option, or one of its class."""
+    drugs = ingredients(option.drug, telling.ruleset.terms.vocabulary) if option.drug else ()
+    return any(drug in telling.chart.exposures for drug in drugs)
+
+
 def _row(option: Option, telling: Telling) -> tuple[str, ...]:
-    said = [_history(option.drug, telling)] if option.drug else []
-    said += [_say_against(each, telling) for each in against(option, telling, truth=True)]
+    said = _reasons(option, telling)
+    said += [_history(option.drug, telling)] if option.drug else []
     return (
         fill(option.option, telling, escape),
         fill(option.evidence, telling, escape),
@@ -112,7 +122,7 @@ def _being_given(options: Iterable[Option], telling: Telling) -> str:
     said: dict[str, None] = {}
     for option in options:
         if option.drug is not None and _given(option, telling):
-            reasons = [_say_against(r, telling) for r in against(option, telling, truth=True)]
+            reasons = _reasons(option, telling)
             times = escape("; ".join(history(option.drug, telling.chart, now=True)))
             said["; ".join([times or fill(option.option, telling, escape), *reasons])] = None
     return ". ".join(said)
@@ -162,6 +172,16 @@ def _contraindications(drug: str, ruleset: RuleSet) -> tuple[Against, ...]:
     return tuple(found)
 
 
+_WEIGHTS = ("contraindicated", "advised against", "caution")
+"""How much a rule speaks against a drug, the most first."""
+
+
+def _reasons(option: Option, telling: Telling) -> list[str]:
+    """What speaks against an option, the strongest reason first."""
+    found = sorted(against(option, telling, truth=True), key=lambda a: _WEIGHTS.index(a.weight))
+    return [_say_against(each, telling) for each in found]
+
+
 def _say_against(each: Against, telling: Telling) -> str:
     """What speaks against an option, with its reason in the chart and its source."""
     rule = each.rule
@@ -183,7 +203,7 @@ def _on_record(options: Iterable[Option], telling: Telling) -> str:
     for option in options:
         for each in against(option, telling, truth=True):
             for leaf in _holding(_trace(each.rule, telling)):
-                if cited := "; ".join(map(say_evidence, leaf.evidence[:MOST_CITED])):
+                if cited := say_all(leaf.evidence, MOST_CITED):
                     found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
 
@@ -219,13 +239,17 @@ def _title(leaf: Trace, telling: Telling) -> str:
 # --- what of it nobody read ----------------------------------------------------------------------
 
 
+def _is_dose(part: str | Slot) -> bool:
+    return isinstance(part, Slot) and part.dose is not None
+
+
 def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
     """What the options say and nobody read in a source: approvals and contraindications."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
     if not options:
         return
     recalled = {
-        fill(o.option, telling)
+        fill(tuple(part for part in o.option if not _is_dose(part)), telling)
         for o in options
         if o.status is not None and o.status.certainty == "unverified"
     }

@@ -26,11 +26,12 @@ from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
     plain,
+    recorded,
     say_unit,
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, describe, was_current
+from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe, was_current
 from cds.chart.vocabulary import DoseEntry, DoseLevel, MeasureLevel, Vocabulary
 from cds.fhir.dates import DateSpan
 
@@ -66,7 +67,8 @@ EvidenceReader = Callable[[Chart], tuple[Evidence, ...]]
 class Declaration(Struct, frozen=True, kw_only=True):
     """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart.
 
-    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest.
+    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest. ``sense``,
+    of a change in percent, says what a number above 0 is.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
     title: str
     unit: str = ""
     categories: tuple[str, ...] = ()
+    sense: Literal["better", "worse"] | None = None
     read: Callable[[Chart], Value]
     evidence: EvidenceReader
 
@@ -331,16 +334,17 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
 def _drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.drafts.courses.get(name, NO_COURSE)
-        return tuple(map(_cite_exposure, (*drafted.events, *drafted.uncertain)))
+        return tuple(cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
 
     return evidence
 
 
-def _cite_exposure(exposure: Exposure) -> Evidence:
+def cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
+    """An exposure as evidence, with what must be said of how its drug was known."""
     return Evidence(
         exposure.reference,
         str(exposure.start) if exposure.start else "",
-        describe(exposure) + (f" ({exposure.remark})" if exposure.remark else ""),
+        describe(exposure, chart.as_of) + (f" ({exposure.remark})" if exposure.remark else ""),
     )
 
 
@@ -424,14 +428,18 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
 def _exposures(
     name: str, *, current_only: bool, latest_first: bool
 ) -> Callable[[Chart], tuple[Evidence, ...]]:
+    """The exposures to a drug; of an order that was carried out, what was given."""
+
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
         events = course.events[::-1] if latest_first else course.events
-        return tuple(
-            _cite_exposure(e)
-            for e in (*events, *course.uncertain)
-            if e.current is not False or not current_only
-        )
+        told = (*events, *course.uncertain)
+        if current_only:
+            return tuple(cite_exposure(e, chart) for e in told if e.current is not False)
+        done: set[str] = set()
+        for drug in {e.drug for e in course.events if e.kind == "given"}:
+            done |= carried_out(e for e in course.events if e.drug == drug)
+        return tuple(cite_exposure(e, chart) for e in told if e.reference not in done)
 
     return evidence
 
@@ -451,7 +459,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, daily dose",
                 unit=DOSE_UNIT,
                 read=_daily(name),
-                evidence=_taken(name, now=True),
+                evidence=_taken_now(name),
             )
         )
         made.append(
@@ -471,7 +479,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, {level.title}, days up to now",
                 unit="d",
                 read=_days_at(name, entry, level),
-                evidence=_taken(name, now=False),
+                evidence=_taken_since(name, entry, level),
             )
             for key, level in entry.levels.items()
         ]
@@ -496,30 +504,47 @@ def _days_at(name: str, entry: DoseEntry, level: DoseLevel) -> Callable[[Chart],
     return lambda chart: days_at(level, gap, chart.doses[name], complete=_complete(chart))
 
 
-def _taken(name: str, *, now: bool) -> EvidenceReader:
-    """The exposures that a dose rests on, with what each tells; ``now`` those of today only."""
+def _taken_now(name: str) -> EvidenceReader:
+    """The exposures that the dose of today rests on, with what each tells."""
+    return lambda chart: tuple(
+        _cite_dose(taken, said, chart) for taken, said in _told_now(chart.doses[name]) if said
+    )
+
+
+def _taken_since(name: str, entry: DoseEntry, level: DoseLevel) -> EvidenceReader:
+    """The exposures that the days at a level rest on; the one that begins them comes last."""
+    gap = int(entry.gap.value)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         dose = chart.doses[name]
-        today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
-        return tuple(_cite_dose(taken, said) for taken, said in today if said or not now)
+        days = days_at(level, gap, dose, complete=True).high
+        begun = 0 if days == INFINITY else dose.today - int(days)
+        return tuple(
+            _cite_dose(taken, said, chart)
+            for taken, said in _told_now(dose)
+            if any(step.possible[1] >= begun for step in taken.steps)
+        )
 
     return evidence
+
+
+def _told_now(dose: DailyDose) -> list[tuple[Taken, str]]:
+    return [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
 
 
 def _dose_drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.draft_doses.get(name)
-        return tuple(_cite_dose(taken, "") for taken in drafted.taken) if drafted else ()
+        return tuple(_cite_dose(taken, "", chart) for taken in drafted.taken) if drafted else ()
 
     return evidence
 
 
-def _cite_dose(taken: Taken, said: str) -> Evidence:
+def _cite_dose(taken: Taken, said: str, chart: Chart) -> Evidence:
     """An exposure with its dose of today in place of that of a day of treatment."""
     if not said:
-        return _cite_exposure(taken.exposure)
-    cited = _cite_exposure(replace(taken.exposure, dose=None))
+        return cite_exposure(taken.exposure, chart)
+    cited = cite_exposure(replace(taken.exposure, dose=None, steps=()), chart)
     return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
 
 
@@ -568,7 +593,7 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     return made
 
 
-def _of_days(chart: Chart, name: str) -> list[Measurement]:
+def last_of_days(chart: Chart, name: str) -> list[Measurement]:
     """The last measurement of each day, in order of time."""
     return list({m.day: m for m in chart.measurements.series.get(name, ())}.values())
 
@@ -577,7 +602,7 @@ def _nth_last(name: str, n: int) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return Interval(taken[-n].low, taken[-n].high) if len(taken) >= n else UNKNOWN
 
     return read
@@ -587,7 +612,7 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        multiple = multiple_of_upper_limit(_of_days(chart, name)[-1], chart.terms)
+        multiple = multiple_of_upper_limit(last_of_days(chart, name)[-1], chart.terms)
         return UNKNOWN if multiple is None else Interval(*multiple)
 
     return read
@@ -597,7 +622,7 @@ def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, 
     """The latest measurement and the highest one before it within so many days."""
     if name not in chart.measurements.series:
         return None
-    *earlier, latest = _of_days(chart, name)
+    *earlier, latest = last_of_days(chart, name)
     near = [m for m in earlier if (latest.day - m.day).days <= within and m.value is not None]
     if not near or latest.value is None:
         return None
@@ -637,7 +662,7 @@ def _last_taken(name: str) -> Callable[[Chart], Value]:
 
 def _last(name: str, n: int) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return (cite(taken[-n], chart),) if len(taken) >= n else ()
 
     return evidence
@@ -657,10 +682,12 @@ def show(measurement: Measurement, chart: Chart) -> str:
 
 
 def cite(measurement: Measurement, chart: Chart) -> Evidence:
-    """A measurement as evidence, with its upper limit where it has one."""
+    """A measurement as evidence: as it was recorded, where that differs, and its upper limit."""
     entry = chart.terms.vocabulary.observations[measurement.entry]
     limit = upper_limit(measurement, chart.terms)
     said = [f"{entry.title} {show(measurement, chart)}"]
+    if as_recorded := recorded(measurement):
+        said.append(f"{as_recorded} as recorded")
     if limit is not None:
         said.append(f"upper limit {plain(limit.value)}, {limit.origin}")
     if measurement.remark:
@@ -697,6 +724,7 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
                         kind="number",
                         title=f"{entry.title}, {title}{of_when}",
                         unit=unit,
+                        sense=_SENSES.get(suffix),
                         read=_changed(name, number, changes),
                         evidence=_both(name, changes),
                     )
@@ -754,6 +782,12 @@ def _held(name: str, level: MeasureLevel) -> Callable[[Chart], Value]:
 def _held_by(name: str, level: MeasureLevel) -> EvidenceReader:
     return lambda chart: tuple(cite(m, chart) for m in values_behind(name, level, chart))
 
+
+_SENSES: dict[str, Literal["better", "worse"]] = {
+    "improvement": "better",
+    "worsening": "worse",
+    "range_percent": "better",
+}
 
 Changes = Callable[[Chart], dict[str, MeasureChange]]
 

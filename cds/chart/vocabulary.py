@@ -140,9 +140,12 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
     are those instruments that stand in for the others in a child only, where no other has a value
     at both visits. ``levels`` name the levels of which rules ask for how long they have been held.
+    An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
+    listed on the card as left out, and never counted.
     """
 
     instruments: tuple[str, ...]
+    names: tuple[str, ...] = ()
     for_children: tuple[str, ...] = ()
     core_set: bool = True
     laboratory: bool = False
@@ -261,6 +264,18 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     held_gap: Number | None = None
 
 
+class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body weight that doses are worked out with: which ``observation`` has it, in kg.
+
+    It counts for so many days in an adult (``adult_within``), and in a child, or where the age is
+    not known, for so many (``child_within``).
+    """
+
+    observation: str
+    adult_within: Number
+    child_within: Number
+
+
 class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``."""
 
@@ -287,6 +302,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     doses: dict[str, DoseEntry] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
+    weight: WeightNumbers | None = None
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
@@ -300,6 +316,7 @@ _ID = re.compile(r"[a-z][a-z0-9_]*")
 _SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
 _SINGLE: dict[str, object] = {
     "assessments": AssessmentNumbers,
+    "weight": WeightNumbers,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
 }
@@ -341,6 +358,7 @@ def read_vocabulary(
     _check_ranges(vocabulary, places)
     _check_levels(vocabulary, places)
     _check_doses(vocabulary, places)
+    _check_weight(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -368,6 +386,7 @@ def _read_sections(
             value = read_value(document, (section,), _SINGLE[section])
             if value is not None:
                 single[section] = value
+                places[section, ""] = (document, (section, ""))
         elif not isinstance(entries, dict):
             document.report("wrong-type", (section,), "should be a mapping from id to entry")
         else:
@@ -702,6 +721,42 @@ def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
                     (*steps, "levels", level),
                     f"`{level}` is not an id: use small letters, digits and _",
                 )
+
+
+WEIGHT_UNIT = "kg"
+"""The unit of a body weight, as doses by weight are given per kg."""
+
+
+def _check_weight(vocabulary: Vocabulary, places: Places) -> None:
+    """The body weight is an observation in kg, and counts for days."""
+    weight = vocabulary.weight
+    if weight is None:
+        return
+    document, _ = places["weight", ""]
+    entry = vocabulary.observations.get(weight.observation)
+    table = vocabulary.units.get(entry.units) if entry else None
+    if entry is None:
+        document.report(
+            "unknown-id",
+            ("weight", "observation"),
+            f"`{weight.observation}` is not declared among the observations"
+            f"{did_you_mean(weight.observation, vocabulary.observations)}",
+        )
+    elif table is not None and table.unit != WEIGHT_UNIT:
+        document.report(
+            "wrong-unit",
+            ("weight", "observation"),
+            f"`{weight.observation}` is held in `{table.unit}` and should be in `{WEIGHT_UNIT}`: "
+            "name a body weight",
+        )
+    for key in ("adult_within", "child_within"):
+        number: Number = getattr(weight, key)
+        if number.unit != "d":
+            document.report(
+                "wrong-unit",
+                ("weight", key),
+                f"the unit is `{number.unit}` and should be `d`: convert the number",
+            )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

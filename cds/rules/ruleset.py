@@ -189,6 +189,8 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
     that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
     two engines are compared on; ``selecting`` has the count behind each selection.
+    ``thresholds`` are those in percent that are no whole numbers, which no percentage may be
+    rounded to.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
@@ -216,6 +218,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+    thresholds: frozenset[Decimal] = frozenset()
     contents: Mapping[str, bytes] = {}
 
     @property

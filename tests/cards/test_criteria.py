@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 from cds.advice import Advice
 from cds.cards.card import Card
@@ -90,3 +92,59 @@ def test_what_nothing_on_record_speaks_for_has_one_row(example: Example) -> None
 
     assert "not: Life-threatening involvement that began, or was recorded, lately" in said
     assert not [each for each in said if "Myocarditis" in each]
+
+
+def by_criterion(card: Card) -> dict[str, list[str]]:
+    """The cells of each criterion, by what it says."""
+    return {row[0].lstrip("– "): row[1:] for row in criteria(card)}
+
+
+def test_a_change_among_the_criteria_is_for_better_or_worse(example: Example) -> None:
+    """No sign has to be read against the direction of the criterion."""
+    strength = "Muscle strength, worsening relative to baseline \\< 25\u202f%"
+
+    improved, *_ = example("improved-at-six-months").cards
+    worsened, *_ = example("worsened").cards
+    unknown, *_ = example("undetermined-strength-missing").cards
+
+    assert by_criterion(improved)[strength][:2] == ["✓ yes", "improved 26.8\u202f%"]
+    assert by_criterion(worsened)[strength][:2] == ["✗ no", "worse 25.8\u202f%"]
+    assert by_criterion(unknown)[strength][:2] == [
+        "? not known",
+        "anything from worse 100\u202f% to improved 27.1\u202f%",
+    ]
+
+
+def test_a_change_without_a_percentage_keeps_its_words(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of a strength of which nothing is recorded at baseline nothing is called better or worse."""
+    content: Any = json.loads(bundle("undetermined-strength-missing"))
+    content["entry"] = [
+        e for e in content["entry"] if "mmt8-150-2026-05" not in e["resource"]["id"]
+    ]
+
+    card, *_ = advise_on(json.dumps(content).encode()).cards
+
+    strength = by_criterion(card)["Muscle strength, worsening relative to baseline \\< 25\u202f%"]
+    assert strength[:2] == ["? not known", ""]
+
+
+def test_what_is_asked_to_be_unknown_is_told_as_not_known(example: Example) -> None:
+    """One row with one sign, and no “not known: yes”."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    assert by_criterion(card)["IMACS definition of improvement"] == ["? not known", "", ""]
+    assert "not known:" not in card.detail
+
+
+def test_of_several_that_none_holds_each_is_told(example: Example) -> None:
+    """A row says what is not recorded, not only that something is not."""
+    card = next(c for c in example("measures-missing").cards if c.summary.startswith("Missing"))
+
+    found = by_criterion(card)
+
+    assert found["not: Myocarditis"] == ["✓ yes", "no", ""]
+    assert found["not: Rapidly progressive interstitial lung disease"] == ["✓ yes", "no", ""]
+    assert found["not all of"][:2] == ["✓ yes", ""]
+    assert "not: at least one of" not in found
