@@ -26,18 +26,19 @@ from rich.table import Table
 from rich.text import Text
 
 from cds.advice import Advice
-from cds.cards.beside import beside_core_set, courses
+from cds.cards.beside import beside_core_set, courses, say_missing
 from cds.cards.card import Card, Suggestion
-from cds.cards.detail import criteria_table, say_change, say_visits, terms_table
+from cds.cards.criteria import criteria_table
+from cds.cards.detail import say_change, say_visits, terms_table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts import show
-from cds.chart.measurements import Measurement, plain
+from cds.chart.measurements import Measurement, plain, recorded
 from cds.chart.quantities import Category, Interval
 from cds.fhir.bundles import Excluded
 from cds.rules.ruleset import RuleSet, Selection
-from cds.rules.trace import Seen, terms_of, trace_rule
-from cds.rules.words import say_number, say_value
+from cds.rules.trace import Seen, terms_of
+from cds.rules.words import say_percent, say_value
 
 IMPROVED = "response.imacs.improved"
 IMPROVED_MEASURES = "response.imacs.improved_measures"
@@ -363,14 +364,20 @@ def _measure_cells(change: MeasureChange, telling: Telling) -> Iterator[Renderab
     title = telling.ruleset.terms.vocabulary.measures[change.measure].title
     instrument = observations[change.instrument].title if change.instrument else ""
     yield _lines(title, instrument.removeprefix(f"{title}, "), change.remark)
-    for measurement in (change.baseline, change.current):
+    visits = telling.chart.visits
+    for measurement, visit in (
+        (change.baseline, visits.baseline),
+        (change.current, visits.current),
+    ):
         if measurement is None:
-            yield Text("missing", "italic")
+            yield Text(say_missing(change.measure, visit, telling), "italic")
         else:
-            yield _lines(show(measurement, telling.chart), str(measurement.day))
+            as_recorded = f"{said} as recorded" if (said := recorded(measurement)) else ""
+            yield _lines(show(measurement, telling.chart), as_recorded, str(measurement.day))
     of_range = change.range_percent
-    said = "" if of_range is None else f"{say_number(abs(of_range), '%')} of the range"
-    yield _lines(say_change(change), said)
+    apart = telling.ruleset.thresholds
+    said = "" if of_range is None else f"{say_percent(abs(of_range), apart)} of the range"
+    yield _lines(say_change(change, telling), said)
 
 
 def _lines(first: str, *others: str) -> Text:
@@ -398,8 +405,7 @@ def _definition(telling: Telling) -> Iterator[RenderableType]:
     ):
         if facts:
             yield _hanging(f"  {label}: ", _titles(facts, telling))
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
-    yield _Markdown(printable(criteria_table(trace)))
+    yield _Markdown(printable(criteria_table(rule, telling)))
 
 
 def _score(telling: Telling) -> Iterator[RenderableType]:

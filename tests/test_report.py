@@ -233,6 +233,15 @@ def test_the_report_tells_the_course_and_what_is_not_counted(ruleset: RuleSet) -
     assert "Beside the core set, not counted" in printed
 
 
+def test_the_report_says_how_a_value_is_missing_and_what_was_recorded(ruleset: RuleSet) -> None:
+    """Not performed is more than missing, and a converted value can be found in the record."""
+    missing = report(example("undetermined-strength-missing", ruleset), ruleset, 200)
+    converted = report(example("real-world-mess", ruleset), ruleset, 200)
+
+    assert "not performed (2026-11-10)" in missing
+    assert "42.5 µkat/L as recorded" in converted
+
+
 def test_a_response_that_fails_is_false(ruleset: RuleSet) -> None:
     """A definition that is surely not met is false, and nothing would settle it."""
     imacs = record_of("a.json", example("not-improved", ruleset), ruleset).response.imacs

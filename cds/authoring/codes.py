@@ -650,9 +650,21 @@ when:
         at="review_by",
     ),
     Code(
+        id="bad-weight-dose",
+        title="a dose by body weight cannot be worked out",
+        why="It is a number in a unit per kg, such as mg/kg, times the body weight. The upper end "
+        "of a range has the same unit and is not below it; the most that is given in all is in the "
+        "unit without the kg. Nothing is converted: write the numbers in these units.",
+        file=LOW,
+        mended="  start_most: {value: 80, unit: mg, source: guideline-2022}",
+        broken="  start_most: {value: 0.08, unit: g, source: guideline-2022}",
+        at="start: {per_kg: parameters.start, at_most",
+    ),
+    Code(
         id="unused-parameter",
         title="nothing uses a parameter",
-        why="A number that nothing depends on looks as if it mattered. Use it, or remove it.",
+        why="A number, or a dose by body weight, that nothing depends on looks as if it mattered. "
+        "Use it, or remove it.",
         file=TAPER,
         mended="when:\n",
         broken="parameters:\n  dose: {value: 10, unit: mg, source: trial-2020}\nwhen:\n",

@@ -79,12 +79,14 @@ def explain_derived(derivation: Derivation, ruleset: RuleSet, advice: Advice) ->
         rules_version=ruleset.version,
         applies=advice.applies,
         fact=derivation.fact,
-        value=say_value(values[derivation.fact], ruleset.facts[derivation.fact].unit),
+        value=say_value(
+            values[derivation.fact], ruleset.facts[derivation.fact].unit, ruleset.thresholds
+        ),
         terms=tuple(
             TermLine(
                 fact=term.part.fact,
                 title=term_title(term.part.fact, telling),
-                seen=say_value(term.seen, term.part.unit),
+                seen=say_value(term.seen, term.part.unit, ruleset.thresholds),
                 points=say_value(term.points, ""),
                 most=say_number(term.part.most, ""),
                 evidence=ruleset.facts[term.part.fact].evidence(advice.chart),

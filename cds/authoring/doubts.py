@@ -27,7 +27,7 @@ from cds.rules.nodes import Node
 from cds.rules.reading import rule_files
 from cds.rules.ruleset import Rule, RuleSet, Suggestion
 from cds.rules.site import SiteNumber
-from cds.rules.texts import Slot, Text
+from cds.rules.texts import WEIGHT_DOSE, Slot, Text
 from cds.rules.words import say_constant, say_number
 
 
@@ -454,6 +454,16 @@ def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
         used = set(_parameters_in(_nodes_of(rule), _texts_of(rule)))
         if rule.file.card is not None and rule.file.card.quiet_after_override is not None:
             used.add(rule.file.card.quiet_after_override.removeprefix("parameters."))
+        shown = set(_slots(_texts_of(rule)))
+        for name, dose in rule.file.weight_doses.items():
+            numbers = filter(None, (dose.per_kg, dose.up_to, dose.at_most))
+            used.update(number.removeprefix("parameters.") for number in numbers)
+            if f"{WEIGHT_DOSE}{name}" not in shown:
+                yield _warning(
+                    document.place(("weight_doses", name)),
+                    "unused-parameter",
+                    f"no text here has `{{{WEIGHT_DOSE}{name}}}`: write it into one, or remove it",
+                )
         yield from _unused_parameters(document, ("parameters",), rule.file.parameters, used)
     for suggestion in _suggestions(ruleset):
         document = reader.document(suggestion.place.file)

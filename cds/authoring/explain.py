@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from cds.advice import Advice
 from cds.authoring.possible import bounds_of, categories, events, numbers
 from cds.cards.cards import rank_cards
-from cds.cards.detail import SIGNS
+from cds.cards.criteria import SIGNS
 from cds.cards.texts import Telling, say_evidence, title_of
 from cds.chart.facts import Declaration, Event, Evidence, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval

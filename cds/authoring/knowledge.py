@@ -21,7 +21,7 @@ from cds.cards.markdown import table
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Bounds, Number, Vocabulary, coded_entries
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
-from cds.rules.language import CardFile, LicenceStatus, RuleFile
+from cds.rules.language import CardFile, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Rule, RuleSet
 from cds.rules.words import OPERATORS, say_number
@@ -211,6 +211,12 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
                 for name, n in file.parameters.items()
             ),
         )
+    if file.weight_doses:
+        yield "**Doses by body weight**"
+        yield "\n".join(
+            f"- `{{weight_dose.{name}}}`: {_per_kg(dose, file)}, of the last recent weight"
+            for name, dose in file.weight_doses.items()
+        )
     if isinstance(rule, Rule) and file.card is not None:
         yield from _card(rule, file.card, ruleset)
     if (against := file.contraindication) is not None:
@@ -332,6 +338,17 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
                 yield "\n".join(_condition(node, ruleset, top=True))
 
 
+def _per_kg(dose: WeightDose, file: RuleFile) -> str:
+    """A dose by body weight in words: ``30 mg/kg, at most 1000 mg``."""
+
+    def said(named: str) -> str:
+        return _value(file.parameters[named.removeprefix("parameters.")])
+
+    upper = f" to {said(dose.up_to)}" if dose.up_to else ""
+    most = f", at most {said(dose.at_most)}" if dose.at_most else ""
+    return f"{said(dose.per_kg)}{upper}{most}"
+
+
 def _makes(file: RuleFile) -> str:
     if file.card is not None:
         return f"a card ({file.card.indicator})"
@@ -440,9 +457,19 @@ def _numbers(vocabulary: Vocabulary) -> Iterator[tuple[str, str, Number | Bounds
 
 def _of_entry(name: str, entry: Struct) -> Iterator[tuple[str, str, Number | Bounds]]:
     for field in entry.__struct_fields__:
-        value = getattr(entry, field)
-        if isinstance(value, Number | Bounds):
-            yield name, _name(field), value
+        yield from _of_field(name, _name(field), getattr(entry, field))
+
+
+def _of_field(name: str, what: str, value: object) -> Iterator[tuple[str, str, Number | Bounds]]:
+    """The numbers of one field, those within its own fields included: the dose of a level."""
+    if isinstance(value, Number | Bounds):
+        yield name, what, value
+    elif isinstance(value, Struct):
+        for field in value.__struct_fields__:
+            yield from _of_field(name, f"{what}: {_name(field)}", getattr(value, field))
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _of_field(name, f"{what}: {_name(key)}", each)
 
 
 def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:

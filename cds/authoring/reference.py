@@ -31,7 +31,15 @@ _EXAMPLE: Mapping[str, object] = {
     "observations": {
         "x": {"title": "X", "units": "x_units", "falls": {"y": {"value": 183, "unit": "d"}}}
     },
-    "measures": {"x": {"title": "X", "instruments": ["x"]}},
+    "measures": {
+        "x": {
+            "title": "X",
+            "instruments": ["x"],
+            "levels": {
+                "y": {"title": "at a level y", "no_worse_than": {"x": {"value": 1, "unit": "x"}}}
+            },
+        }
+    },
     "diagnoses": {"x": {"title": "X"}},
     "findings": {"x": {"title": "X"}},
     "antibodies": {"x": {"title": "X"}},
@@ -55,6 +63,7 @@ _RULE: _Structures = (
     language.RuleFile,
     language.EvidenceItem,
     vocabulary.Number,
+    language.WeightDose,
     language.Term,
     language.Band,
     language.Rank,
@@ -129,6 +138,11 @@ _TEXTS = _table(
     ),
     ("`{parameters.name}`", "the number with its unit"),
     ("`{fact.parameters.name}`", "a parameter of the rule that derives the fact"),
+    (
+        "`{weight_dose.name}`",
+        "the [dose by body weight](#a-dose-by-body-weight) for this patient, in brackets after a "
+        "blank; nothing where no recent weight is on record",
+    ),
     ("`{patient.id}`", "the id of the patient, for suggestions"),
     ("`{{`", "a brace"),
 )
@@ -257,6 +271,7 @@ _NAMES: Mapping[str, str] = {
     "RuleFile": "A rule",
     "EvidenceItem": "Evidence",
     "Number": "A number",
+    "WeightDose": "A dose by body weight",
     "Bounds": "A range",
     "Term": "A term of a sum",
     "Band": "A band",
@@ -270,7 +285,8 @@ _NAMES: Mapping[str, str] = {
     "SuggestionFile": "A suggestion",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
-    "DoseLevel": "A level",
+    "MeasureLevel": "A level of a measure",
+    "DoseLevel": "A level of a dose",
     "CaseFile": "A test file",
     "Case": "A case",
     "CardParts": "What is expected of a card",
@@ -336,6 +352,7 @@ def _sections() -> Iterator[str]:
         yield "### " + ", ".join(f"`{name}`" for name in same)
         yield from blocks[1:]
     yield from _structure(vocabulary.Bounds)
+    yield from _structure(vocabulary.MeasureLevel)
     yield from _structure(vocabulary.DoseLevel)
 
 
@@ -350,8 +367,9 @@ def _facts() -> str:
     rows += [_fact_row(each) for each in facts.values()]
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
-        "its `falls`, `dose.x.days_y` of each of its `levels`. A value `.latest`, `.previous` "
-        "or of a fall has the unit of its unit table. Rules add the facts that they `derive`."
+        "its `falls`, `dose.x.days_y` and `measure.x.days_y` of each of their `levels`. A value "
+        "`.latest`, `.previous` or of a fall has the unit of its unit table. Rules add the facts "
+        "that they `derive`."
     )
 
 

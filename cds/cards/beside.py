@@ -1,15 +1,18 @@
-"""What stands beside the table of the core set: the course of each measure, the measures that are
-shown and never counted, and, of measures that are missing, what they would settle."""
+"""What stands beside the table of the core set: what was left out, the course of each measure, the
+measures that are shown and never counted, and, of those missing, what they would settle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import date
 
-from cds.cards.markdown import escape, escape_authored, table
+from msgspec.structs import replace
+
+from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts import last_measured, show
-from cds.chart.measurements import Measurement, plain
+from cds.chart.measurements import LeftOut, Measurement, plain
 from cds.chart.quantities import Category, Interval
 
 MOST_VALUES = 6
@@ -32,13 +35,88 @@ def beside_core_set(telling: Telling) -> list[MeasureChange]:
 
 
 def courses(telling: Telling) -> Iterator[tuple[str, tuple[Measurement, ...]]]:
-    """Every measure with more than two values of the instrument that is compared, and those."""
+    """Every measure of which more is recorded than the two visits compared show, and all of it.
+
+    Of the instrument that is compared; where a value lacks to compare, of each that counts.
+    """
     beside = {change.measure for change in beside_core_set(telling)}
     measures = telling.ruleset.terms.vocabulary.measures
+    series = telling.chart.measurements.series
     for name, change in telling.chart.changes.items():
-        taken = trend(change, telling.chart.measurements.series)
-        if len(taken) > 2 and (measures[name].core_set or name in beside):
-            yield named(change, telling), taken
+        if not (measures[name].core_set or name in beside):
+            continue
+        for each in _instruments(change, telling):
+            taken = trend(each, series)
+            if len(taken) > sum(m is not None for m in (each.baseline, each.current)):
+                yield named(each, telling), taken
+
+
+def _instruments(change: MeasureChange, telling: Telling) -> Iterator[MeasureChange]:
+    """A change, and where it lacks a value the other instruments of its measure, with none.
+
+    At a first visit nothing is compared, and so nothing lacks.
+    """
+    if change.instrument is not None:
+        yield change
+    lacks = change.baseline is None or change.current is None
+    if lacks and telling.chart.visits.current is not None:
+        measure = telling.ruleset.terms.vocabulary.measures[change.measure]
+        for instrument in measure.instruments:
+            counts = telling.chart.adult is False or instrument not in measure.for_children
+            if counts and instrument != change.instrument:
+                yield replace(change, instrument=instrument, baseline=None, current=None)
+
+
+MOST_LEFT_OUT = 8
+"""Observations that were left out, on a card; the report of an evaluation has all."""
+
+
+def say_left_out(telling: Telling) -> str:
+    """The Observations of core set measures that were not used, the latest first, and why not."""
+    found = telling.chart.measurements.left_out
+    if not found:
+        return ""
+    latest = sorted(found, key=lambda left: str(left.day or ""), reverse=True)
+    lines = [
+        f"- {_say_left(left, telling)}, {left.day or 'without a date'}: {escape(left.reason)} "
+        f"({escape(left.reference)})"
+        for left in latest[:MOST_LEFT_OUT]
+    ]
+    if more := max(len(latest) - MOST_LEFT_OUT, 0):
+        lines.append(f"- and {more} more, in the report of the evaluation")
+    return "\n".join(("**Left out of the core set measures**", "", *lines))
+
+
+def _say_left(left: LeftOut, telling: Telling) -> str:
+    """What was left out: by its instrument or measure, or by its own words and what it may be."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    title = vocabulary.measures[left.measure].title
+    if not left.entry:
+        return f"“{escape(left.text)}”, perhaps {in_sentence(title)}"
+    kind, _, name = left.entry.partition(".")
+    return escape_authored(vocabulary.observations[name].title if kind == "observation" else title)
+
+
+MISSING = "missing"
+"""What is said of a value of which the record has no trace."""
+
+
+def say_missing(measure: str, visit: date | None, telling: Telling) -> str:
+    """How a measure is missing at a visit: ``not performed (2026-11-10)``, or just ``missing``."""
+    left = telling.chart.measurements.left_out
+    numbers = telling.ruleset.terms.vocabulary.assessments
+    if not left or visit is None or numbers is None:
+        return MISSING
+    near = [
+        (abs((each.day.first - visit).days), each)
+        for each in left
+        if each.measure == measure and each.entry and each.day is not None and each.day.exact
+    ]
+    near = [pair for pair in near if pair[0] <= numbers.window.value]
+    if not near:
+        return MISSING
+    _, nearest = min(near, key=lambda pair: (pair[0], pair[1].reference))
+    return f"{nearest.kind} ({nearest.day})"
 
 
 def named(change: MeasureChange, telling: Telling) -> str:
@@ -57,7 +135,7 @@ def say_courses(telling: Telling) -> str:
     for title, taken in courses(telling):
         last = taken[-MOST_VALUES:]
         more = "… → " if len(taken) > len(last) else ""
-        values = " → ".join(f"{escape(_short(m, telling))} ({m.day})" for m in last)
+        values = " → ".join([f"{_short(m, telling)} ({m.day})" for m in last])
         unit = _unit_of(last[-1], telling)
         in_unit = "" if not unit or title.endswith(unit) else f" ({escape_authored(unit)})"
         lines.append(f"- {escape_authored(title)}{in_unit}: {more}{values}")
@@ -72,8 +150,12 @@ def _unit_of(measurement: Measurement, telling: Telling) -> str:
 
 
 def _short(measurement: Measurement, telling: Telling) -> str:
+    """A value without its unit, as Markdown."""
     value = measurement.value
-    return show(measurement, telling.chart) if value is None else plain(value)
+    if value is None:
+        return escape(show(measurement, telling.chart))
+    number = plain(value)
+    return escape(number) if value < 0 else number
 
 
 def settled_by(members: Sequence[str], telling: Telling) -> str:
@@ -81,11 +163,14 @@ def settled_by(members: Sequence[str], telling: Telling) -> str:
     would = _would_settle(telling)
     rows = []
     for member in (each for each in members if each.startswith("measure.")):
-        last = last_measured(member.removeprefix("measure."), telling.chart)
+        name = member.removeprefix("measure.")
+        last = last_measured(name, telling.chart)
+        said = "never" if last is None else f"{escape(show(last, telling.chart))} ({last.day})"
+        why = say_missing(name, telling.chart.visits.current, telling)
         rows.append(
             (
                 escape_authored(title_of(member, telling)),
-                "never" if last is None else f"{escape(show(last, telling.chart))} ({last.day})",
+                said if why == MISSING else f"{said}; {why}",
                 escape_authored("; ".join(would.get(member, ())) or "nothing that is open now"),
             )
         )

@@ -109,7 +109,8 @@ def make_card(
     """The card of one rule that fired."""
     telling = Telling(ruleset, chart, evaluation, rule.file.parameters)
     summary = shorten(fill(card.summary, telling), SUMMARY_LIMIT)
-    detail = detail_of(rule, card, telling)
+    evidence = cited_evidence(rule, card, telling)
+    detail = detail_of(rule, card, telling, evidence)
     identity = f"{rule.id}\n{rule.file.version}\n{chart.patient}\n{summary}\n{detail}"
     card_id = str(uuid.uuid5(_NAMESPACE, identity))
     suggestions = tuple(
@@ -117,7 +118,7 @@ def make_card(
         for template in card.suggestions
         if template.when is None or template.when.test(evaluation.values) is True
     )
-    cited = [e.source for e in cited_evidence(rule, card, telling)]
+    cited = [item.source for item in evidence]
     first = ruleset.sources[cited[0] if cited else rule.file.evidence[0].source]
     return Card(
         uuid=card_id,

@@ -2,68 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from decimal import Decimal
-from weakref import WeakKeyDictionary
+from collections.abc import Iterable, Iterator, Mapping
 
-from cds.cards.beside import beside_core_set, named, say_courses, settled_by
+from cds.cards.beside import (
+    beside_core_set,
+    named,
+    say_courses,
+    say_left_out,
+    say_missing,
+    settled_by,
+)
+from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.options import options_blocks, unverified_of_options
+from cds.cards.once import once
+from cds.cards.options import options_blocks, shown_options, unverified_of_options
 from cds.cards.resting import unverified_choices
-from cds.cards.texts import Telling, fill, link, say_evidence, title_of
+from cds.cards.results import say_measured, say_results
+from cds.cards.texts import (
+    Telling,
+    fill,
+    link,
+    say_evidence,
+    say_signed,
+    title_of,
+    together,
+)
 from cds.chart.assessments import MeasureChange, range_in_upper_limits
-from cds.chart.facts import show
+from cds.chart.facts import cite, cite_exposure
 from cds.chart.quantities import INFINITY, UNKNOWN
-from cds.chart.treatments import describe
-from cds.chart.vocabulary import Vocabulary
-from cds.rules.compiler import Compiler
-from cds.rules.language import EvidenceItem
+from cds.chart.treatments import Exposure, carried_out
+from cds.chart.vocabulary import Number, Vocabulary
+from cds.chart.weight import Weight, last_weight
+from cds.rules.conditions import Constant
+from cds.rules.derivations import Contribution, Sum
+from cds.rules.language import EvidenceItem, WeightDose
+from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
-from cds.rules.trace import Seen, Trace, open_terms, terms_of, trace_rule, undecided, walk
-from cds.rules.words import say_constant, say_number, say_truth, say_value
-
-SIGNS = {True: "✓ yes", False: "✗ no", None: "? not known"}
-"""Truth in a sign and a word, so that neither colour nor font is needed to tell them apart."""
+from cds.rules.texts import Slot
+from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
+from cds.rules.words import say_constant, say_number, say_value
 
 
-def detail_of(rule: Rule, card: CardTemplate, telling: Telling) -> str:
-    """The whole detail of a rule's card, as Markdown."""
-    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+def detail_of(
+    rule: Rule, card: CardTemplate, telling: Telling, cited: Iterable[EvidenceItem]
+) -> str:
+    """The whole detail of a rule's card, as Markdown; ``cited`` is what bears on this patient."""
     blocks = [fill(card.lead, telling, escape)]
     blocks += [
         fill(passage.text, telling, escape)
         for passage in card.passages
         if passage.when is None or passage.when.test(telling.evaluation.values) is True
     ]
+    points = points_of_measures(card, telling.ruleset)
     if "measures" in card.show:
-        blocks += ["**Core set measures**", measures_table(telling), _visits(telling)]
+        blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
     for shown in card.show:
-        if selection := telling.evaluation.selections.get(shown):
-            blocks += [settled_by(selection.members, telling)]
+        if shown in telling.evaluation.selections:
+            blocks += [settled_by(telling.evaluation.selections[shown].members, telling)]
     for fact in card.show:
-        if terms := terms_table(fact, telling):
+        if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
+    blocks += [say_results(card, telling)]
     blocks += options_blocks(card, telling)
     if "treatments" in card.show:
         blocks += ["**Treatment on record**", _treatments(telling)]
-    blocks += ["**Why this card**", criteria_table(trace)]
-    if missing := _missing(trace, telling):
+    blocks += [_weight(rule, card, telling)]
+    blocks += ["**Why this card**", criteria_table(rule, telling)]
+    if missing := _missing(rule, telling):
         blocks += [f"**Missing:** {missing}"]
     if chosen := _chosen(rule, telling):
         blocks += [chosen]
     if doubts := _unverified(rule, card, telling):
         blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
-    blocks += ["**Sources**", _sources(rule, card, telling)]
+    blocks += ["**Sources**", _sources(cited, telling)]
     return "\n\n".join(filter(None, blocks))
+
+
+def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+    """The body weight that doses on this card are worked out with, or why the last one is not."""
+    weight = _weight_used(rule, card, telling)
+    if weight is None:
+        return ""
+    said = escape(say_evidence(cite(weight.measurement, telling.chart)))
+    if weight.counts:
+        return f"**Doses by weight:** {said}."
+    within = say_number(weight.within.value, weight.within.unit)
+    return f"**No dose by weight:** the last weight is older than {within}: {said}."
+
+
+def _weight_used(rule: Rule, card: CardTemplate, telling: Telling) -> Weight | None:
+    """The last body weight, where the card shows a text that asks for a dose by weight."""
+    if not rule.file.weight_doses:
+        return None
+    values = telling.evaluation.values
+    texts = [card.lead]
+    texts += [p.text for p in card.passages if p.when is None or p.when.test(values) is True]
+    texts += [o.option for o in shown_options(card, telling)]
+    asked = any(isinstance(part, Slot) and part.dose is not None for t in texts for part in t)
+    return last_weight(telling.chart) if asked else None
 
 
 _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
 
 
-def measures_table(telling: Telling) -> str:
+def points_of_measures(card: CardTemplate, ruleset: RuleSet) -> str | None:
+    """The sum on a card whose terms are all in the table of measures on it: it needs no other."""
+    if "measures" not in card.show:
+        return None
+    measures = ruleset.terms.vocabulary.measures
+    for fact in card.show:
+        derivation = ruleset.derivations.get(fact)
+        if derivation is not None and isinstance(derivation.makes, Sum):
+            named = [part.fact.split(".") for part in derivation.makes.parts]
+            if all(kind == "measure" and measures[name].core_set for kind, name, *_ in named):
+                return fact
+    return None
+
+
+def measures_table(telling: Telling, points: str | None = None) -> str:
     """Every core set measure at baseline and now: values, dates, change, where they are from.
 
-    Without a later assessment there is nothing to compare, and no column for it.
+    ``points`` is a sum over these measures, shown with what each adds to it. Without a later
+    assessment there is nothing to compare, and no column for it.
     """
     core_set = [
         change
@@ -71,28 +131,54 @@ def measures_table(telling: Telling) -> str:
         if telling.ruleset.terms.vocabulary.measures[name].core_set
     ]
     rows = [_measure_row(change, telling) for change in core_set]
-    kept = list(range(len(_MEASURES)))
     if not any(change.current for change in core_set):
         kept = [_MEASURES.index(head) for head in ("Measure", "Baseline", "Observations")]
-    return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+        return table([_MEASURES[i] for i in kept], ([row[i] for i in kept] for row in rows))
+    if points is None:
+        return table(_MEASURES, rows)
+    at = _MEASURES.index("Observations")
+    each = _points_by_measure(points, telling)
+    cells = [each.get(change.measure, "") for change in core_set]
+    rows = [(*row[:at], cell, *row[at:]) for row, cell in zip(rows, cells, strict=True)]
+    title = escape_authored(telling.ruleset.facts[points].title)
+    rows.append((f"**{title}**", "", "", "", "", f"**{_sum_of(points, telling)}**", ""))
+    return table((*_MEASURES[:at], "Points", *_MEASURES[at:]), rows)
+
+
+def _points_by_measure(fact: str, telling: Telling) -> dict[str, str]:
+    terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
+    return {term.part.fact.split(".")[1]: _points_of(term) for term in terms}
+
+
+def _points_of(term: Contribution) -> str:
+    return f"{say_value(term.points, '')} of {say_number(term.part.most, '')}"
+
+
+def _sum_of(fact: str, telling: Telling) -> str:
+    """A derived sum and the most that it can be: ``67.5 of 100``."""
+    makes = telling.ruleset.derivations[fact].makes
+    assert isinstance(makes, Sum)
+    return f"{say_value(telling.evaluation.values[fact], '')} of {say_number(makes.most, '')}"
 
 
 def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
     chart = telling.chart
     title = escape_authored(named(change, telling))
-    if change.instrument is None:
-        return (title, "missing", "missing", "", "", escape(change.remark))
+    visits = chart.visits
     cells = [
-        "missing" if m is None else f"{escape(show(m, chart))} ({m.day})"
-        for m in (change.baseline, change.current)
+        say_missing(change.measure, visit, telling) if m is None else say_measured(m, telling)
+        for m, visit in ((change.baseline, visits.baseline), (change.current, visits.current))
     ]
+    if change.instrument is None:
+        return (title, *cells, "", "", escape(change.remark))
+    apart = telling.ruleset.thresholds
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
     remark = f" ({escape(change.remark)})" if change.remark else ""
     return (
         title + remark,
         *cells,
-        say_change(change),
-        "" if change.range_percent is None else _signed(change.range_percent),
+        say_change(change, telling),
+        "" if change.range_percent is None else say_signed(change.range_percent, apart),
         escape(", ".join(references)),
     )
 
@@ -105,17 +191,15 @@ def terms_table(fact: str, telling: Telling) -> str:
     terms = terms_of(fact, Seen(telling.ruleset, telling.chart, telling.evaluation))
     if not terms:
         return ""
-    total = telling.evaluation.values[fact]
-    most = sum((term.part.most for term in terms), Decimal(0))
     rows = [
         (
             escape_authored(term_title(term.part.fact, telling)),
-            escape(say_value(term.seen, term.part.unit)),
-            f"{say_value(term.points, '')} of {say_number(term.part.most, '')}",
+            escape(say_value(term.seen, term.part.unit, telling.ruleset.thresholds)),
+            _points_of(term),
         )
         for term in terms
     ]
-    rows.append(("**All**", "", f"**{say_value(total, '')} of {say_number(most, '')}**"))
+    rows.append(("**All**", "", f"**{_sum_of(fact, telling)}**"))
     return table(("Term", "Seen", "Points"), rows)
 
 
@@ -126,7 +210,7 @@ def term_title(fact: str, telling: Telling) -> str:
     return telling.ruleset.facts[fact].title
 
 
-def say_change(change: MeasureChange) -> str:
+def say_change(change: MeasureChange, telling: Telling) -> str:
     """The change relative to baseline in words: ``improved 42.9 %``."""
     if change.baseline is None or change.current is None:
         return ""
@@ -136,18 +220,12 @@ def say_change(change: MeasureChange) -> str:
         if change.worsening.low == INFINITY:
             return "worse (from 0, no percentage)"
         return "unchanged" if change.baseline.low == change.current.low else "rose from 0"
-    return _signed(change.improvement.low)
-
-
-def _signed(percent: Decimal) -> str:
-    if percent == 0:
-        return "unchanged"
-    return f"{'improved' if percent > 0 else 'worse'} {say_number(abs(percent), '%')}"
+    return say_signed(change.improvement.low, telling.ruleset.thresholds)
 
 
 def _visits(telling: Telling) -> str:
-    """Which visits these are and why, the course over all others, and what is not counted."""
-    parts = [say_visits(telling), say_courses(telling)]
+    """Which visits these are and why, what was left out, the course, and what is not counted."""
+    parts = [say_visits(telling), say_left_out(telling), say_courses(telling)]
     if beside := beside_core_set(telling):
         rows = (_measure_row(change, telling) for change in beside)
         parts += ["**Beside the core set, not counted**", table(_MEASURES, rows)]
@@ -165,107 +243,59 @@ def say_visits(telling: Telling) -> str:
 
 
 def _treatments(telling: Telling) -> str:
+    """What was ordered, given and stated, the latest first; what was given once, with its days."""
+    chart = telling.chart
+    done = {order for each in chart.exposures.values() for order in carried_out(each)}
     exposures = sorted(
-        (e for each in telling.chart.exposures.values() for e in each),
+        (e for each in chart.exposures.values() for e in each if e.reference not in done),
         key=lambda e: (str(e.start or ""), e.reference),
         reverse=True,
     )
-    rows = []
-    for exposure in exposures[:MOST_TREATMENTS]:
-        said = describe(exposure)
-        remark = f" ({exposure.remark})" if exposure.remark else ""
-        now = {True: "yes", False: "no", None: "not known"}[exposure.current]
-        rows.append((escape(said + remark), now, escape(exposure.reference)))
-    if not rows:
+    alike: dict[tuple[object, ...], list[Exposure]] = {}
+    for e in exposures:
+        given = e.kind == "given" and e.end == e.start
+        key = (e.text, e.dose, e.current, e.remark) if given else (e.drug, e.reference)
+        alike.setdefault(key, []).append(e)
+    groups = list(alike.values())
+    if not groups:
         return "None that this service knows."
-    more = len(exposures) - len(rows)
-    return table(("Treatment", "Now", "From"), rows) + (f"\n\nand {more} earlier." if more else "")
+    rows = [
+        (escape(text), _NOW[group[0].current], escape(", ".join(references)))
+        for group in groups[:MOST_TREATMENTS]
+        for text, references in together(cite_exposure(e, chart) for e in group)
+    ]
+    more = len(groups) - MOST_TREATMENTS
+    shown = table(("Treatment", "Now", "From"), rows)
+    return f"{shown}\n\nand {more} earlier." if more > 0 else shown
 
+
+_NOW = {True: "yes", False: "no", None: "not known"}
 
 MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
 
 
-def criteria_table(trace: Trace) -> str:
-    """Every condition of the rule: met or not, what was seen, and where that is from."""
-    return table(("Criterion", "Met", "Seen", "From"), _criteria(trace, 0))
-
-
-def _criteria(trace: Trace, depth: int) -> Iterator[tuple[str, ...]]:
-    kind, truth = trace.node.kind, trace.truth
-    # The members of a count stand in the table of measures, or are named by the text.
-    parts = () if kind == "count" else trace.parts
-    if kind == "all" and depth == 0:
-        for part in parts:
-            yield from _criteria(part, 0)
-        return
-    if kind == "any":
-        # Of alternatives only those that hold are shown; one alone needs no word around it.
-        holding = tuple(part for part in parts if part.truth is True)
-        parts = holding if truth is True else parts
-        if len(parts) == 1:
-            yield from _criteria(parts[0], depth)
-            return
-    about = parts[0] if kind in ("not", "unknown") else trace
-    seen = "" if kind in ("all", "any") else about.seen
-    yield (
-        "– " * depth + escape_authored(trace.node.says),
-        SIGNS[truth],
-        "" if seen == say_truth(truth) else escape(seen),
-        escape(_cite(about)),
-    )
-    if kind == "not" and truth is True and not any(part.evidence for part in walk(about)):
-        return  # what nothing on record speaks for needs no row for each of its parts
-    below = parts if about is trace else about.parts
-    if len(below) == 1 and below[0].node.kind == "all":
-        below = below[0].parts
-    for part in below:
-        yield from _criteria(part, depth + 1)
-
-
-def _cite(trace: Trace) -> str:
-    """The evidence of a condition; a resource that says it in two ways is cited once.
-
-    Of a count it is that of the members that it counts, unless the table of measures has them.
-    """
-    evidence = trace.evidence
-    if trace.node.kind == "count" and not trace.node.members[0].startswith("measure."):
-        evidence = tuple(
-            e
-            for part in trace.parts
-            if part.truth is True
-            for each in walk(part)
-            if each.truth is True
-            for e in each.evidence
-        )
-    by_reference = {e.reference or e.text: e for e in reversed(evidence)}
-    cited = list(reversed(by_reference.values()))
-    return "; ".join(map(say_evidence, cited[:MOST_EVIDENCE]))
-
-
-MOST_EVIDENCE = 4
-"""Resources cited in one cell of the criteria; the first are the ones that count."""
-
-
-def _missing(trace: Trace, telling: Telling) -> str:
+def _missing(rule: Rule, telling: Telling) -> str:
     """What is not known and would settle what the card leaves open."""
     leaves: dict[str, None] = {}
-    for node in _unknowns(trace):
-        for leaf in undecided(node):
-            for fact in open_terms(leaf.node.fact or "", trace.of):
+    of = Seen(telling.ruleset, telling.chart, telling.evaluation)
+    for node, truth in _unknowns(criterion_of(rule, telling.ruleset), telling.evaluation.values):
+        for leaf in undecided(Trace(node, of, truth)):
+            for fact in open_terms(leaf.node.fact or "", of):
                 of_term = fact.startswith("measure.") or fact != leaf.node.fact
                 leaves[term_title(fact, telling) if of_term else leaf.node.says] = None
     return escape(", ".join(leaves))
 
 
-def _unknowns(trace: Trace) -> Iterator[Trace]:
-    if trace.truth is None or (trace.node.kind == "unknown" and trace.truth is True):
-        yield trace
-    elif trace.truth is True and trace.node.kind != "count":
+def _unknowns(criterion: Criterion, values: Values) -> Iterator[tuple[Node, Truth]]:
+    truth = criterion.test(values)
+    if truth is None or (criterion.kind == "unknown" and truth is True):
+        yield criterion.node, truth
+    elif truth is True and criterion.kind != "count":
         # Of alternatives one that holds is enough, and what is decided leaves nothing open.
-        for part in trace.parts:
-            if trace.node.kind != "any" or part.truth is True:
-                yield from _unknowns(part)
+        for part in criterion.parts:
+            if criterion.kind != "any" or part.test(values) is True:
+                yield from _unknowns(part, values)
 
 
 def _chosen(rule: Rule, telling: Telling) -> str:
@@ -290,11 +320,20 @@ def _chosen(rule: Rule, telling: Telling) -> str:
 
 def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     """Numbers that were recalled and not read, which this card rests on or shows."""
-    facts = telling.ruleset.behind[rule.id]
-    said = list(_always_unverified(rule, telling.ruleset))
+    ruleset = telling.ruleset
+    said = list(_always_unverified(rule, ruleset))
+    facts = dict.fromkeys(ruleset.behind[rule.id])
+    for passage, rests in zip(card.passages, ruleset.passages[rule.id], strict=True):
+        if passage.when is not None and passage.when.test(telling.evaluation.values) is True:
+            said += map(_say_threshold, rests.unverified)
+            facts |= dict.fromkeys(rests.behind)
     for fact in facts:
         if fact.startswith("dose."):
             said += _unverified_dose(fact, telling)
+    weight = _weight_used(rule, card, telling)
+    if weight is not None and weight.within.certainty == "unverified":
+        within = say_number(weight.within.value, weight.within.unit)
+        said.append(f"for how long a body weight counts, {within}")
     said += unverified_of_options(card, telling)
     said += unverified_choices(facts, telling)
     if "measures" in card.show:
@@ -302,23 +341,30 @@ def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
     return list(map(escape_authored, dict.fromkeys(said)))
 
 
+@once
 def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
-    """What was recalled and not read, whoever the patient is; worked out once for a rule set."""
-    known = _ALWAYS.setdefault(ruleset.compiler, {})
-    if rule.id not in known:
-        said = []
-        for constant in ruleset.unverified[rule.id]:
-            note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-            name = (constant.parameter or "").replace("_", " ")
-            said.append(f"“{name}” {say_constant(constant)}{note}")
-        for fact in ruleset.behind[rule.id]:
-            said += _unverified_behind(fact, ruleset.terms.vocabulary)
-        known[rule.id] = tuple(said)
-    return known[rule.id]
+    """What was recalled and not read, whoever the patient is."""
+    said = list(map(_say_threshold, ruleset.unverified[rule.id]))
+    for dose in rule.file.weight_doses.values():
+        said += _unverified_per_kg(dose, rule.file.parameters)
+    for fact in ruleset.behind[rule.id]:
+        said += _unverified_behind(fact, ruleset.terms.vocabulary)
+    return tuple(said)
 
 
-_ALWAYS: WeakKeyDictionary[Compiler, dict[str, tuple[str, ...]]] = WeakKeyDictionary()
-"""By the compiler of a rule set, which lives as long as it does."""
+def _say_threshold(constant: Constant) -> str:
+    note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+    name = (constant.parameter or "").replace("_", " ")
+    return f"“{name}” {say_constant(constant)}{note}"
+
+
+def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> Iterator[str]:
+    """The numbers of a dose by body weight that were recalled."""
+    for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
+        name = parameter.removeprefix("parameters.")
+        if parameters[name].certainty == "unverified":
+            said = say_number(parameters[name].value, parameters[name].unit)
+            yield f"“{name.replace('_', ' ')}” {said}"
 
 
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
@@ -376,11 +422,11 @@ def _unverified_ranges(telling: Telling) -> Iterator[str]:
             yield f"range of {entry.title}"
 
 
-def _sources(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
     lines = [
         f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
         f"(certainty: {item.certainty})"
-        for item in cited_evidence(rule, card, telling)
+        for item in cited
     ]
     return "\n".join(lines)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
+from operator import itemgetter
+
 from cds.cards.markdown import in_sentence
 from cds.chart.chart import Chart
 from cds.chart.spells import describe_spell, spells
@@ -20,19 +23,23 @@ def ingredients(drug: str, vocabulary: Vocabulary) -> tuple[str, ...]:
 def history(drug: str, chart: Chart, *, now: bool = False) -> list[str]:
     """The times on each drug: ``methotrexate 2023-04 to 2023-11, stopped``.
 
-    With ``now`` only what still goes on.
+    The drugs stand in the order in which they were begun, those without a date last. With ``now``
+    only what still goes on.
     """
     vocabulary = chart.terms.vocabulary
     gap = int(vocabulary.assessments.course_gap.value) if vocabulary.assessments else 0
-    said = []
+    said: list[tuple[date, str]] = []
     for name in ingredients(drug, vocabulary):
+        if name not in chart.exposures:
+            continue
         entry = vocabulary.drugs[name]
         covers = int(entry.covers.value) if entry.covers else 0
-        found = spells(chart.exposures.get(name, ()), gap, covers)
+        found = spells(chart.exposures[name], gap, covers)
         found = tuple(s for s in found if s.current or not now)
         texts = [describe_spell(spell) for spell in found[-MOST_SPELLS:]]
         if more := max(len(found) - MOST_SPELLS, 0):
             texts.append(f"and {more} earlier")
         if texts:
-            said.append(f"{in_sentence(entry.title)} {', '.join(texts)}")
-    return said
+            began = found[0].start.first if found[0].start else date.max
+            said.append((began, f"{in_sentence(entry.title)} {', '.join(texts)}"))
+    return [text for _, text in sorted(said, key=itemgetter(0))]

@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
     Blanks are shown as one space, and marks that change the direction of writing are left out.
     """
-    if (
+    if not text or (
         _HARMLESS.fullmatch(text)
         and "  " not in text
         and "//" not in text
@@ -50,13 +50,15 @@ def escape_authored(text: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are Markdown already."""
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    lines.extend("| " + " | ".join(row) + " |" for row in rows)
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 
 
 def shorten(text: str, limit: int) -> str:
     """Text of fewer than ``limit`` characters, cut at a word and with an ellipsis if need be."""
-    text = _BLANKS.sub(" ", text.translate(_DIRECTIONS)).strip()
+    if not _HARMLESS.fullmatch(text) or "  " in text:
+        text = _BLANKS.sub(" ", text.translate(_DIRECTIONS))
+    text = text.strip()
     if len(text) < limit:
         return text
     head = text[: limit - 2]

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
-from cds.cards.texts import Telling, fill, join_words, link, say_evidence, title_of, value_of
+from cds.cards.once import once
+from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.rules.language import LicenceStatus
-from cds.rules.ruleset import CardTemplate, Option, Rule
+from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
+from cds.rules.texts import Slot
 from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant
 
@@ -20,10 +24,18 @@ from cds.rules.words import say_constant
 def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     """The options of a card as blocks of Markdown; none where nothing is to be proposed."""
     options = shown_options(card, telling)
+    if not options:
+        return []
     new = [option for option in options if not _given(option, telling)]
+    # What was never tried stands first, else in the order of the authors: of a drug that was given
+    # and stopped the reader must weigh why before proposing it again.
+    new.sort(key=lambda option: _had(option, telling))
+    proposed: list[Option] = []
+    warned: list[Option] = []
+    for option in new:
+        (warned if _warned(option, telling) else proposed).append(option)
     blocks = []
-    warned = [option for option in new if _warned(option, telling)]
-    if proposed := [option for option in new if option not in warned]:
+    if proposed:
         blocks += ["**Options**", _table("Consider", proposed, telling)]
     if warned:
         head = "**Options that are contraindicated or advised against in this patient**"
@@ -47,14 +59,14 @@ def _table(head: str, options: list[Option], telling: Telling) -> str:
 
 def _warned(option: Option, telling: Telling) -> bool:
     """Whether more than care speaks against every drug of an option."""
-    drugs = ingredients(option.drug or "", telling.ruleset.terms.vocabulary)
     warned = {
         drug
-        for rule in against(option, telling, truth=True)
-        if rule.file.contraindication and rule.file.contraindication.weight != "caution"
-        for drug in _concerned(rule, option, telling)
+        for each in against(option, telling, truth=True)
+        if each.weight != "caution"
+        for drug in each.concerned
     }
-    return bool(warned) and warned >= set(drugs)
+    drugs = ingredients(option.drug or "", telling.ruleset.terms.vocabulary)
+    return bool(warned) and warned.issuperset(drugs)
 
 
 def shown_options(card: CardTemplate, telling: Telling) -> list[Option]:
@@ -67,9 +79,15 @@ def _given(option: Option, telling: Telling) -> bool:
     return option.drug is not None and value_of(f"drug.{option.drug}.current", telling) is True
 
 
+def _had(option: Option, telling: Telling) -> bool:
+    """Whether the patient had the drug of an option, or one of its class."""
+    drugs = ingredients(option.drug, telling.ruleset.terms.vocabulary) if option.drug else ()
+    return any(drug in telling.chart.exposures for drug in drugs)
+
+
 def _row(option: Option, telling: Telling) -> tuple[str, ...]:
-    said = [_history(option.drug, telling)] if option.drug else []
-    said += [_say_against(rule, option, telling) for rule in against(option, telling, truth=True)]
+    said = _reasons(option, telling)
+    said += [_history(option.drug, telling)] if option.drug else []
     return (
         fill(option.option, telling, escape),
         fill(option.evidence, telling, escape),
@@ -104,9 +122,7 @@ def _being_given(options: Iterable[Option], telling: Telling) -> str:
     said: dict[str, None] = {}
     for option in options:
         if option.drug is not None and _given(option, telling):
-            reasons = [
-                _say_against(r, option, telling) for r in against(option, telling, truth=True)
-            ]
+            reasons = _reasons(option, telling)
             times = escape("; ".join(history(option.drug, telling.chart, now=True)))
             said["; ".join([times or fill(option.option, telling, escape), *reasons])] = None
     return ". ".join(said)
@@ -115,45 +131,66 @@ def _being_given(options: Iterable[Option], telling: Telling) -> str:
 # --- what speaks against it ----------------------------------------------------------------------
 
 
-def against(option: Option, telling: Telling, *, truth: bool | None) -> list[Rule]:
+class Against(Struct, frozen=True):
+    """A contraindication to a drug or to drugs of a class.
+
+    ``concerned`` are those drugs of the class; ``titles`` names them where they are not all of it.
+    """
+
+    rule: Rule
+    weight: str
+    concerned: tuple[str, ...]
+    titles: str
+
+
+def against(option: Option, telling: Telling, *, truth: bool | None) -> list[Against]:
     """The contraindications to the drug of an option that have this truth in this patient."""
     if option.drug is None:
         return []
     outcomes = telling.evaluation.outcomes
     return [
-        rule
-        for rule in telling.ruleset.contraindications
-        if outcomes[rule.id] is truth and _concerned(rule, option, telling)
+        each
+        for each in _contraindications(option.drug, telling.ruleset)
+        if outcomes[each.rule.id] is truth
     ]
 
 
-def _concerned(rule: Rule, option: Option, telling: Telling) -> list[str]:
-    """The drugs of an option that a contraindication is about."""
-    vocabulary = telling.ruleset.terms.vocabulary
-    said = rule.file.contraindication
-    if said is None or option.drug is None:
-        return []
-    meant = {name for drug in said.drugs for name in ingredients(drug, vocabulary)}
-    return [name for name in ingredients(option.drug, vocabulary) if name in meant]
+@once
+def _contraindications(drug: str, ruleset: RuleSet) -> tuple[Against, ...]:
+    """What may speak against a drug or drugs of a class, whoever the patient is."""
+    vocabulary = ruleset.terms.vocabulary
+    drugs = ingredients(drug, vocabulary)
+    found = []
+    for rule in ruleset.contraindications:
+        said = rule.file.contraindication
+        assert said is not None  # these are the rules that have one
+        meant = {name for each in said.drugs for name in ingredients(each, vocabulary)}
+        if concerned := tuple(name for name in drugs if name in meant):
+            names = [in_sentence(vocabulary.drugs[name].title) for name in concerned]
+            titles = "" if len(concerned) == len(drugs) else f" ({join_words(names)})"
+            found.append(Against(rule, said.weight, concerned, escape_authored(titles)))
+    return tuple(found)
 
 
-def _say_against(rule: Rule, option: Option, telling: Telling) -> str:
+_WEIGHTS = ("contraindicated", "advised against", "caution")
+"""How much a rule speaks against a drug, the most first."""
+
+
+def _reasons(option: Option, telling: Telling) -> list[str]:
+    """What speaks against an option, the strongest reason first."""
+    found = sorted(against(option, telling, truth=True), key=lambda a: _WEIGHTS.index(a.weight))
+    return [_say_against(each, telling) for each in found]
+
+
+def _say_against(each: Against, telling: Telling) -> str:
     """What speaks against an option, with its reason in the chart and its source."""
-    vocabulary = telling.ruleset.terms.vocabulary
-    assert rule.file.contraindication is not None  # these are the rules that have one
+    rule = each.rule
     assert rule.against is not None
-    concerned = _concerned(rule, option, telling)
-    whole = len(concerned) == len(ingredients(option.drug or "", vocabulary))
-    names = [in_sentence(vocabulary.drugs[d].title) for d in concerned]
-    titles = "" if whole else f" ({join_words(names)})"
     own = Telling(telling.ruleset, telling.chart, telling.evaluation, rule.file.parameters)
     first = rule.file.evidence[0]
     # What nobody read in a source is said to be so, in place of the source.
     basis = "unverified" if first.certainty == "unverified" else link(first.source, telling)
-    return (
-        f"**{rule.file.contraindication.weight}**{escape_authored(titles)}: "
-        f"{fill(rule.against, own, escape)} ({basis})"
-    )
+    return f"**{each.weight}**{each.titles}: {fill(rule.against, own, escape)} ({basis})"
 
 
 MOST_CITED = 4
@@ -164,9 +201,9 @@ def _on_record(options: Iterable[Option], telling: Telling) -> str:
     """What of the record speaks against options, each fact once, with its evidence."""
     found: dict[str, None] = {}
     for option in options:
-        for rule in against(option, telling, truth=True):
-            for leaf in _holding(_trace(rule, telling)):
-                if cited := "; ".join(map(say_evidence, leaf.evidence[:MOST_CITED])):
+        for each in against(option, telling, truth=True):
+            for leaf in _holding(_trace(each.rule, telling)):
+                if cited := say_all(leaf.evidence, MOST_CITED):
                     found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
 
@@ -184,9 +221,9 @@ def _unknown(options: Iterable[Option], telling: Telling) -> str:
     drugs_of = telling.ruleset.terms.vocabulary.drugs
     found: dict[str, dict[str, None]] = {}
     for option in options:
-        for rule in against(option, telling, truth=None):
-            names = [in_sentence(drugs_of[d].title) for d in _concerned(rule, option, telling)]
-            for leaf in undecided(_trace(rule, telling)):
+        for each in against(option, telling, truth=None):
+            names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
+            for leaf in undecided(_trace(each.rule, telling)):
                 found.setdefault(_title(leaf, telling), {}).update(dict.fromkeys(names))
     return "; ".join(f"{title} ({', '.join(names)})" for title, names in found.items())
 
@@ -202,17 +239,23 @@ def _title(leaf: Trace, telling: Telling) -> str:
 # --- what of it nobody read ----------------------------------------------------------------------
 
 
+def _is_dose(part: str | Slot) -> bool:
+    return isinstance(part, Slot) and part.dose is not None
+
+
 def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
     """What the options say and nobody read in a source: approvals and contraindications."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
+    if not options:
+        return
     recalled = {
-        fill(o.option, telling)
+        fill(tuple(part for part in o.option if not _is_dose(part)), telling)
         for o in options
         if o.status is not None and o.status.certainty == "unverified"
     }
     if recalled:
         yield f"whether approved: {', '.join(sorted(recalled))}"
-    rules = {r.id: r for o in options for r in against(o, telling, truth=True)}
+    rules = {a.rule.id: a.rule for o in options for a in against(o, telling, truth=True)}
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
             yield f"contraindication: {in_sentence(rule.file.title)}"

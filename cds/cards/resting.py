@@ -5,14 +5,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
+from cds.cards.once import once
 from cds.cards.texts import Telling
+from cds.chart.facts import level_of
+from cds.chart.held import instruments_of
+from cds.chart.quantities import Interval
 from cds.chart.vocabulary import Number, Vocabulary
+from cds.rules.ruleset import RuleSet
 from cds.rules.words import say_number
+
+
+class _Choice(Struct, frozen=True):
+    """A choice that was recalled, in a few words, and the drug that it is about, if it is.
+
+    ``level`` is the fact of a level at which a measure was held: what that rests on depends on the
+    patient's instruments.
+    """
+
+    said: str
+    drug: str | None = None
+    level: str | None = None
 
 
 def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
     """What of the choices behind these facts was recalled and not read, each in a few words."""
-    vocabulary = telling.ruleset.terms.vocabulary
+    for choice in _choices(tuple(facts), telling.ruleset):
+        if choice.level is not None:
+            yield from _of_level(choice.level, telling)
+        elif choice.drug is None or choice.drug in telling.chart.exposures:
+            yield choice.said
+
+
+@once
+def _choices(facts: tuple[str, ...], ruleset: RuleSet) -> tuple[_Choice, ...]:
+    """The choices behind these facts that were recalled, whoever the patient is."""
+    return tuple(_recalled(facts, ruleset.terms.vocabulary))
+
+
+def _recalled(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
     numbers = vocabulary.assessments
     kinds = [fact.split(".") for fact in facts]
     if numbers is not None:
@@ -24,16 +56,47 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
                 "least interval": numbers.least_interval,
             }
             if said := _said(visits):
-                yield f"choice of the visits compared ({said})"
+                yield _Choice(f"choice of the visits compared ({said})")
+        for fact in facts:
+            if level_of(fact, vocabulary) is not None:
+                yield _Choice("", level=fact)
         if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
             said := _said({"gap": numbers.course_gap})
         ):
-            yield f"what is one course of treatment ({said})"
-    named = {name for kind, name, *form in kinds if kind == "drug" and form != ["ever"]}
-    for drug in dict.fromkeys(each for name in named for each in _drugs(name, vocabulary)):
+            yield _Choice(f"what is one course of treatment ({said})")
+    named = (name for kind, name, *form in kinds if kind == "drug" and form != ["ever"])
+    drugs = dict.fromkeys(named)  # not a set: equal input, equal cards
+    for drug in dict.fromkeys(each for name in drugs for each in _drugs(name, vocabulary)):
         covers = vocabulary.drugs[drug].covers
-        if covers is not None and drug in telling.chart.exposures and (said := _said({"": covers})):
-            yield f"how long one administration counts: {vocabulary.drugs[drug].title}, {said}"
+        if covers is not None and (said := _said({"": covers})):
+            title = vocabulary.drugs[drug].title
+            yield _Choice(f"how long one administration counts: {title}, {said}", drug)
+
+
+def _of_level(fact: str, telling: Telling) -> Iterator[str]:
+    """What of a level at which a measure has been held was recalled; nothing where it is not."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    level = level_of(fact, vocabulary)
+    value = telling.evaluation.values.get(fact)
+    if level is None or not isinstance(value, Interval) or value.low <= 0:
+        return
+    name = fact.split(".")[1]
+    said = []
+    for each in instruments_of(name, level, telling.chart):
+        number = level.no_worse_than.get(each)
+        if number is not None and number.certainty == "unverified":
+            entry = vocabulary.observations[each]
+            bound = "at most" if entry.worse == "higher" else "at least"
+            said.append(f"{entry.title} {bound} {say_number(number.value, number.unit)}")
+    limits = level.upper_limits
+    if limits is not None and limits.certainty == "unverified":
+        title = vocabulary.measures[name].title
+        said.append(f"{title} at most {say_number(limits.value, '')} × its upper limit")
+    if said:
+        yield f"{level.title}: {', '.join(said)}"
+    numbers = vocabulary.assessments
+    if numbers and numbers.held_gap and (gap := _said({"": numbers.held_gap})):
+        yield f"what is so at two visits is so between them, if no more than {gap} lie there"
 
 
 def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:

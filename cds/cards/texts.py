@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import cache
+from operator import attrgetter
 
 from msgspec import Struct
 
 from cds.cards.history import history
 from cds.cards.markdown import escape_authored, in_sentence
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, Evidence, Value
-from cds.chart.vocabulary import Number
+from cds.chart.facts import Event, Evidence, Value, level_of
+from cds.chart.vocabulary import WEIGHT_UNIT, Number
+from cds.chart.weight import last_weight
+from cds.rules.parsing import ByWeight
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text, parameter_of
 from cds.rules.trace import Seen, open_terms, trace_rule, undecided
-from cds.rules.words import say_number, say_value
+from cds.rules.words import say_number, say_percent, say_value
 
 NONE = "none"
 
@@ -31,12 +36,14 @@ class Telling(Struct, frozen=True):
 def fill(text: Text, telling: Telling, escape: Callable[[str], str] = str) -> str:
     """Fill a text; what comes from the chart goes through ``escape`` first."""
     return "".join(
-        part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text
+        [part if isinstance(part, str) else escape(_fill_slot(part, telling)) for part in text]
     )
 
 
 def _fill_slot(slot: Slot, telling: Telling) -> str:
     name = slot.name
+    if slot.dose is not None:
+        return say_for_weight(slot.dose, telling.chart)
     if name == "patient.id":
         return telling.chart.patient
     named = parameter_of(name)
@@ -44,16 +51,16 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         fact, parameter = named
         behind = parameters_behind(fact, telling.ruleset) if fact else telling.parameters
         return say_number(behind[parameter].value, behind[parameter].unit)
-    selection = telling.evaluation.selections.get(name)
-    if selection is not None:
-        return ", ".join(title_of(m, telling) for m in selection.members) or NONE
+    if name in telling.evaluation.selections:
+        members = telling.evaluation.selections[name].members
+        return ", ".join(title_of(m, telling) for m in members) or NONE
     if slot.form == "missing":
         return join_words(missing_titles(name, telling)) or NONE
     if slot.form == "history":
         return "; ".join(history(name.split(".")[1], telling.chart)) or "nothing recorded"
     declared = telling.ruleset.facts[name]
     if slot.form == "evidence":
-        return "; ".join(map(say_evidence, declared.evidence(telling.chart))) or "nothing recorded"
+        return say_all(declared.evidence(telling.chart)) or "nothing recorded"
     if slot.form == "dates":
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return ", ".join(dates) or "no known date"
@@ -61,7 +68,23 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
     if isinstance(value, Event):
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
-    return say_value(value, declared.unit)
+    return say_value(value, declared.unit, telling.ruleset.thresholds)
+
+
+def say_for_weight(dose: ByWeight, chart: Chart) -> str:
+    """A dose by body weight for this patient, after a blank; empty without a recent weight."""
+    weight = last_weight(chart)
+    if weight is None or not weight.counts:
+        return ""
+    kilograms = weight.measurement.low
+    low, high = dose.low * kilograms, dose.high * kilograms
+    if dose.most is not None and high > dose.most:
+        low, high = min(low, dose.most), dose.most
+    least = "" if low == high else f"{say_number(low, '')} to "
+    most = ", the maximum" if high == dose.most else ""
+    on = weight.measurement.day
+    said = f"{least}{say_number(high, dose.unit)}{most}"
+    return f" (for {say_number(kilograms, WEIGHT_UNIT)}, {on}: {said})"
 
 
 def parameters_behind(fact: str, ruleset: RuleSet) -> Mapping[str, Number]:
@@ -78,22 +101,72 @@ def value_of(name: str, telling: Telling) -> Value:
 
 def say_evidence(evidence: Evidence) -> str:
     """Evidence in words: ``CK 3000 U/L, 2026-05-04 (Observation/ck-1)``."""
-    said = evidence.date and evidence.date not in evidence.text
-    dated = f"{evidence.text}, {evidence.date}" if said else evidence.text
+    dated = _dated(evidence)
     return f"{dated} ({evidence.reference})" if evidence.reference else dated
+
+
+def _dated(evidence: Evidence) -> str:
+    said = evidence.date and evidence.date not in evidence.text
+    return f"{evidence.text}, {evidence.date}" if said else evidence.text
+
+
+def say_all(evidence: Sequence[Evidence], most: int | None = None) -> str:
+    """Evidence in words, one after the other; of more than ``most`` the first ones and the last.
+
+    How many are left out is said. What several say alike of different days is said once.
+    """
+    said = together(evidence)
+    more = 0 if most is None else len(said) - most
+    if most is not None and more > 0:
+        more = sum(max(len(references), 1) for _, references in said[most - 1 : -1])
+        said = [*said[: most - 1], said[-1]]
+    parts = [f"{text} ({', '.join(refs)})" if refs else text for text, refs in said]
+    return "; ".join([*parts, f"and {more} more"] if more > 0 else parts)
+
+
+MOST_DATES = 6
+"""Days of a treatment that are told one by one; of more the first, the last and their number."""
+
+
+def together(evidence: Iterable[Evidence]) -> list[tuple[str, list[str]]]:
+    """What evidence says, with the resources that say it.
+
+    Texts that are alike but for their own dates are one, with the dates in order of time.
+    """
+    alike: dict[str, list[Evidence]] = {}
+    for each in evidence:
+        own = bool(each.date) and each.date in each.text
+        key = each.text.replace(each.date, "\0", 1) if own else f"{each.text}\0{each.reference}"
+        alike.setdefault(key, []).append(each)
+    return [_as_one(group) for group in alike.values()]
+
+
+def _as_one(group: list[Evidence]) -> tuple[str, list[str]]:
+    if len(group) == 1:
+        return _dated(group[0]), [group[0].reference] if group[0].reference else []
+    group = sorted(group, key=attrgetter("date"))
+    dates = list(dict.fromkeys(each.date for each in group))
+    said = join_words(dates)
+    if len(dates) > MOST_DATES:
+        said = f"{dates[0]} to {dates[-1]} on {len(dates)} days"
+    text = group[0].text.replace(group[0].date, said, 1)
+    return text, [each.reference for each in group if each.reference]
 
 
 def title_of(member: str, telling: Telling) -> str:
     """The title of a member of a group: of a measure, of an Observation, or of a fact.
 
     A measure for which another construct stands in, in a child, is called by that too. Of a fact
-    of either (``measure.x.improvement``, ``observation.x.latest``) it is that of what is measured.
+    of either (``measure.x.improvement``, ``observation.x.latest``) it is that of what is measured;
+    where it is about all assessments (``measure.x.days_y``) it says so.
     """
     kind, _, rest = member.partition(".")
     name = rest.partition(".")[0]
     vocabulary = telling.ruleset.terms.vocabulary
     if kind == "measure":
         title = vocabulary.measures[name].title
+        if level_of(member, vocabulary) is not None:
+            return f"{title} over time"
         change = telling.chart.changes.get(name)
         if change is None or change.instrument not in vocabulary.measures[name].for_children:
             return title
@@ -106,11 +179,22 @@ def title_of(member: str, telling: Telling) -> str:
 def link(key: str, telling: Telling) -> str:
     """A source as a link, called by its first author and year; without an address by its title."""
     source = telling.ruleset.sources[key]
-    authors = source.citation.split(". ")[0].split(", ")
-    label = f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {source.year}"
     if not source.url:
         return escape_authored(source.title)
-    return f"[{escape_authored(label)}]({source.url})"
+    return f"[{_label(source.citation, source.year)}]({source.url})"
+
+
+@cache
+def _label(citation: str, year: int) -> str:
+    authors = citation.split(". ")[0].split(", ")
+    return escape_authored(f"{authors[0]}{' et al.' if len(authors) > 1 else ''} {year}")
+
+
+def say_signed(percent: Decimal, apart: frozenset[Decimal]) -> str:
+    """A change in words: ``improved 42.9 %``; ``apart`` is as ``say_percent`` has it."""
+    if percent == 0:
+        return "unchanged"
+    return f"{'improved' if percent > 0 else 'worse'} {say_percent(abs(percent), apart)}"
 
 
 def join_words(words: list[str]) -> str:
@@ -121,7 +205,11 @@ def join_words(words: list[str]) -> str:
 
 
 def missing_facts(name: str, telling: Telling) -> list[str]:
-    """The facts that would settle a derived fact which is unknown; a measure counts once."""
+    """The facts that would settle a derived fact which is unknown.
+
+    A measure counts once; for how long it was held at a level is apart, since to take it today need
+    not settle that.
+    """
     of = Seen(telling.ruleset, telling.chart, telling.evaluation)
     rule = telling.ruleset.deriving.get(name)
     if rule is not None:
@@ -132,8 +220,10 @@ def missing_facts(name: str, telling: Telling) -> list[str]:
     else:
         return []
     found: dict[str, None] = {}
+    vocabulary = telling.ruleset.terms.vocabulary
     for fact in (each for leaf in leaves for each in open_terms(leaf, of)):
-        found[".".join(fact.split(".")[:2]) if fact.startswith("measure.") else fact] = None
+        of_now = fact.startswith("measure.") and level_of(fact, vocabulary) is None
+        found[".".join(fact.split(".")[:2]) if of_now else fact] = None
     return list(found)
 
 

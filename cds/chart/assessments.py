@@ -6,6 +6,7 @@ An assessment is the set of core set Observations within a window around one dat
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -30,7 +31,8 @@ class Visits(Struct, frozen=True):
     """The two dates that are compared, and why these.
 
     ``reason`` says why this baseline, or why there is none, and ``current_reason`` the same of the
-    current assessment. ``previous`` is the last assessment between the two.
+    current assessment. ``previous`` is the last assessment between the two. ``days`` are those of
+    all assessments at a visit, in order of time.
     """
 
     baseline: date | None
@@ -38,6 +40,7 @@ class Visits(Struct, frozen=True):
     reason: str
     current_reason: str = ""
     previous: date | None = None
+    days: tuple[date, ...] = ()
 
 
 class MeasureChange(Struct, frozen=True):
@@ -92,20 +95,21 @@ def choose_visits(
     days = _visit_days(series, terms, laboratory=False, adult=adult)
     laboratory_days = _visit_days(series, terms, laboratory=True, adult=adult)
     baseline, reason = _baseline(days or laboratory_days, numbers, as_of, line, named_baseline)
+    every = tuple(days)
     if baseline is None:
-        return Visits(None, None, reason)
+        return Visits(None, None, reason, days=every)
     least = int(numbers.least_interval.value)
     for candidates in (days, laboratory_days):
         later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
             why = f"the latest assessment, at least {least} days after baseline"
             previous = _previous(candidates, baseline, later[-1], numbers)
-            return Visits(baseline, later[-1], reason, why, previous)
+            return Visits(baseline, later[-1], reason, why, previous, every)
     why = f"no assessment at least {least} days after baseline"
     soon = [day for day in (*days, *laboratory_days) if day > baseline]
     if soon:
         why += f" (the latest is of {max(soon)})"
-    return Visits(baseline, None, reason, why)
+    return Visits(baseline, None, reason, why, days=every)
 
 
 def _previous(
@@ -138,7 +142,7 @@ def _visit_days(
                 continue
             # What stands in for a laboratory value in a child is asked at a visit.
             if (measure.laboratory and not juvenile) is laboratory:
-                days.update(m.day for m in series.get(instrument, ()))
+                days.update([m.day for m in series.get(instrument, ())])
     return sorted(days)
 
 
@@ -202,16 +206,25 @@ def previous_changes(
         return {}
     window = timedelta(days=int(_numbers(terms).window.value))
     compared = Visits(visits.baseline, previous, visits.reason)
+    nearer = previous.toordinal() + current.toordinal()
     changes = {}
     for name, measure in terms.vocabulary.measures.items():
         if measure.core_set:
             earlier = {
-                instrument: [m for m in taken if m.day - previous < current - m.day]
+                instrument: taken[: bisect_left(taken, nearer, key=_twice)]
                 for instrument in measure.instruments
                 if (taken := series.get(instrument))
             }
             changes[name] = _change(name, measure, earlier, terms, compared, window, adult=adult)
     return changes
+
+
+def _ordinal(measurement: Measurement) -> int:
+    return measurement.day.toordinal()
+
+
+def _twice(measurement: Measurement) -> int:
+    return 2 * measurement.day.toordinal()
 
 
 def trend(change: MeasureChange, series: Series) -> tuple[Measurement, ...]:
@@ -227,9 +240,12 @@ def _nearest(
     """The measurement nearest to a day within the window; of two as near, the later issued."""
     if day is None:
         return None
+    first = bisect_left(measurements, day.toordinal() - window.days, key=_ordinal)
+    after = bisect_right(measurements, day.toordinal() + window.days, key=_ordinal)
     best: Measurement | None = None
     nearest = window
-    for m in measurements:  # in order of (day, issued): of one day, the later issued comes last
+    # In order of (day, issued): of one day, the later issued comes last.
+    for m in measurements[first:after]:
         distance = abs(m.day - day)
         if distance > nearest:
             continue
@@ -406,10 +422,15 @@ def _relative(
     sign = 1 if declared.worse == "higher" else -1
     if start == 0:
         return _from_zero(sign, lowest, highest)
-    if sign == 1:
-        low, high = (start - highest) * HUNDRED / start, (start - lowest) * HUNDRED / start
-    else:
-        low, high = (lowest - start) * HUNDRED / start, (highest - start) * HUNDRED / start
+
+    def improved(to: Decimal) -> Decimal:
+        return (start - to if sign == 1 else to - start) * HUNDRED / start
+
+    if current is not None:
+        percent = improved(current.low)
+        return Interval(percent, percent), Interval(-percent, -percent), False
+    worst, best = (highest, lowest) if sign == 1 else (lowest, highest)
+    low, high = improved(worst), improved(best)
     return Interval(low, high), Interval(-high, -low), False
 
 

@@ -21,16 +21,18 @@ from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
+from cds.chart.held import days_held, values_behind
 from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
     plain,
+    recorded,
     say_unit,
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, describe
-from cds.chart.vocabulary import DoseEntry, DoseLevel, Vocabulary
+from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe, was_current
+from cds.chart.vocabulary import DoseEntry, DoseLevel, MeasureLevel, Vocabulary
 from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
@@ -65,7 +67,8 @@ EvidenceReader = Callable[[Chart], tuple[Evidence, ...]]
 class Declaration(Struct, frozen=True, kw_only=True):
     """A fact: its name, kind, unit and title, and how it and its evidence are read from a chart.
 
-    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest.
+    ``categories``, of a fact of that kind, are its ranks from the highest to the lowest. ``sense``,
+    of a change in percent, says what a number above 0 is.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Declaration(Struct, frozen=True, kw_only=True):
     title: str
     unit: str = ""
     categories: tuple[str, ...] = ()
+    sense: Literal["better", "worse"] | None = None
     read: Callable[[Chart], Value]
     evidence: EvidenceReader
 
@@ -252,6 +256,7 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
         table: tuple[tuple[str, Kind, str, str, Callable[[Chart], Value]], ...] = (
             ("", "event", "", "", _last_use(name, single=name in single)),
             (".current", "boolean", ", now", "", _current(name)),
+            (f".{WAS_CURRENT}", "event", ", last current treatment", "", _was_current(name)),
             (".ever", "boolean", ", ever", "", _ever(name)),
             (".days", "number", ", days on the current course", "d", _days_on(name)),
         )
@@ -263,7 +268,11 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
                     title=entry.title + title,
                     unit=unit,
                     read=read,
-                    evidence=_exposures(name, current_only=suffix == ".current"),
+                    evidence=_exposures(
+                        name,
+                        current_only=suffix == ".current",
+                        latest_first=suffix == f".{WAS_CURRENT}",
+                    ),
                 )
             )
         made.append(
@@ -283,6 +292,14 @@ def is_about_drafts(fact: str) -> bool:
     of_drugs = fact.startswith(("drug.", "dose."))
     return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
 
+
+def lasts(fact: str) -> bool:
+    """Whether a fact is an event that goes on: of today, it says now and not that day."""
+    return fact.endswith(f".{WAS_CURRENT}")
+
+
+WAS_CURRENT = "was_current"
+"""The last part of a fact that says when a drug last was current treatment."""
 
 ORDER_UNREAD = "order.unread"
 """The fact that the drug of a draft order cannot be known."""
@@ -317,16 +334,17 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
 def _drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.drafts.courses.get(name, NO_COURSE)
-        return tuple(map(_cite_exposure, (*drafted.events, *drafted.uncertain)))
+        return tuple(cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
 
     return evidence
 
 
-def _cite_exposure(exposure: Exposure) -> Evidence:
+def cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
+    """An exposure as evidence, with what must be said of how its drug was known."""
     return Evidence(
         exposure.reference,
         str(exposure.start) if exposure.start else "",
-        describe(exposure) + (f" ({exposure.remark})" if exposure.remark else ""),
+        describe(exposure, chart.as_of) + (f" ({exposure.remark})" if exposure.remark else ""),
     )
 
 
@@ -338,6 +356,26 @@ def _current(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         current = chart.courses.get(name, NO_COURSE).current
         return current if current or _complete(chart) else None
+
+    return read
+
+
+def _was_current(name: str) -> Callable[[Chart], Value]:
+    """When a drug last was current treatment, of all that may be of it."""
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        drugs = chart.terms.vocabulary.drugs
+        ago = [
+            was_current(exposure, drugs[exposure.drug].covers, chart.as_of)
+            for exposure in (*course.events, *course.uncertain)
+        ]
+        sure = [surely for surely, _ in ago[: len(course.events)] if surely is not None]
+        return Event(
+            Decimal(min(sure)) if sure else None,
+            Decimal(min(possibly for _, possibly in ago)) if ago else None,
+            _complete(chart),
+        )
 
     return read
 
@@ -387,14 +425,21 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
     return read
 
 
-def _exposures(name: str, *, current_only: bool) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _exposures(
+    name: str, *, current_only: bool, latest_first: bool
+) -> Callable[[Chart], tuple[Evidence, ...]]:
+    """The exposures to a drug; of an order that was carried out, what was given."""
+
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
-        return tuple(
-            _cite_exposure(e)
-            for e in (*course.events, *course.uncertain)
-            if e.current is not False or not current_only
-        )
+        events = course.events[::-1] if latest_first else course.events
+        told = (*events, *course.uncertain)
+        if current_only:
+            return tuple(cite_exposure(e, chart) for e in told if e.current is not False)
+        done: set[str] = set()
+        for drug in {e.drug for e in course.events if e.kind == "given"}:
+            done |= carried_out(e for e in course.events if e.drug == drug)
+        return tuple(cite_exposure(e, chart) for e in told if e.reference not in done)
 
     return evidence
 
@@ -414,7 +459,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, daily dose",
                 unit=DOSE_UNIT,
                 read=_daily(name),
-                evidence=_taken(name, now=True),
+                evidence=_taken_now(name),
             )
         )
         made.append(
@@ -434,7 +479,7 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 title=f"{entry.title}, {level.title}, days up to now",
                 unit="d",
                 read=_days_at(name, entry, level),
-                evidence=_taken(name, now=False),
+                evidence=_taken_since(name, entry, level),
             )
             for key, level in entry.levels.items()
         ]
@@ -459,30 +504,47 @@ def _days_at(name: str, entry: DoseEntry, level: DoseLevel) -> Callable[[Chart],
     return lambda chart: days_at(level, gap, chart.doses[name], complete=_complete(chart))
 
 
-def _taken(name: str, *, now: bool) -> EvidenceReader:
-    """The exposures that a dose rests on, with what each tells; ``now`` those of today only."""
+def _taken_now(name: str) -> EvidenceReader:
+    """The exposures that the dose of today rests on, with what each tells."""
+    return lambda chart: tuple(
+        _cite_dose(taken, said, chart) for taken, said in _told_now(chart.doses[name]) if said
+    )
+
+
+def _taken_since(name: str, entry: DoseEntry, level: DoseLevel) -> EvidenceReader:
+    """The exposures that the days at a level rest on; the one that begins them comes last."""
+    gap = int(entry.gap.value)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         dose = chart.doses[name]
-        today = [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
-        return tuple(_cite_dose(taken, said) for taken, said in today if said or not now)
+        days = days_at(level, gap, dose, complete=True).high
+        begun = 0 if days == INFINITY else dose.today - int(days)
+        return tuple(
+            _cite_dose(taken, said, chart)
+            for taken, said in _told_now(dose)
+            if any(step.possible[1] >= begun for step in taken.steps)
+        )
 
     return evidence
+
+
+def _told_now(dose: DailyDose) -> list[tuple[Taken, str]]:
+    return [(taken, say_dose(taken, DOSE_UNIT, dose.today)) for taken in dose.taken]
 
 
 def _dose_drafted(name: str) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         drafted = chart.draft_doses.get(name)
-        return tuple(_cite_dose(taken, "") for taken in drafted.taken) if drafted else ()
+        return tuple(_cite_dose(taken, "", chart) for taken in drafted.taken) if drafted else ()
 
     return evidence
 
 
-def _cite_dose(taken: Taken, said: str) -> Evidence:
+def _cite_dose(taken: Taken, said: str, chart: Chart) -> Evidence:
     """An exposure with its dose of today in place of that of a day of treatment."""
     if not said:
-        return _cite_exposure(taken.exposure)
-    cited = _cite_exposure(replace(taken.exposure, dose=None))
+        return cite_exposure(taken.exposure, chart)
+    cited = cite_exposure(replace(taken.exposure, dose=None, steps=()), chart)
     return Evidence(cited.reference, cited.date, f"{cited.text}, now {said}")
 
 
@@ -531,7 +593,7 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     return made
 
 
-def _of_days(chart: Chart, name: str) -> list[Measurement]:
+def last_of_days(chart: Chart, name: str) -> list[Measurement]:
     """The last measurement of each day, in order of time."""
     return list({m.day: m for m in chart.measurements.series.get(name, ())}.values())
 
@@ -540,7 +602,7 @@ def _nth_last(name: str, n: int) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return Interval(taken[-n].low, taken[-n].high) if len(taken) >= n else UNKNOWN
 
     return read
@@ -550,7 +612,7 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        multiple = multiple_of_upper_limit(_of_days(chart, name)[-1], chart.terms)
+        multiple = multiple_of_upper_limit(last_of_days(chart, name)[-1], chart.terms)
         return UNKNOWN if multiple is None else Interval(*multiple)
 
     return read
@@ -560,7 +622,7 @@ def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, 
     """The latest measurement and the highest one before it within so many days."""
     if name not in chart.measurements.series:
         return None
-    *earlier, latest = _of_days(chart, name)
+    *earlier, latest = last_of_days(chart, name)
     near = [m for m in earlier if (latest.day - m.day).days <= within and m.value is not None]
     if not near or latest.value is None:
         return None
@@ -600,7 +662,7 @@ def _last_taken(name: str) -> Callable[[Chart], Value]:
 
 def _last(name: str, n: int) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        taken = _of_days(chart, name)
+        taken = last_of_days(chart, name)
         return (cite(taken[-n], chart),) if len(taken) >= n else ()
 
     return evidence
@@ -620,10 +682,12 @@ def show(measurement: Measurement, chart: Chart) -> str:
 
 
 def cite(measurement: Measurement, chart: Chart) -> Evidence:
-    """A measurement as evidence, with its upper limit where it has one."""
+    """A measurement as evidence: as it was recorded, where that differs, and its upper limit."""
     entry = chart.terms.vocabulary.observations[measurement.entry]
     limit = upper_limit(measurement, chart.terms)
     said = [f"{entry.title} {show(measurement, chart)}"]
+    if as_recorded := recorded(measurement):
+        said.append(f"{as_recorded} as recorded")
     if limit is not None:
         said.append(f"upper limit {plain(limit.value)}, {limit.origin}")
     if measurement.remark:
@@ -636,7 +700,7 @@ def cite(measurement: Measurement, chart: Chart) -> Evidence:
 
 
 def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
-    """Of each measure: how it changed, whether and when it was taken.
+    """Of each measure: how it changed, whether and when it was taken, for how long it was held.
 
     ``measure.x.previous`` is the same comparison with baseline at the visit before the current one.
     """
@@ -660,6 +724,7 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
                         kind="number",
                         title=f"{entry.title}, {title}{of_when}",
                         unit=unit,
+                        sense=_SENSES.get(suffix),
                         read=_changed(name, number, changes),
                         evidence=_both(name, changes),
                     )
@@ -680,8 +745,49 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
                 evidence=_latest(name),
             ),
         ]
+        made += [
+            Declaration(
+                name=f"measure.{name}.{HELD}{key}",
+                kind="number",
+                title=f"{entry.title}, {level.title}, days up to now",
+                unit="d",
+                read=_held(name, level),
+                evidence=_held_by(name, level),
+            )
+            for key, level in entry.levels.items()
+        ]
     return made
 
+
+HELD = "days_"
+"""What the last part of a fact begins with that says for how long something is at a level."""
+
+
+def level_of(fact: str, vocabulary: Vocabulary) -> MeasureLevel | None:
+    """The level of a measure that a fact is about; None for every other fact.
+
+    Such a fact is about all assessments: to take the measure today need not settle it.
+    """
+    kind, _, rest = fact.partition(".")
+    name, _, form = rest.partition(".")
+    if kind != "measure" or not form.startswith(HELD):
+        return None
+    return vocabulary.measures[name].levels.get(form.removeprefix(HELD))
+
+
+def _held(name: str, level: MeasureLevel) -> Callable[[Chart], Value]:
+    return lambda chart: days_held(name, level, chart)
+
+
+def _held_by(name: str, level: MeasureLevel) -> EvidenceReader:
+    return lambda chart: tuple(cite(m, chart) for m in values_behind(name, level, chart))
+
+
+_SENSES: dict[str, Literal["better", "worse"]] = {
+    "improvement": "better",
+    "worsening": "worse",
+    "range_percent": "better",
+}
 
 Changes = Callable[[Chart], dict[str, MeasureChange]]
 

@@ -18,7 +18,7 @@ from cds.chart.quantities import INFINITY
 from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
 from cds.fhir.bundles import Excluded
-from cds.fhir.dates import read_date, read_instant, read_period
+from cds.fhir.dates import DateSpan, read_date, read_instant, read_period
 from cds.fhir.resources import (
     CodeableConcept,
     Observation,
@@ -88,19 +88,42 @@ class StatusResult(Struct, frozen=True, gc=False):
     remark: str
 
 
+class LeftOut(Struct, frozen=True, gc=False):
+    """An Observation of a core set measure that was not used, or one that may be of it, and why.
+
+    ``entry`` is what its code selects (``observation.x``, ``measure.x``), empty where it selects
+    nothing and only the words of ``text`` name the measure. ``kind`` says how it is missing.
+    """
+
+    measure: str
+    entry: str
+    text: str
+    day: DateSpan | None
+    reference: str
+    reason: str
+    kind: Literal["not performed", "no value", "left out"]
+
+
 class Measurements(Struct):
-    """All usable results of a patient, by entry; measurements in order of time."""
+    """All usable results of a patient, by entry; measurements in order of time.
+
+    ``unusable`` has the days of numeric results that were left out for their value, by entry: on
+    such a day something was measured, and what was found is not known. ``left_out`` are the
+    Observations of core set measures that could not be used.
+    """
 
     series: dict[str, list[Measurement]]
     antibodies: dict[str, list[AntibodyResult]]
     statuses: dict[str, list[StatusResult]] = {}
+    unusable: dict[str, list[date]] = {}
+    left_out: list[LeftOut] = []
 
 
 def read_observations(
     observations: list[Observation], terms: Terms, as_of: date, excluded: list[Excluded]
 ) -> Measurements:
     """Read the Observations of one patient; what is left out is added to ``excluded``."""
-    found = Measurements({}, {}, {})
+    found = Measurements({}, {}, {}, {}, [])
     days: dict[str, date] = {}  # many Observations of one visit have one date
     for observation in observations:
         reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
@@ -108,6 +131,7 @@ def read_observations(
             used = _read_one(observation, observation, reference, terms, as_of, days, found)
         except (Unusable, Ambiguous) as reason:
             excluded.append(Excluded(reference, str(reason)))
+            _note_left_out(observation, observation, excluded[-1], terms, found)
             used = True
         for index, part in enumerate(observation.component) if observation.component else ():
             where = f"{reference}.component[{index}]"
@@ -115,13 +139,43 @@ def read_observations(
                 used = _read_one(observation, part, where, terms, as_of, days, found) or used
             except (Unusable, Ambiguous) as reason:
                 excluded.append(Excluded(where, str(reason)))
+                _note_left_out(observation, part, excluded[-1], terms, found)
                 used = True
         if not used:
             excluded.append(Excluded(reference, NOT_MAPPED))
+            _note_left_out(observation, observation, excluded[-1], terms, found)
     for measurements in found.series.values():
         if len(measurements) > 1:
             _sort(measurements)
     return found
+
+
+def _note_left_out(
+    observation: Observation, part: Valued, why: Excluded, terms: Terms, found: Measurements
+) -> None:
+    """Add to ``left_out`` what is of a core set measure by its code, or may be by its words."""
+    if part.code is None:
+        return
+    said = texts(part.code)
+    matches = [match.entry for match in find_all(terms.observations, part.code)]
+    of = [(terms.core_set[entry], entry) for entry in matches if entry in terms.core_set]
+    if not matches:
+        of = [(name, "") for words in said for name in sorted(terms.measure_names.find_all(words))]
+    if not of:
+        return
+    absent = part.dataAbsentReason
+    codes = {coding.code for coding in absent.coding} if absent else set()
+    kind: Literal["not performed", "no value", "left out"] = "left out"
+    if absent is not None:
+        kind = "not performed" if "not-performed" in codes else "no value"
+    period = observation.effectivePeriod
+    day = read_date(
+        observation.effectiveDateTime
+        or observation.effectiveInstant
+        or (period.start if period else None)
+    )
+    text = said[0] if said else ""
+    found.left_out.append(LeftOut(*of[0], text, day, why.reference, why.reason, kind))
 
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -172,12 +226,18 @@ def _read_one(
         status = _status(part, entry, day, observation, reference, terms)
         found.statuses.setdefault(entry, []).append(status)
         return True
-    if kind == "measure":
-        entry = _instrument_by_maximum(observation, part, entry, terms)
-        observed = terms.observed[f"observation.{entry}"]
-    measurement = _measure(
-        part, observed, match.remark, day, _issued(observation), reference, terms
-    )
+    try:
+        if kind == "measure":
+            entry = _instrument_by_maximum(observation, part, entry, terms)
+            observed = terms.observed[f"observation.{entry}"]
+        measurement = _measure(
+            part, observed, match.remark, day, _issued(observation), reference, terms
+        )
+    except Unusable:
+        unresolved = observed.kind == "measure"
+        for each in terms.vocabulary.measures[entry].instruments if unresolved else (entry,):
+            found.unusable.setdefault(each, []).append(day)
+        raise
     found.series.setdefault(entry, []).append(measurement)
     return True
 
@@ -286,6 +346,14 @@ MOST_DIGITS = 20
 
 MOST_COMPONENTS = 50
 """Among which the maximum of a scale is looked for: it stands beside its value, and little else."""
+
+
+def recorded(measurement: Measurement) -> str:
+    """A value that was converted as it is recorded, with its unit: ``42.5 µkat/L``; else empty."""
+    quantity = measurement.source.valueQuantity
+    if measurement.factor == 1 or quantity is None or quantity.value is None:
+        return ""
+    return f"{quantity.comparator or ''}{quantity.value:f} {quantity.unit or quantity.code}"
 
 
 def _plain_number(value: Decimal) -> Decimal:
@@ -404,7 +472,7 @@ def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
 
 def _is_normal(usual: ReferenceRange) -> bool:
     """Whether a reference range is the normal one (and not a treatment or critical range)."""
-    codes = {c.code for c in usual.type.coding} if usual.type else set()
+    codes = [c.code for c in usual.type.coding] if usual.type else ()
     return not codes or "normal" in codes
 
 
@@ -466,10 +534,13 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
 
 def plain(value: Decimal) -> str:
     """A number as people write it: no exponent, no trailing zeros."""
-    text = f"{value:f}"
+    text = str(value)
+    if "E" in text:
+        text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def say_unit(unit: str) -> str:
-    """A UCUM unit as people write it, its annotation without braces: ``mL/min/1.73 m2``."""
-    return unit.replace("{", "").replace("}", "").replace("_", " ")
+    """A UCUM unit as people write it, without braces and with µ: ``mL/min/1.73 m2``, ``µg/L``."""
+    said = unit.replace("{", "").replace("}", "").replace("_", " ")
+    return f"µ{said[1:]}" if said.startswith("ug") else said

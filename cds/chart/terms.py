@@ -36,7 +36,8 @@ class Terms(Struct, frozen=True):
 
     ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x``, ``status.x`` or the
     ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
-    or ``finding.x``.
+    or ``finding.x``. ``core_set`` has the core set measure that an ``observation.x`` or
+    ``measure.x`` is of.
     """
 
     vocabulary: Vocabulary
@@ -46,6 +47,8 @@ class Terms(Struct, frozen=True):
     results: CodeIndex
     result_words: dict[str, str]
     measure_of: dict[str, str]
+    core_set: dict[str, str]
+    measure_names: Words
     conditions: CodeIndex
     condition_families: CodeIndex
     condition_names: dict[str, str]
@@ -104,6 +107,13 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         results=results,
         result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
+        core_set={
+            selected: name
+            for name, m in v.measures.items()
+            if m.core_set
+            for selected in (f"measure.{name}", *(f"observation.{i}" for i in m.instruments))
+        },
+        measure_names=index_words({k: m.names for k, m in v.measures.items() if m.core_set}),
         conditions=_prefixed("diagnosis", build_index(v, v.diagnoses))
         | _prefixed("finding", build_index(v, v.findings)),
         condition_families=_prefixed("diagnosis", build_families(v, v.diagnoses))

@@ -7,9 +7,10 @@ for their route.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -18,7 +19,7 @@ from msgspec import Struct
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
-from cds.chart.vocabulary import DrugClassEntry
+from cds.chart.vocabulary import DrugClassEntry, Number, UnitTable
 from cds.fhir.bundles import Delivery, Excluded, find_medication, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
 from cds.fhir.resources import (
@@ -45,11 +46,24 @@ _COUNTED = {
 }
 
 
+class DoseStep(Struct, frozen=True, gc=False):
+    """One step of a dosage that changes: mg on a day of treatment, from its first to its last day.
+
+    ``daily`` says that each day is one. ``end`` is open (None) where none is written.
+    """
+
+    dose: Decimal
+    daily: bool
+    start: DateSpan
+    end: DateSpan | None
+
+
 class Exposure(Struct, frozen=True, gc=False):
     """One order, administration or statement of one drug, or a draft of an order.
 
     ``current`` is unknown where the chart does not say. ``dose`` is the dose of one day in mg,
-    where it can be read. ``end`` is open (None) for what still goes on, or is not told. ``status``
+    where it can be read, of several the highest; ``steps`` are these in order of time, where each
+    has dates of its own. ``end`` is open (None) for what still goes on, or is not told. ``status``
     is that of the resource, ``why`` what it says of the reason for that status. ``dosages`` are as
     they were written.
     """
@@ -67,6 +81,7 @@ class Exposure(Struct, frozen=True, gc=False):
     status: str = ""
     why: str = ""
     dosages: tuple[Dosage, ...] = ()
+    steps: tuple[DoseStep, ...] = ()
 
 
 class Course(Struct, frozen=True):
@@ -216,6 +231,7 @@ def _exposures(
     if systemic is False:
         raise Unusable(f"it is not systemic treatment ({route or 'local'})")
     said = texts(concept)
+    dosages = _dosages(use)
     return [
         Exposure(
             match.entry,
@@ -230,7 +246,8 @@ def _exposures(
             match.remark,
             use.status or "",
             _why(use),
-            dosages=_dosages(use),
+            dosages=dosages,
+            steps=_dose_steps(dosages, terms) if len(dosages) > 1 else (),
         )
         for match in matches
     ]
@@ -420,17 +437,48 @@ def _daily_dose(use: MedicationUse, terms: Terms) -> Decimal | None:
         return None
     for dosage in _dosages(use):
         for part in dosage.doseAndRate:
-            quantity = part.doseQuantity
-            if quantity is None or quantity.value is None or not quantity.value.is_finite():
-                continue
-            try:
-                dose = quantity.value * unit_factor(quantity, table)
-            except Unusable:
-                continue
+            dose = _in_milligrams(part, table)
             times = _times_a_day(dosage)
-            if times is not None:
+            if dose is not None and times is not None:
                 total = max(total or Decimal(0), dose * times)
     return total
+
+
+def _in_milligrams(part: DoseAndRate, table: UnitTable) -> Decimal | None:
+    quantity = part.doseQuantity
+    if quantity is None or quantity.value is None or not quantity.value.is_finite():
+        return None
+    try:
+        return quantity.value * unit_factor(quantity, table)
+    except Unusable:
+        return None
+
+
+def _dose_steps(dosages: tuple[Dosage, ...], terms: Terms) -> tuple[DoseStep, ...]:
+    """The steps of a dosage that changes, the earliest first.
+
+    None at all unless each has one dose, that is to be taken, from a date of its own, after that of
+    the one before has ended: nothing is guessed of what may be taken together.
+    """
+    table = terms.vocabulary.units.get("dose")
+    steps = []
+    for dosage in dosages:
+        repeat = dosage.timing.repeat if dosage.timing else None
+        start, end = read_period(repeat.boundsPeriod if repeat else None)
+        part = dosage.doseAndRate[0] if len(dosage.doseAndRate) == 1 else None
+        if table is None or part is None or repeat is None or start is None:
+            return ()
+        if dosage.asNeededBoolean or dosage.asNeededCodeableConcept or part.doseQuantity is None:
+            return ()
+        dose, times = _in_milligrams(part, table), _times_a_day(dosage)
+        if dose is None or times is None or part.doseQuantity.comparator is not None:
+            return ()
+        daily = repeat.periodUnit == "h" or (repeat.periodUnit == "d" and repeat.period == 1)
+        steps.append(DoseStep(dose * times, daily, start, end))
+    steps.sort(key=lambda step: step.start.first)
+    if any(a.end is None or a.end.last >= b.start.first for a, b in pairwise(steps)):
+        return ()
+    return tuple(steps)
 
 
 def _times_a_day(dosage: Dosage) -> Decimal | None:
@@ -451,7 +499,7 @@ def course(
     entry: DrugClassEntry, exposures: dict[str, list[Exposure]], as_of: date, gap: int
 ) -> Course:
     """What is known of a class of drugs: exposures that count, whether current, since when."""
-    if not any(drug in exposures for drug in entry.any_of):
+    if exposures.keys().isdisjoint(entry.any_of):
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
@@ -522,23 +570,101 @@ def _since(events: list[Exposure], as_of: date, gap: int) -> DateSpan | None:
     return begun
 
 
+def was_current(exposure: Exposure, covers: Number | None, as_of: date) -> tuple[int | None, int]:
+    """How many days ago an exposure last was current: surely at most, and possibly at least.
+
+    None where it is not known ever to have been. What was ordered or stated and is not current may
+    have ended on any day since it began, where no end is told or the end is yet to come. An
+    administration ``covers`` some days; so may what was ordered or stated of such a drug, after its
+    end.
+    """
+    if exposure.current:
+        return 0, 0
+    given = exposure.kind == "given"
+    last = exposure.end or (exposure.start if given else None)
+    if last is None or (not given and last.last > as_of):
+        return ((as_of - exposure.start.first).days if exposure.start else None), 0
+    days = int(covers.value) if covers else int(given)
+    surely = (as_of - last.first).days - (days if given else 0)
+    return max(surely, 0), max((as_of - last.last).days - days, 0)
+
+
 GRAMS_FROM = 10_000
 """Milligrams from which a dose is said in grams, as people say that of immunoglobulin."""
 
 
-def describe(exposure: Exposure) -> str:
-    """An exposure in words: ``Prednisolone, ordered 2026-05-11, 50 mg on a day of treatment``."""
+def describe(exposure: Exposure, as_of: date) -> str:
+    """An exposure in words: ``Prednisolone, ordered 2026-05-11, 50 mg on a day of treatment``.
+
+    Of a dosage that changes the dose of ``as_of``, and the others with their dates:
+    ``20 mg a day since 2026-10-21 (50 mg until 2026-09-22, 30 mg until 2026-10-20)``.
+    """
     parts = [f"{exposure.text}, {exposure.kind}"]
     if exposure.start is not None:
         parts[0] += f" {exposure.start}"
         if exposure.end is not None and exposure.end != exposure.start:
             parts[0] += f" to {exposure.end}"
-    if exposure.dose is not None:
-        dose = f"{plain(exposure.dose)} mg"
-        if exposure.dose >= GRAMS_FROM:
-            dose = f"{plain(exposure.dose / 1000)} g"
-        parts.append(f"{dose} on a day of treatment")
+    if exposure.steps:
+        parts.append(_say_steps(exposure, as_of))
+    elif exposure.dose is not None:
+        of_several = ", the highest of several doses" if len(exposure.dosages) > 1 else ""
+        parts.append(f"{_say_dose(exposure.dose)} on a day of treatment{of_several}")
     return ", ".join(parts)
+
+
+def _say_dose(dose: Decimal) -> str:
+    return f"{plain(dose / 1000)} g" if dose >= GRAMS_FROM else f"{plain(dose)} mg"
+
+
+MOST_STEPS = 4
+"""Steps told beside the present one; of more the first and the latest are the ones that count."""
+
+
+def _say_steps(exposure: Exposure, as_of: date) -> str:
+    per = " a day" if all(s.daily for s in exposure.steps) else " on a day of treatment"
+    begun = [s for s in exposure.steps if s.start.last <= as_of]
+    now = begun[-1] if exposure.current and begun else None
+    if now is None or (now.end is not None and now.end.last < as_of):
+        return _list_steps(exposure.steps, per)
+    others = [_list_steps(begun[:-1])] if len(begun) > 1 else []
+    if later := exposure.steps[len(begun) :]:
+        others.append("then " + ", ".join(f"{_say_dose(s.dose)} from {s.start}" for s in later))
+    return f"{_say_dose(now.dose)}{per} since {now.start} ({'; '.join(others)})"
+
+
+def _list_steps(steps: Sequence[DoseStep], per: str = "") -> str:
+    """Steps with their dates: ``50 mg until 2026-09-22, 30 mg from 2026-09-23``."""
+    more = len(steps) - MOST_STEPS
+    told = steps if more <= 0 else (steps[0], *steps[1 - MOST_STEPS :])
+    said = [
+        f"{_say_dose(s.dose)}{per if s is told[0] else ''} "
+        f"{f'until {s.end}' if s.end else f'from {s.start}'}"
+        for s in told
+    ]
+    if more > 0:
+        said.insert(1, f"{more} more step{'s' if more > 1 else ''}")
+    return ", ".join(said)
+
+
+def carried_out(exposures: Iterable[Exposure]) -> set[str]:
+    """The orders of one drug whose dose was given on each of their days: these tell it all."""
+    orders: list[tuple[Exposure, int, int]] = []
+    given: dict[tuple[str | None, Decimal | None], set[int]] = {}
+    for e in exposures:
+        if e.start is None or e.end is None or not (e.start.exact and e.end.exact):
+            continue
+        first, last = e.start.first.toordinal(), e.end.first.toordinal()
+        if e.kind == "given" and first == last:
+            given.setdefault((e.route, e.dose), set()).add(first)
+        elif e.kind == "ordered" and e.dose is not None:
+            orders.append((e, first, last))
+    return {
+        order.reference
+        for order, first, last in orders
+        if (days := given.get((order.route, order.dose)))
+        and 0 <= last - first < len(days)
+        and days.issuperset(range(first, last + 1))
+    }
 
 
 def latest(events: Iterable[Exposure]) -> DateSpan | None:

@@ -118,6 +118,19 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     falls: dict[str, Number] = {}
 
 
+class MeasureLevel(Entry, frozen=True, kw_only=True):
+    """A level of a measure that a patient may be held at over time, such as no activity.
+
+    A value is at the level that is ``no_worse_than`` the number given for its instrument, in the
+    unit of that, or no more than so many times its own ``upper_limits`` of normal, which goes for
+    all instruments that no number is given for, but for those of children. Other instruments do
+    not count.
+    """
+
+    no_worse_than: dict[str, Number] = {}
+    upper_limits: Number | None = None
+
+
 class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     """A core set measure and the instruments (Observation entries) it is taken from, in order.
 
@@ -126,15 +139,19 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
     A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
     are those instruments that stand in for the others in a child only, where no other has a value
-    at both visits.
+    at both visits. ``levels`` name the levels of which rules ask for how long they have been held.
+    An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
+    listed on the card as left out, and never counted.
     """
 
     instruments: tuple[str, ...]
+    names: tuple[str, ...] = ()
     for_children: tuple[str, ...] = ()
     core_set: bool = True
     laboratory: bool = False
     choose: Literal["first", "highest multiple of upper limit"] = "first"
     maximum: Codes = {}
+    levels: dict[str, MeasureLevel] = {}
 
 
 class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
@@ -233,7 +250,9 @@ class DoseEntry(Entry, frozen=True, kw_only=True):
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which Observations make an assessment and which two are compared (days).
 
-    ``adult_from`` is the age in years from which the adult criteria apply.
+    ``adult_from`` is the age in years from which the adult criteria apply. What was found at two
+    assessments no further apart than ``held_gap`` is taken to have been so between them: the
+    ``levels`` of measures need it.
     """
 
     window: Number
@@ -242,6 +261,19 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     least_interval: Number
     course_gap: Number
     adult_from: Number
+    held_gap: Number | None = None
+
+
+class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body weight that doses are worked out with: which ``observation`` has it, in kg.
+
+    It counts for so many days in an adult (``adult_within``), and in a child, or where the age is
+    not known, for so many (``child_within``).
+    """
+
+    observation: str
+    adult_within: Number
+    child_within: Number
 
 
 class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,6 +302,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     doses: dict[str, DoseEntry] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
+    weight: WeightNumbers | None = None
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
@@ -283,6 +316,7 @@ _ID = re.compile(r"[a-z][a-z0-9_]*")
 _SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
 _SINGLE: dict[str, object] = {
     "assessments": AssessmentNumbers,
+    "weight": WeightNumbers,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
 }
@@ -322,7 +356,9 @@ def read_vocabulary(
     _check_references(vocabulary, places)
     _check_codes(vocabulary, places)
     _check_ranges(vocabulary, places)
+    _check_levels(vocabulary, places)
     _check_doses(vocabulary, places)
+    _check_weight(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -350,6 +386,7 @@ def _read_sections(
             value = read_value(document, (section,), _SINGLE[section])
             if value is not None:
                 single[section] = value
+                places[section, ""] = (document, (section, ""))
         elif not isinstance(entries, dict):
             document.report("wrong-type", (section,), "should be a mapping from id to entry")
         else:
@@ -587,6 +624,63 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
             )
 
 
+def _check_levels(vocabulary: Vocabulary, places: Places) -> None:
+    """A level of a measure must say what is at it, of its own instruments and in their units."""
+    for name, entry in vocabulary.measures.items():
+        document, steps = places["measures", name]
+        for key, level in entry.levels.items():
+            at = (*steps, "levels", key)
+            if not _ID.fullmatch(key):
+                document.report(
+                    "bad-id", at, f"`{key}` is not an id: use small letters, digits and _"
+                )
+            if vocabulary.assessments is not None and vocabulary.assessments.held_gap is None:
+                document.report(
+                    "missing-key",
+                    at,
+                    "`held_gap` is missing under `assessments`: how long two assessments may lie "
+                    "apart, without which nothing can be known to have been held between them",
+                )
+            if not level.no_worse_than and level.upper_limits is None:
+                document.report(
+                    "missing-key",
+                    at,
+                    "`no_worse_than` or `upper_limits` is missing: which values are at the level",
+                )
+            for instrument, number in level.no_worse_than.items():
+                here = (*at, "no_worse_than", instrument)
+                if instrument not in entry.instruments:
+                    document.report(
+                        "unknown-id",
+                        here,
+                        f"`{instrument}` is not among the `instruments` of this measure"
+                        f"{did_you_mean(instrument, entry.instruments)}",
+                    )
+                    continue
+                declared = vocabulary.observations.get(instrument)
+                table = vocabulary.units.get(declared.units) if declared else None
+                if table is not None and number.unit != table.unit:
+                    document.report(
+                        "wrong-unit",
+                        here,
+                        f"the unit is `{number.unit}` and should be `{table.unit}`: "
+                        "convert the number",
+                    )
+            limits = level.upper_limits
+            if limits is not None and limits.unit:
+                document.report(
+                    "wrong-unit",
+                    (*at, "upper_limits"),
+                    f"so many times the upper limit has no unit: remove `{limits.unit}`",
+                )
+            if limits is not None and limits.value <= 0:
+                document.report(
+                    "bad-range",
+                    (*at, "upper_limits"),
+                    f"the number ({limits.value}) is not above 0, so that no value is at the level",
+                )
+
+
 def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
     """Doses can be converted only with a dose above 0 of each drug, of the named one among them.
 
@@ -627,6 +721,42 @@ def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
                     (*steps, "levels", level),
                     f"`{level}` is not an id: use small letters, digits and _",
                 )
+
+
+WEIGHT_UNIT = "kg"
+"""The unit of a body weight, as doses by weight are given per kg."""
+
+
+def _check_weight(vocabulary: Vocabulary, places: Places) -> None:
+    """The body weight is an observation in kg, and counts for days."""
+    weight = vocabulary.weight
+    if weight is None:
+        return
+    document, _ = places["weight", ""]
+    entry = vocabulary.observations.get(weight.observation)
+    table = vocabulary.units.get(entry.units) if entry else None
+    if entry is None:
+        document.report(
+            "unknown-id",
+            ("weight", "observation"),
+            f"`{weight.observation}` is not declared among the observations"
+            f"{did_you_mean(weight.observation, vocabulary.observations)}",
+        )
+    elif table is not None and table.unit != WEIGHT_UNIT:
+        document.report(
+            "wrong-unit",
+            ("weight", "observation"),
+            f"`{weight.observation}` is held in `{table.unit}` and should be in `{WEIGHT_UNIT}`: "
+            "name a body weight",
+        )
+    for key in ("adult_within", "child_within"):
+        number: Number = getattr(weight, key)
+        if number.unit != "d":
+            document.report(
+                "wrong-unit",
+                ("weight", key),
+                f"the unit is `{number.unit}` and should be `d`: convert the number",
+            )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

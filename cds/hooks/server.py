@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 import socket
 import sys
@@ -21,6 +22,7 @@ from msgspec import Struct
 from cds.advice import load_rules
 from cds.fhir.client import FhirClient
 from cds.fhir.servers import read_servers
+from cds.hooks.accepting import Share, SharingServer, shares
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
 from cds.hooks.connections import BoundedHead
@@ -28,7 +30,8 @@ from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
 from cds.hooks.logs import log_json
-from cds.hooks.metrics import Metrics, forget, registry_of_all, share
+from cds.hooks.metrics import Metrics, forget, registry_of_all
+from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
 from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
@@ -121,15 +124,18 @@ def serve(settings: Settings) -> None:
             return
         jobs = [
             Job(
-                f"worker {number}", partial(_work, settings, clients, fetching, watching, listening)
+                f"worker {number}",
+                partial(_work, settings, clients, fetching, watching, listening, share=share),
+                share,
             )
-            for number in range(1, operation.workers + 1)
+            for number, share in enumerate(shares(operation.workers), start=1)
         ]
         died: Callable[[int], None] | None = None
         if metrics is not None:
-            share(open_until_the_end.enter_context(TemporaryDirectory(prefix="myositis-cds-")))
+            count_in(open_until_the_end.enter_context(TemporaryDirectory(prefix="myositis-cds-")))
             jobs.append(Job("metrics", partial(_serve_metrics, metrics)))
             died = forget
+        jobs.append(Job("store", partial(_write, settings)))
         Supervisor(
             jobs,
             [listening] if metrics is None else [listening, metrics],
@@ -138,6 +144,9 @@ def serve(settings: Settings) -> None:
             shutdown_seconds=operation.shutdown_seconds,
             died=died,
         ).run()
+    # What the workers noted last, which no longer has anybody to write it.
+    with contextlib.suppress(SystemExit):
+        _open_store(settings).close()
 
 
 class Watching(Struct, frozen=True):
@@ -159,21 +168,17 @@ def _work(
     watching: Watching,
     listening: socket.socket,
     metrics_listening: socket.socket | None = None,
+    share: Share | None = None,
 ) -> None:
     """Answer calls in this process until SIGTERM or SIGINT, and finish those that have begun.
 
     Whatever has threads or connections of its own is made here, after the fork. The socket for
-    metrics is given where this process serves them too.
+    metrics is given where this process serves them too; ``share`` where it is one of several.
     """
     operation = settings.operation
     provider = start_tracing() if operation.tracing else None
-    try:
-        store = open_store(place_of(settings), settings.keep_days)
-        store.keep_rules(watching.in_service.served.ruleset)
-    except (DatabaseUnusable, JournalFull) as fault:
-        # Its text is made for this. A worker is begun again, and tries again.
-        structlog.get_logger().error("store_unusable", told=str(fault))
-        raise SystemExit(1) from None
+    alone = share is None
+    store = _open_store(settings, writes=alone, ruleset=watching.in_service.served.ruleset)
     app = create_app(
         watching.in_service,
         partial(today, settings),
@@ -205,6 +210,7 @@ def _work(
             _run(
                 listening,
                 app,
+                share,
                 http=BoundedHead,
                 proxy_headers=bool(operation.forwarded_allow_ips),
                 forwarded_allow_ips=list(operation.forwarded_allow_ips),
@@ -217,6 +223,40 @@ def _work(
             provider.shutdown()
 
 
+def _write(settings: Settings) -> None:
+    """Write into the database what the workers note, until SIGTERM.
+
+    Not in the workers: a thread beside the answering keeps calls waiting, for the interpreter and
+    for its turn to write.
+    """
+    os.nice(_LESS_URGENT)
+    store = _open_store(settings)
+    try:
+        threading.Event().wait()
+    finally:
+        store.close()
+
+
+_LESS_URGENT = 5
+"""By so much less urgent is writing than answering; a quarter of a processor is left to it even
+where all are busy, which is enough for some hundred calls a second."""
+
+
+def _open_store(
+    settings: Settings, *, writes: bool = True, ruleset: RuleSet | None = None
+) -> Store:
+    """Open the store, with the files of these rules noted; where that fails, end this process."""
+    try:
+        store = open_store(place_of(settings), settings.keep_days, writes=writes)
+        if ruleset is not None:
+            store.keep_rules(ruleset)
+    except (DatabaseUnusable, JournalFull) as fault:
+        # Its text is made for this. A worker is begun again, and tries again.
+        structlog.get_logger().error("store_unusable", told=str(fault))
+        raise SystemExit(1) from None
+    return store
+
+
 def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None = None) -> None:
     """Serve the metrics of this process, or without ``registry`` those of all workers."""
     from prometheus_client import make_asgi_app
@@ -224,21 +264,20 @@ def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None 
     _run(listening, make_asgi_app(registry or registry_of_all()))
 
 
-def _run(listening: socket.socket, app: Any, **more: Any) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            **{"http": "httptools", **more},
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            # What one request notes for the log would otherwise stand in a pipelined next one's.
-            reset_contextvars=True,
-        )
+def _run(listening: socket.socket, app: Any, share: Share | None = None, **more: Any) -> None:
+    config = uvicorn.Config(
+        app,
+        **{"http": "httptools", **more},
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        # What one request notes for the log would otherwise stand in a pipelined next one's.
+        reset_contextvars=True,
     )
+    server = uvicorn.Server(config) if share is None else SharingServer(config, share)
     if threading.current_thread() is threading.main_thread():
         # uvicorn does so itself, but only when its loop is running.
         stop_by(server.handle_exit)

@@ -22,6 +22,7 @@ import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -491,6 +492,11 @@ def _outcome(status: int, issue_type: IssueType, problems: Iterable[str]) -> Res
 _ADVICE_FAILED = (
     "The service failed, and gives no advice on this patient rather than advice that may be wrong."
 )
+_STORE_AWAY = (
+    "The database of the service does not answer, and nothing is answered that could not be "
+    "accounted for: send it again later."
+)
+_RETRY_SECONDS = "5"
 _FEEDBACK_FAILED = "The service failed, and kept nothing of this feedback: send it again later."
 
 
@@ -505,11 +511,15 @@ def _fail(fault: Exception, faults: Counter[str], told_first: str) -> Response:
     name = type(fault).__name__
     faults[name] += 1
     incident = str(uuid.uuid4())
+    away = isinstance(fault, SQLAlchemyError | TimeoutError)
     # The text of other faults may hold what was being read.
     told = str(fault) if isinstance(fault, EngineFault | EnginesDisagree) else None
     _log.error("call_failed", incident=incident, told=told, count=faults[name], **describe(fault))
-    return _outcome(
-        500,
-        "exception",
-        [f"{told_first} The log of the service tells more, under incident {incident}."],
-    )
+    if away and told_first is _ADVICE_FAILED:
+        told_first = _STORE_AWAY
+    problem = f"{told_first} The log of the service tells more, under incident {incident}."
+    if not away:
+        return _outcome(500, "exception", [problem])
+    response = _outcome(503, "transient", [problem])
+    response.headers["Retry-After"] = _RETRY_SECONDS
+    return response

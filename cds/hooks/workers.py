@@ -1,4 +1,4 @@
-"""Keeps several processes at work on the same sockets, and replaces one that dies.
+"""Keeps several processes at work on the same sockets, and replaces one that dies or hangs.
 
 Workers are forked from this process, which watches the rules as they do. So a new worker begins at
 once, in shared memory, and with the last rules that were in order, whatever lies in the folder. A
@@ -19,6 +19,7 @@ from multiprocessing import connection, get_context
 from multiprocessing.process import BaseProcess
 from socket import socket
 from types import FrameType
+from typing import Protocol
 
 import structlog
 from msgspec import Struct
@@ -29,15 +30,33 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _FORK = get_context("fork")
 _SECONDS_BETWEEN_STARTS = 1.0
 """Of one job: what dies at once is not started in a busy loop."""
+HUNG_SECONDS = 30.0
+"""Far longer than any call may take."""
+_LOOK_SECONDS = 5.0
+"""How often the signs of life are looked at."""
 _SECONDS_TO_KILL = 5.0
 """Left to a worker to end after those that calls may take."""
 
 
+class Signs(Protocol):
+    """Where a process gives signs of life."""
+
+    def begin(self) -> None:
+        """Note that it has just been begun."""
+
+    def last_sign(self) -> float:
+        """When it last gave one (``time.monotonic``)."""
+
+
 class Job(Struct, frozen=True):
-    """Something that a process of its own does until it gets SIGTERM."""
+    """Something that a process of its own does until it gets SIGTERM.
+
+    One that gives ``signs`` of life, and then none for ``HUNG_SECONDS``, is killed and replaced.
+    """
 
     name: str
     work: Callable[[], None]
+    signs: Signs | None = None
 
 
 class Supervisor:
@@ -67,6 +86,7 @@ class Supervisor:
         self._running: dict[int, BaseProcess] = {}
         self._started: dict[int, float] = {}
         self._stopping = False
+        self._suspect: set[int] = set()
 
     def run(self) -> None:
         """Keep the jobs running until stopped."""
@@ -76,13 +96,16 @@ class Supervisor:
         woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         stop_by(self._stop)
-        tended = time.monotonic()
+        tended = looked = time.monotonic()
         try:
             while not self._stopping:
                 self._start_missing()
                 waited_for = [process.sentinel for process in self._running.values()]
-                connection.wait([*waited_for, woken], self._longest_wait(tended))
+                connection.wait([*waited_for, woken], self._longest_wait(tended, looked))
                 self._reap()
+                if time.monotonic() - looked >= _LOOK_SECONDS:
+                    self._kill_hung()
+                    looked = time.monotonic()
                 if self._seconds and time.monotonic() - tended >= self._seconds:
                     self._tend()
                     tended = time.monotonic()
@@ -94,6 +117,8 @@ class Supervisor:
             due = self._started.get(index, float("-inf")) + _SECONDS_BETWEEN_STARTS
             if index in self._running or self._stopping or time.monotonic() < due:
                 continue
+            if job.signs is not None:
+                job.signs.begin()
             with _signals_held_back():  # until the child has handlers of its own
                 process = _FORK.Process(target=self._begin, args=(job,), name=job.name)
                 process.start()
@@ -108,13 +133,29 @@ class Supervisor:
         threading.Thread(target=_leave_with, args=(self._alive,), daemon=True).start()
         job.work()
 
-    def _longest_wait(self, tended: float) -> float | None:
+    def _kill_hung(self) -> None:
+        """Kill what has given no sign of life, at two looks: this machine itself may have slept."""
+        late = time.monotonic() - HUNG_SECONDS
+        hung = {
+            index
+            for index in self._running
+            if (signs := self._jobs[index].signs) is not None and signs.last_sign() < late
+        }
+        for index in hung & self._suspect:
+            process = self._running[index]
+            _log.error("worker_hangs", job=process.name, worker=process.pid)
+            process.kill()
+        self._suspect = hung
+
+    def _longest_wait(self, tended: float, looked: float) -> float | None:
         now = time.monotonic()
         waits = [
             self._started[index] + _SECONDS_BETWEEN_STARTS - now
             for index in range(len(self._jobs))
             if index not in self._running
         ]
+        if any(job.signs is not None for job in self._jobs):
+            waits.append(looked + _LOOK_SECONDS - now)
         if self._seconds:
             waits.append(tended + self._seconds - now)
         return max(min(waits), 0) if waits else None

@@ -7,10 +7,11 @@ bounds. Counts, dates and "unknown" are worked out before, as attributes of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import TypeAlias
 
-from cds.chart.quantities import INFINITY, Interval
+from cds.chart.quantities import UNKNOWN, Interval
 from cds.rules.conditions import (
     All,
     Any_,
@@ -24,24 +25,51 @@ from cds.rules.conditions import (
 )
 from cds.rules.formula import Both, Compare, Either, Formula, Operator
 from cds.rules.formula import Value as AttributeValue
-from cds.rules.nodes import Node, Values
+from cds.rules.nodes import Node, Tally, Test, Values
 
 Attributes = dict[str, AttributeValue]
-Writer = Callable[[Values, Attributes], None]
-"""Writes what it knows of some values into the attributes of the fact that the engine is given."""
+
+
+_Bounds: TypeAlias = tuple[str, str]
+"""What the engine calls the bounds of a number, the lower and the higher."""
+
+_LEAST, _MOST = UNKNOWN.low, UNKNOWN.high
 
 
 class Compiler:
-    """Collects, for the conditions of a rule set, the attributes that their formulas name."""
+    """Collects, for the conditions of a rule set, the attributes that their formulas name.
+
+    These are facts that are true or false, what is worked out to be that, the bounds of facts that
+    are numbers, and those of counts.
+    """
 
     def __init__(self) -> None:
-        self._writers: dict[str, Writer] = {}
+        self._facts: dict[str, None] = {}
+        self._tests: dict[str, Test] = {}
+        self._numbers: dict[str, _Bounds] = {}
+        self._tallies: dict[_Bounds, Tally] = {}
 
     def attributes(self, values: Values) -> Attributes:
         """The engine's attributes of these values; what is unknown is absent."""
         made: Attributes = {}
-        for write in self._writers.values():
-            write(values, made)
+        for fact in self._facts:
+            value = values[fact]
+            if value is True or value is False:
+                made[fact] = value
+        for key, test in self._tests.items():
+            truth = test(values)
+            if truth is not None:
+                made[key] = truth
+        for fact, (low, high) in self._numbers.items():
+            number = values[fact]
+            assert isinstance(number, Interval)
+            if number.low != _LEAST:
+                made[low] = number.low
+            if number.high != _MOST:
+                made[high] = number.high
+        for (low, high), tally in self._tallies.items():
+            least, most = tally(values)
+            made[low], made[high] = Decimal(least), Decimal(most)
         return made
 
     def formula(self, node: Node, *, truth: bool) -> Formula:
@@ -49,26 +77,27 @@ class Compiler:
         condition = node.condition
         match condition:
             case Is(fact=fact):
-                self._writers.setdefault(fact, _boolean(fact))
+                self._facts[fact] = None
                 return Compare(fact, "==", truth)
             case Comparison(fact=fact, op=op, constant=constant):
-                self._writers.setdefault(fact, _bounds(fact))
+                self._numbers[fact] = _bounds(fact)
                 return _compare(fact, op, constant.value, truth=truth)
             case Within():
                 key = f"{condition.fact} within {condition.days.value}"
-                self._writers.setdefault(key, _tested(key, node))
+                self._tests.setdefault(key, node.test)
                 return Compare(key, "==", truth)
             case IsCategory(fact=fact, category=category):
                 key = f"{fact} is {category}"
-                self._writers.setdefault(key, _tested(key, node))
+                self._tests.setdefault(key, node.test)
                 return Compare(key, "==", truth)
             case IsUnknown():
                 key = f"unknown at {condition.place}"
-                self._writers.setdefault(key, _tested(key, node))
+                self._tests.setdefault(key, node.test)
                 return Compare(key, "==", truth)
             case Count(how=how, n=n):
                 key = f"count at {condition.place}"
-                self._writers.setdefault(key, _counted(key, node))
+                assert node.tally is not None
+                self._tallies.setdefault(_bounds(key), node.tally)
                 op_: str = {"at_least": ">=", "at_most": "<=", "exactly": "=="}[how]
                 return _compare(key, op_, Decimal(n), truth=truth)
             case Not():
@@ -81,7 +110,7 @@ class Compiler:
 
 def _compare(key: str, op: str, c: Decimal, *, truth: bool) -> Formula:
     """A comparison over bounds: ``x >= c`` is true when even the lowest x reaches c."""
-    low, high = f"{key}.low", f"{key}.high"
+    low, high = _bounds(key)
 
     def leaf(attribute: str, operator: Operator) -> Formula:
         return Compare(attribute, operator, c)
@@ -99,47 +128,5 @@ def _compare(key: str, op: str, c: Decimal, *, truth: bool) -> Formula:
     return table[op][0 if truth else 1]
 
 
-def _boolean(fact: str) -> Writer:
-    def write(values: Values, made: Attributes) -> None:
-        value = values[fact]
-        if value is True or value is False:
-            made[fact] = value
-
-    return write
-
-
-def _bounds(fact: str) -> Writer:
-    low, high = f"{fact}.low", f"{fact}.high"
-
-    def write(values: Values, made: Attributes) -> None:
-        value = values[fact]
-        assert isinstance(value, Interval)
-        if value.low != -INFINITY:
-            made[low] = value.low
-        if value.high != INFINITY:
-            made[high] = value.high
-
-    return write
-
-
-def _tested(key: str, node: Node) -> Writer:
-    test = node.test
-
-    def write(values: Values, made: Attributes) -> None:
-        truth = test(values)
-        if truth is not None:
-            made[key] = truth
-
-    return write
-
-
-def _counted(key: str, node: Node) -> Writer:
-    count = node.tally
-    assert count is not None
-    low, high = f"{key}.low", f"{key}.high"
-
-    def write(values: Values, made: Attributes) -> None:
-        least, most = count(values)
-        made[low], made[high] = Decimal(least), Decimal(most)
-
-    return write
+def _bounds(key: str) -> _Bounds:
+    return f"{key}.low", f"{key}.high"

@@ -6,6 +6,7 @@ be, a category every rank that it can have. Nothing is filled in.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import TypeAlias
@@ -124,13 +125,9 @@ def points(bands: tuple[Band, ...], seen: Interval) -> Interval:
     A band reaches from just above its threshold up to the next one, that included; up to the first
     threshold there are none.
     """
-    lowest, *others = (Decimal(0), *(band.points for band in bands))
     floors = [band.above for band in bands]
-    reached = [lowest] if not floors or seen.low <= floors[0] else []
-    for i, given in enumerate(others):
-        ceiling = floors[i + 1] if i + 1 < len(floors) else None
-        if seen.high > floors[i] and (ceiling is None or seen.low <= ceiling):
-            reached.append(given)
+    given = (Decimal(0), *[band.points for band in bands])
+    reached = given[bisect_left(floors, seen.low) : bisect_left(floors, seen.high) + 1]
     return Interval(min(reached), max(reached))
 
 

@@ -49,6 +49,10 @@ MAX_PATHS = 512
 MAX_TEXT = 64
 """Characters in a text attribute or constant."""
 
+MAX_ATTRIBUTES = 10_000
+"""Attributes of all rules: the C code tells their names apart by a hash alone, and those that are
+given here are known to have different ones up to this many."""
+
 LARGEST = Decimal(10) ** 15
 """Attributes lie within ±LARGEST, constants strictly so; infinity is written as LARGEST."""
 
@@ -94,7 +98,7 @@ class Engine:
         # What asks for more that must be so is seldom to be asked: whole shards of it are left out.
         flat = dict(sorted(flat.items(), key=lambda item: _asks_to_be_true(item[1])))
         self._attributes = _attributes(flat)
-        self._shards = [_Shard(rules) for rules in _shards(flat)]
+        self._shards = [_Shard(rules, self._attributes) for rules in _shards(flat)]
         try:
             for shard in self._shards:
                 shard.open()
@@ -114,12 +118,18 @@ class Engine:
                 be written safely, or the engine failed. There is never a partial answer.
         """
         known = self._attributes
-        written = {
-            name: _written(name, value, known[name])
-            for name, value in attributes.items()
-            if name in known
-        }
-        present = {_present(name, text, known[name]) for name, text in written.items()}
+        written: dict[str, str] = {}
+        present: set[str] = set()
+        for name, value in attributes.items():
+            if name not in known:
+                continue
+            attribute = known[name]
+            if attribute.kind is bool and (value is True or value is False):  # nearly all are
+                written[name], said = attribute.truths[value]
+                present.add(said)
+            else:
+                written[name] = attribute.pair + _written(name, value, attribute)
+                present.add(name)
         return frozenset(name for shard in self._shards for name in shard.fired(written, present))
 
     def close(self) -> None:
@@ -150,13 +160,15 @@ def keep_memory() -> bool:
 class _Shard:
     """One ruleset of the C engine and its lock. All that is done to a handle is done here."""
 
-    def __init__(self, rules: Sequence[tuple[str, Formula]]) -> None:
+    def __init__(
+        self, rules: Sequence[tuple[str, Formula]], attributes: Mapping[str, _Attribute]
+    ) -> None:
         named = dict.fromkeys(leaf.attribute for _, rule in rules for leaf in leaves(rule))
-        self._keys = {attribute: f"a{index}" for index, attribute in enumerate(named)}
+        self._attributes = tuple(named)
         self._names = {f"r{index}": name for index, (name, _) in enumerate(rules)}
         self._needed = list(dict.fromkeys(_needed(rule) for _, rule in rules))
         compiled = (
-            f'"r{index}":{{"all":[{{"m":{_rule(rule, self._keys)}}}]}}'
+            f'"r{index}":{{"all":[{{"m":{_rule(rule, attributes)}}}]}}'
             for index, (_, rule) in enumerate(rules)
         )
         self._definition = "{" + ",".join([*compiled, *_SENTINEL_RULES]) + "}"
@@ -174,13 +186,9 @@ class _Shard:
 
         ``present`` says in ``_needed``'s words what is there.
         """
-        if not any(needed <= present for needed in self._needed):
+        if not any(map(present.issuperset, self._needed)):
             return set()
-        pairs = [
-            f',"{key}":{written[attribute]}'
-            for attribute, key in self._keys.items()
-            if attribute in written
-        ]
+        pairs = filter(None, map(written.get, self._attributes))
         with self._lock:
             fired = self._evaluate(_BATCH % "".join(pairs))
         return {self._names[short] for short in fired}
@@ -263,10 +271,8 @@ def _about_missing(sentinels: frozenset[str]) -> str:
 def _needed(formula: Formula) -> frozenset[str]:
     """What must be present for a formula to hold: attributes, of a truth value with that value."""
     if isinstance(formula, Compare):
-        truth = isinstance(formula.constant, bool)
-        return frozenset(
-            {f"{formula.attribute}={formula.constant}" if truth else formula.attribute}
-        )
+        name, constant = formula.attribute, formula.constant
+        return frozenset({_truth(name, constant) if isinstance(constant, bool) else name})
     of_parts = [_needed(part) for part in formula.parts]
     if isinstance(formula, Both):
         return frozenset().union(*of_parts)
@@ -277,9 +283,9 @@ def _asks_to_be_true(formula: Formula) -> int:
     return sum(needed.endswith("=True") for needed in _needed(formula))
 
 
-def _present(name: str, written: str, attribute: _Attribute) -> str:
-    """What ``_needed`` calls an attribute that has been written."""
-    return f"{name}={written == 'true'}" if attribute.kind is bool else name
+def _truth(name: str, value: bool) -> str:
+    """What ``_needed`` calls an attribute that has this truth value."""
+    return f"{name}={value}"
 
 
 def _flatten(rule: str, formula: Formula) -> Formula:
@@ -362,28 +368,35 @@ def _shards(formulas: Mapping[str, Formula]) -> Iterator[list[tuple[str, Formula
         yield shard
 
 
-def _rule(formula: Formula, keys: Mapping[str, str]) -> str:
+def _rule(formula: Formula, attributes: Mapping[str, _Attribute]) -> str:
     """The C engine's form of a flattened formula, with the marker as its first condition."""
     parts = formula.parts if isinstance(formula, Both) else (formula,)
-    conditions = [f'{{"{_MARKER}":true}}', *(_expression(part, keys) for part in parts)]
+    conditions = [f'{{"{_MARKER}":true}}', *(_expression(part, attributes) for part in parts)]
     return f'{{"$and":[{",".join(conditions)}]}}'
 
 
-def _expression(formula: Formula, keys: Mapping[str, str]) -> str:
+def _expression(formula: Formula, attributes: Mapping[str, _Attribute]) -> str:
     if isinstance(formula, Compare):
         constant = formula.constant
         text = _number(float(constant)) if isinstance(constant, Decimal) else _literal(constant)
-        pair = f'{{"{keys[formula.attribute]}":{text}}}'
+        pair = f'{{"{attributes[formula.attribute].key}":{text}}}'
         return pair if formula.op == "==" else f'{{"{_OPERATORS[formula.op]}":{pair}}}'
-    parts = ",".join(_expression(part, keys) for part in formula.parts)
+    parts = ",".join(_expression(part, attributes) for part in formula.parts)
     return f'{{"{"$and" if isinstance(formula, Both) else "$or"}":[{parts}]}}'
 
 
 class _Attribute(msgspec.Struct, frozen=True):
-    """What the rules compare an attribute with: its kind and, by their double, its numbers."""
+    """What the rules compare an attribute with: its kind and, by their double, its numbers.
+
+    ``key`` is what the C engine calls it, ``pair`` what its value is written after. ``truths`` has,
+    of one that is true or false, both written whole, each with what ``_needed`` calls it.
+    """
 
     kind: type
     numbers: Mapping[float, Decimal]
+    key: str
+    pair: str
+    truths: Mapping[bool, tuple[str, str]]
 
 
 def _attributes(formulas: Mapping[str, Formula]) -> dict[str, _Attribute]:
@@ -400,12 +413,23 @@ def _attributes(formulas: Mapping[str, Formula]) -> dict[str, _Attribute]:
                     f"{_KINDS[type(known[0])]}: an attribute is of one kind."
                 )
             known.append(leaf.constant)
-    return {
-        name: _Attribute(
-            type(known[0]), _by_double(name, {c for c in known if isinstance(c, Decimal)})
+    if len(constants) > MAX_ATTRIBUTES:
+        raise ValueError(
+            f"The rules compare {len(constants)} attributes, at most {MAX_ATTRIBUTES} can be told "
+            "apart: divide the rules over several engines."
         )
-        for name, known in constants.items()
+    return {
+        name: _attribute(name, f"a{index}", known)
+        for index, (name, known) in enumerate(constants.items())
     }
+
+
+def _attribute(name: str, key: str, constants: list[Value]) -> _Attribute:
+    kind = type(constants[0])
+    numbers = _by_double(name, {c for c in constants if isinstance(c, Decimal)})
+    pair = f',"{key}":'
+    written = {truth: (pair + _literal(truth), _truth(name, truth)) for truth in (True, False)}
+    return _Attribute(kind, numbers, key, pair, written if kind is bool else {})
 
 
 def _check(rule: str, leaf: Compare) -> None:
@@ -456,9 +480,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _written(name: str, value: Value, attribute: _Attribute) -> str:
-    """An attribute as the C parser reads it."""
-    if attribute.kind is bool and (value is True or value is False):  # the most frequent by far
-        return "true" if value else "false"
+    """The value of an attribute as the C parser reads it."""
     if type(value) is not attribute.kind:
         raise EngineFault(
             f"Attribute {name!r} is {_KINDS.get(type(value), type(value).__name__)} where the "
@@ -478,7 +500,8 @@ def _double(name: str, value: Decimal, constants: Mapping[float, Decimal]) -> fl
     """A double that stands to each constant's double as the value does to the constant."""
     if value.is_finite():
         double = float(value)
-        if _LEAST_USUAL < abs(double) < _MOST_USUAL:  # nearly every number: neither vast nor tiny
+        # Nearly every number: neither vast nor tiny.
+        if not value or _LEAST_USUAL < abs(double) < _MOST_USUAL:
             constant = constants.get(double)
             if constant is None or constant == value:
                 return double

@@ -90,8 +90,10 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first line. ``lead`` is the sentence that matters, and comes first in the detail. ``text`` are
     the paragraphs after it, and ``options`` a table of what there is to consider. ``suggestions``
     and ``override_reasons`` are ids in the files of that name. ``show`` names the tables that
-    follow: ``measures``, ``treatments``, a derived number whose terms are shown with their points,
-    or a selection of measures, shown with when each was last taken and what it would settle.
+    follow: ``measures``, ``treatments``, a derived number whose terms are shown with their points
+    (beside ``measures`` as a column of these), a selection of measures, shown with when each was
+    last taken and what it would settle, or ``observation.x`` or a group of observations, whose last
+    values are shown with their days and upper limit.
 
     ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
     again to a patient for whom it was overridden with a lasting reason, unless the facts behind it
@@ -154,6 +156,21 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when: Any = None
 
 
+class WeightDose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A dose by body weight, which a text shows for this patient with ``{weight_dose.name}``.
+
+    ``per_kg`` names a parameter of the rule in a unit per kg (``parameters.pulse``, in mg/kg),
+    ``up_to`` that of the upper end, if the dose is a range, and ``at_most`` that of the most that
+    is given in all (in mg). Of 30 mg/kg, at most 1000 mg, the text has for a child of 32 kg
+    " (for 32 kg, 2026-11-12: 960 mg)", with the blank before it. Where no recent body weight is on
+    record it has nothing.
+    """
+
+    per_kg: str
+    up_to: str | None = None
+    at_most: str | None = None
+
+
 class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A rule: when it holds, it makes a card, or derives a fact that other rules may name.
 
@@ -165,6 +182,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     with it when it was ``reviewed``, and looks at it again until ``review_by``, after which the
     check warns. ``evidence`` says what each source supports. ``parameters`` are its numbers by
     name, which a site may set otherwise; conditions and texts say ``parameters.name``.
+    ``weight_doses`` are doses by body weight, by name, for its texts.
 
     ``derive`` is the name of the fact. What it derives is true or false (``when``), a number
     (``sum``, the points of several numbers added, or ``count``, of the members of a group that meet
@@ -182,6 +200,7 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evidence: tuple[EvidenceItem, ...]
     hooks: tuple[Hook, ...] = ("patient-view",)
     parameters: dict[str, Number] = {}
+    weight_doses: dict[str, WeightDose] = {}
     derive: str | None = None
     unit: str = ""
     when: Any = None

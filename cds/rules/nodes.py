@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from operator import ge, gt, le, lt
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from cds.chart.facts import Declaration, Event, Value
-from cds.chart.quantities import Category, Interval
+from cds.chart.quantities import UNKNOWN, Category, Interval
 from cds.rules.conditions import (
     All,
     Any_,
@@ -128,39 +129,38 @@ def _is(fact: str) -> Test:
     return test
 
 
-def _interval(values: Values, fact: str) -> Interval:
-    value = values[fact]
-    if not isinstance(value, Interval):
-        raise TypeError(f"{fact} is not a number")
-    return value
-
-
 def _comparison(condition: Comparison) -> Test:
-    fact, c = condition.fact, condition.constant.value
+    fact, c, op = condition.fact, condition.constant.value, condition.op
+    if op in ("==", "!="):
+        return _equal(fact, c) if op == "==" else _not(_equal(fact, c))
+    # The lower bound tells what is surely reached, the upper one what is surely missed; "<" and
+    # "<=" are the opposites of ">=" and ">".
+    upward = op in (">=", ">")
+    reached, missed = (ge, lt) if op in (">=", "<") else (gt, le)
 
-    def at_least(values: Values) -> Truth:
-        x = _interval(values, fact)
-        return True if x.low >= c else False if x.high < c else None
+    def test(values: Values) -> Truth:
+        x = values[fact]
+        if x is UNKNOWN:  # as most numbers of most patients are
+            return None
+        if not isinstance(x, Interval):
+            raise TypeError(f"{fact} is not a number")
+        if reached(x.low, c):
+            return upward
+        return not upward if missed(x.high, c) else None
 
-    def above(values: Values) -> Truth:
-        x = _interval(values, fact)
-        return True if x.low > c else False if x.high <= c else None
+    return test
 
-    def equal(values: Values) -> Truth:
-        x = _interval(values, fact)
+
+def _equal(fact: str, c: Decimal) -> Test:
+    def test(values: Values) -> Truth:
+        x = values[fact]
+        if not isinstance(x, Interval):
+            raise TypeError(f"{fact} is not a number")
         if x.low == c == x.high:
             return True
         return False if x.high < c or x.low > c else None
 
-    by_operator: dict[str, Test] = {
-        ">=": at_least,
-        ">": above,
-        "<": _not(at_least),
-        "<=": _not(above),
-        "==": equal,
-        "!=": _not(equal),
-    }
-    return by_operator[condition.op]
+    return test
 
 
 def _within(fact: str, days: Decimal) -> Test:

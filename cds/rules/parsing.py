@@ -34,16 +34,30 @@ from cds.rules.conditions import (
 )
 
 
+class ByWeight(Struct, frozen=True):
+    """A dose by body weight: from ``low`` to ``high`` for each kg, at most ``most`` in all.
+
+    ``unit`` is that of the dose itself.
+    """
+
+    low: Decimal
+    high: Decimal
+    most: Decimal | None
+    unit: str
+
+
 class Scope(Struct, frozen=True):
     """What names mean where a condition is written: facts, groups, the rule's parameters.
 
     ``behind`` has the parameters of the rules that derive facts, by fact: texts may show them.
+    ``weight_doses`` has the doses by body weight that texts may show.
     """
 
     facts: Mapping[str, Declaration]
     groups: Mapping[str, tuple[str, ...]]
     parameters: Mapping[str, Number]
     behind: Mapping[str, Mapping[str, Number]] = {}
+    weight_doses: Mapping[str, ByWeight] = {}
 
 
 _TEXT = re.compile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -26,7 +26,7 @@ from cds.located import (
     read_struct,
 )
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Constant, facts_of
+from cds.rules.conditions import facts_of
 from cds.rules.derivations import (
     Derivation,
     HowMany,
@@ -50,7 +50,8 @@ from cds.rules.language import (
     Term,
 )
 from cds.rules.nodes import Node, compile_node
-from cds.rules.parsing import Scope, parse_condition, parse_count
+from cds.rules.parsing import ByWeight, Scope, parse_condition, parse_count
+from cds.rules.resting import Behind, chosen_of, facts_behind, passages_of, unverified_of
 from cds.rules.ruleset import (
     CardTemplate,
     Check,
@@ -191,7 +192,7 @@ def check_ruleset(
     derivations = {
         r.fact: r for r in rules if isinstance(r, Derivation) and r.file.status in reading.taken
     }
-    rests = _Rests(deriving, derivations)
+    rests = Behind(deriving, derivations)
     return (
         RuleSet(
             version=version_of(contents),
@@ -210,9 +211,10 @@ def check_ruleset(
                 for _, rule in reading.documents
                 if rule is not None and rule.status in _UNFINISHED
             },
-            behind={r.id: _behind(r, rests) for r in active},
-            unverified={r.id: _unverified(r, rests) for r in active},
-            chosen={r.id: _chosen(r, rests) for r in active},
+            behind={r.id: facts_behind(facts_of(r.node.condition), rests) for r in active},
+            unverified={r.id: unverified_of(r, rests) for r in active},
+            passages={r.id: passages_of(r, rests) for r in active if r.card is not None},
+            chosen={r.id: chosen_of(r, rests) for r in active},
             site=changes,
             ordered=tuple(ordered),
             checks=checks,
@@ -221,6 +223,7 @@ def check_ruleset(
             engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
+            thresholds=_thresholds(active, derivations.values()),
             contents=contents,
         ),
         problems,
@@ -495,7 +498,13 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
     for document, file in reading.documents:
         if file is None or file.status == "retired":
             continue
-        scope = Scope(reading.facts, reading.groups, file.parameters, reading.behind)
+        scope = Scope(
+            reading.facts,
+            reading.groups,
+            file.parameters,
+            reading.behind,
+            _read_weight_doses(document, file, reading),
+        )
         _check_evidence(document, file, reading)
         if not file.hooks:
             said = "names no hook, so that its card would never be given: leave it out, or name one"
@@ -523,6 +532,7 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
         node = compile_node(condition, reading.facts)
         rules.append(
             Rule(
+                id=file.id,
                 file=file,
                 place=document.place(("id",)),
                 node=node,
@@ -532,6 +542,84 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
             )
         )
     return rules
+
+
+def _read_weight_doses(
+    document: Document, file: RuleFile, reading: _Reading
+) -> dict[str, ByWeight]:
+    """The doses by body weight of a rule, with their numbers; those with problems are left out."""
+    found = {}
+    for name, dose in file.weight_doses.items():
+        steps = ("weight_doses", name)
+        if reading.vocabulary.weight is None:
+            document.report(
+                "unknown-id",
+                steps,
+                "the vocabulary has no section `weight`, which names the body weight: add it",
+            )
+            continue
+        numbers = {
+            key: _parameter(document, (*steps, key), named, file.parameters)
+            for key, named in (
+                ("per_kg", dose.per_kg),
+                ("up_to", dose.up_to),
+                ("at_most", dose.at_most),
+            )
+            if named is not None
+        }
+        made = _by_weight(document, steps, numbers)
+        if made is not None:
+            found[name] = made
+    return found
+
+
+def _parameter(
+    document: Document, steps: Steps, named: str, parameters: Mapping[str, Number]
+) -> Number | None:
+    name = named.removeprefix("parameters.")
+    if name == named or name not in parameters:
+        document.report(
+            "unknown-parameter",
+            steps,
+            f"`{named}` is not a parameter of this rule{did_you_mean(name, parameters)}: declare "
+            "the number under `parameters`, and write `parameters.<name>` here",
+        )
+        return None
+    return parameters[name]
+
+
+def _by_weight(
+    document: Document, steps: Steps, numbers: Mapping[str, Number | None]
+) -> ByWeight | None:
+    """A dose by body weight of its numbers, whose units must fit."""
+    per_kg, up_to, most = (numbers.get(key) for key in ("per_kg", "up_to", "at_most"))
+    if None in numbers.values() or per_kg is None:
+        return None
+    dose, per, rest = per_kg.unit.partition("/kg")
+    unit = dose + rest
+    wanted = {"per_kg": per_kg.unit if per and dose else "mg/kg", "up_to": per_kg.unit}
+    wrong = False
+    for key, number in numbers.items():
+        should = wanted.get(key, unit)
+        if number is not None and number.unit != should:
+            said = f"is in `{number.unit}`" if number.unit else "has no unit"
+            document.report(
+                "bad-weight-dose",
+                (*steps, key),
+                f"{said} and should be in `{should}`: convert the number",
+            )
+            wrong = True
+    if wrong:
+        return None
+    high = per_kg if up_to is None else up_to
+    if not 0 < per_kg.value <= high.value or (most is not None and most.value <= 0):
+        document.report(
+            "bad-weight-dose",
+            steps,
+            "a dose is above 0, and `up_to` is not below `per_kg`: correct the numbers",
+        )
+        return None
+    return ByWeight(per_kg.value, high.value, most.value if most else None, unit)
 
 
 def _read_contraindication(
@@ -767,14 +855,15 @@ def _read_card(
     # Of broken rules too, lest every card that shows their sum is called wrong as well.
     read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
     sums = [str(data.get("derive")) for data in read if "sum" in data]
-    tables = {"measures", "treatments", *sums, *reading.selections}
+    tables = {"measures", "treatments", *sums, *reading.selections, *_results(reading)}
     for i, shown_table in enumerate(card.show):
         if shown_table not in tables:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
-                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, or a "
-                f"selection of measures{did_you_mean(shown_table, tables)}",
+                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, a "
+                "selection of measures, or an observation or a group of them"
+                f"{did_you_mean(shown_table, tables)}",
             )
     template = CardTemplate(
         problem=card.problem,
@@ -794,6 +883,15 @@ def _read_card(
         quiet_days=quiet_days,
     )
     return template if len(document.problems) == before else None
+
+
+def _results(reading: _Reading) -> Iterator[str]:
+    """The observations whose course a card may show, and the groups of them."""
+    names = {f"observation.{name}" for name in reading.vocabulary.observations}
+    yield from names
+    for group, members in reading.vocabulary.groups.items():
+        if names.issuperset(members):
+            yield group
 
 
 def _read_quiet(document: Document, named: str | None, scope: Scope) -> Decimal | None:
@@ -938,13 +1036,13 @@ def _texts_of(rule: Rule) -> Iterator[Text]:
 def _warn_of_texts(site: Site, every: list[Rule | Derivation]) -> None:
     """Warn of cards whose texts have a number written out that the site has changed."""
     rules = [rule for rule in every if isinstance(rule, Rule)]
-    rests = _Rests(
+    rests = Behind(
         {r.file.derive: r for r in rules if r.file.derive is not None},
         {d.fact: d for d in every if isinstance(d, Derivation)},
     )
     for rule in rules:
         said = " ".join(part for text in _texts_of(rule) for part in text if isinstance(part, str))
-        for name, number in _chosen(rule, rests):
+        for name, number in chosen_of(rule, rests):
             if said_in_texts(number, said):
                 site.document.report(
                     "number-in-text",
@@ -1041,85 +1139,24 @@ def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declar
     return tuple(facts[n] for n in names if n not in derived)
 
 
-class _Rests(Struct, frozen=True):
-    """Which rule each derived fact rests on."""
-
-    deriving: Mapping[str, Rule]
-    derivations: Mapping[str, Derivation]
-
-
-def _unverified(rule: Rule, rests: _Rests) -> tuple[Constant, ...]:
-    """The thresholds that a rule rests on and that nobody read in a source, each once.
-
-    Those that a site set are its own decision, and are shown as such.
-    """
-    return tuple(
-        constant
-        for constant in _constants(rule, rests)
-        if constant.number is not None
-        and constant.number.certainty == "unverified"
-        and not isinstance(constant.number, SiteNumber)
-    )
-
-
-def _chosen(rule: Rule, rests: _Rests) -> tuple[tuple[str, SiteNumber], ...]:
-    """The parameters that a site set and that a rule rests on or shows, each once."""
-    numbers = [(c.parameter or "", c.number) for c in _constants(rule, rests)]
-    numbers += rule.file.parameters.items()
-    for suggestion in rule.card.suggestions if rule.card else ():
-        numbers += suggestion.parameters.items()
-    return tuple(dict.fromkeys((name, n) for name, n in numbers if isinstance(n, SiteNumber)))
-
-
-def _constants(rule: Rule, rests: _Rests) -> dict[Constant, None]:
-    """The thresholds that a rule rests on, those of the facts that it waits for included."""
-    found: dict[Constant, None] = {}
-    behind: set[str] = set()
-    waiting = [rule.node, *(rule.card.conditions if rule.card else ())]
-    facts: list[str] = []
-    for each in waiting:
-        if each.constant is not None:
-            found[each.constant] = None
-        waiting.extend(each.parts)
-        facts += [each.fact] if each.fact is not None else []
-        while facts:
-            fact = facts.pop()
-            if fact in behind:
-                continue
-            behind.add(fact)
-            if fact in rests.deriving:
-                waiting.append(rests.deriving[fact].node)
-            elif fact in rests.derivations:
-                makes = rests.derivations[fact].makes
-                waiting.extend(nodes_of(makes))
-                for part in makes.parts if isinstance(makes, Sum) else ():
-                    found[_most_of(part)] = None
-                    facts.append(part.fact)
-    return found
-
-
-def _behind(rule: Rule, rests: _Rests) -> tuple[str, ...]:
-    """The facts that a rule asks for, and those behind the facts that other rules derive."""
-    found = dict.fromkeys(facts_of(rule.node.condition))
-    waiting = list(found)
-    for fact in waiting:
-        if fact in rests.deriving:
-            asked = facts_of(rests.deriving[fact].node.condition)
-        elif fact in rests.derivations:
-            asked = facts_asked(rests.derivations[fact].makes)
-        else:
-            continue
-        new = [each for each in dict.fromkeys(asked) if each not in found]
-        found.update(dict.fromkeys(new))
-        waiting.extend(new)
-    return tuple(found)
-
-
-def _most_of(part: Part) -> Constant:
-    """The term of a sum, told as the most points that it gives, with its source and certainty."""
-    term = part.file
-    number = Number(value=part.most, source=term.source, certainty=term.certainty, note=term.note)
-    return Constant(part.most, "", f"points of {part.fact}", number)
+def _thresholds(rules: Iterable[Rule], derivations: Iterable[Derivation]) -> frozenset[Decimal]:
+    """Every threshold in percent, of conditions and of bands, that is no whole number."""
+    found = {
+        abs(band.above)
+        for each in derivations
+        if isinstance(each.makes, Sum)
+        for part in each.makes.parts
+        if part.unit == "%"
+        for band in part.bands
+    }
+    nodes = [rule.node for rule in rules]
+    nodes += [node for rule in rules if rule.card is not None for node in rule.card.conditions]
+    nodes += [node for each in derivations for node in nodes_of(each.makes)]
+    for node in nodes:
+        nodes.extend(node.parts)
+        if node.constant is not None and node.constant.unit == "%":
+            found.add(abs(node.constant.value))
+    return frozenset(value for value in found if value != value.to_integral_value())
 
 
 def _facts_of_card(rule: Rule) -> Iterator[str]:

@@ -101,23 +101,19 @@ class CardTemplate(Struct, frozen=True):
         return (*self.shown_when, *(when for when in self.cited if when is not None))
 
 
-class Rule(Struct, frozen=True):
+class Rule(Struct, frozen=True, eq=False):
     """One rule, parsed: its file's header, its condition, what it makes, what it selects.
 
     ``against`` is what a contraindication says of the drugs of its file.
     """
 
+    id: str
     file: RuleFile
     place: Place
     node: Node
     card: CardTemplate | None
     selections: tuple[tuple[str, Node], ...]
     against: Text | None = None
-
-    @property
-    def id(self) -> str:
-        """The id of the rule."""
-        return self.file.id
 
 
 class Selection(Struct, frozen=True):
@@ -137,11 +133,25 @@ class Selections(Mapping[str, Selection]):
     def __getitem__(self, name: str) -> Selection:
         return select(self._nodes[name], self._values)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._nodes)
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+
+class Resting(Struct, frozen=True):
+    """What a passage of a card rests on: thresholds that nobody read in a source, and facts.
+
+    ``unverified`` has those thresholds that the rest of the card does not rest on; ``behind`` are
+    the facts of its condition, with those behind facts that other rules derive.
+    """
+
+    unverified: tuple[Constant, ...]
+    behind: tuple[str, ...]
 
 
 class Evaluation(Struct, frozen=True):
@@ -165,19 +175,22 @@ class Check(Struct, frozen=True):
     node: Node | None = None
 
 
-class RuleSet(Struct, frozen=True):
+class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     """Every active rule of a folder, ready to answer.
 
     ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that
     work out a number or a category. ``ordered`` has each after those whose conclusions it waits
     for. ``deriving`` has the rule of each fact that is true, false or unknown; ``unverified``, by
     rule, the thresholds that it rests on and that nobody read in a source, those of the facts that
-    it waits for included.
+    it waits for included; ``passages`` what each passage of its card rests on beside them, which
+    counts where that is shown.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
     that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
     two engines are compared on; ``selecting`` has the count behind each selection.
+    ``thresholds`` are those in percent that are no whole numbers, which no percentage may be
+    rounded to.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
     """
 
@@ -195,6 +208,7 @@ class RuleSet(Struct, frozen=True):
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]
     unverified: Mapping[str, tuple[Constant, ...]]
+    passages: Mapping[str, tuple[Resting, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None
     ordered: tuple[Rule | Derivation, ...]
@@ -204,6 +218,7 @@ class RuleSet(Struct, frozen=True):
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+    thresholds: frozenset[Decimal] = frozenset()
     contents: Mapping[str, bytes] = {}
 
     @property

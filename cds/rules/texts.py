@@ -4,33 +4,52 @@
 ``{fact:dates}`` only the dates; ``{drug.x:history}`` the times on a drug, or on each of a class;
 ``{fact:missing}``, of a derived fact that is not known or not exactly, what would settle it;
 ``{fact.parameters.x}`` a parameter of the rule that derives it, so that no text has to repeat its
-number. An event gives the date of its last time, a selection the titles of its members.
-``{{`` is a brace.
+number. ``{weight_dose.x}`` is a dose by body weight, worked out for the patient, and nothing where
+no recent weight is known. An event gives the date of its last time, a selection the titles of its
+members. ``{{`` is a brace.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
 from cds.located import Document, Steps, did_you_mean
-from cds.rules.parsing import Scope
+from cds.rules.parsing import ByWeight, Scope
 
 Form = Literal["value", "evidence", "dates", "missing", "history"]
 _FORMS: tuple[str, ...] = get_args(Form)
+WEIGHT_DOSE = "weight_dose."
+"""What the names of doses by body weight begin with in texts."""
+
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class Slot(Struct, frozen=True):
-    """A place in a text where something known of the patient, or a parameter, is put."""
+    """A place in a text where something known of the patient, or a parameter, is put.
+
+    ``dose`` is the dose by body weight that it asks for.
+    """
 
     name: str
     form: Form
+    dose: ByWeight | None = None
 
 
 Text: TypeAlias = tuple[str | Slot, ...]
+
+
+def names_in(text: Text) -> Iterator[str]:
+    """The facts that a text shows, or of whose rule it shows a parameter."""
+    for part in text:
+        if isinstance(part, Slot):
+            fact, _ = parameter_of(part.name) or (part.name, "")
+            if fact:
+                yield fact
 
 
 def parse_text(
@@ -72,11 +91,18 @@ def parse_text(
                 f"`{name}` has no history: that is of drugs, `{{drug.x:history}}`",
             )
             continue
-        parts.append(Slot(name, form or "value"))  # type: ignore[arg-type]  # checked just above
+        dose = None
+        if name.startswith(WEIGHT_DOSE):
+            dose = scope.weight_doses[name.removeprefix(WEIGHT_DOSE)]
+            if form:
+                document.report("bad-text", steps, f"`{name}` has no forms: take out `:{form}`")
+                continue
+        parts.append(Slot(name, form or "value", dose))  # type: ignore[arg-type]  # checked just above
     parts.append(text[end:])
     return tuple(p for p in parts if p)
 
 
+@cache
 def parameter_of(name: str) -> tuple[str, str] | None:
     """The fact and the parameter that ``fact.parameters.x`` names; no fact for ``parameters.x``."""
     fact, found, parameter = f".{name}".rpartition(".parameters.")
@@ -85,6 +111,8 @@ def parameter_of(name: str) -> tuple[str, str] | None:
 
 def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:
     named = parameter_of(name)
+    if name.startswith(WEIGHT_DOSE):
+        return name.removeprefix(WEIGHT_DOSE) in scope.weight_doses
     if named is not None:
         fact, parameter = named
         return parameter in (scope.behind.get(fact, {}) if fact else scope.parameters)
@@ -94,4 +122,5 @@ def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:
 def _names(scope: Scope, selections: frozenset[str]) -> list[str]:
     behind = (f"{fact}.parameters.{x}" for fact, numbers in scope.behind.items() for x in numbers)
     own = (f"parameters.{name}" for name in scope.parameters)
-    return [*scope.facts, *selections, *own, *behind]
+    doses = (f"{WEIGHT_DOSE}{name}" for name in scope.weight_doses)
+    return [*scope.facts, *selections, *own, *behind, *doses]

@@ -51,7 +51,8 @@ class Trace(Struct):
         """The value that was seen, in words."""
         node, values = self.node, self.of.evaluation.values
         if node.fact is not None:
-            return say_value(values[node.fact], self.of.ruleset.facts[node.fact].unit)
+            ruleset = self.of.ruleset
+            return say_value(values[node.fact], ruleset.facts[node.fact].unit, ruleset.thresholds)
         if node.tally is not None:
             least, most = node.tally(values)
             return str(least) if least == most else f"{least} to {most}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 WAIT_SECONDS = 10
@@ -199,7 +200,7 @@ def _migrate(engine: Engine, go: Any, revision: str) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         # On SQLite the transaction itself keeps the other processes out.
-        with engine.begin() as connection:
+        with _reaching(engine), engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})"))
             config.attributes["connection"] = connection
@@ -209,12 +210,39 @@ def _migrate(engine: Engine, go: Any, revision: str) -> None:
             f"The database {called(engine)} was made by a later version of this service: "
             "install that version, or name another database"
         ) from None
+
+
+def make_table(engine: Engine, table: Table) -> None:
+    """Make a table that is not there; several processes may do so at once, and one does it.
+
+    Raises ``DatabaseUnusable``.
+    """
+    with _reaching(engine), engine.begin() as connection:
+        table.create(connection, checkfirst=True)
+
+
+@contextlib.contextmanager
+def _reaching(engine: Engine) -> Iterator[None]:
+    """Tell a database that cannot be reached or changed as ``DatabaseUnusable``."""
+    try:
+        yield
     except SQLAlchemyError as fault:
         reason = type(getattr(fault, "orig", None) or fault).__name__
         raise DatabaseUnusable(
             f"The database {called(engine)} cannot be used ({reason}): is it there, may this "
             "user create tables in it, and is there room on its disk?"
         ) from None
+
+
+def identity(engine: Engine) -> tuple[int, int] | None:
+    """What tells the file of an SQLite database from another at its place; None for PostgreSQL.
+
+    Raises ``OSError`` where there is none.
+    """
+    if engine.dialect.name != "sqlite":
+        return None
+    found = os.stat(engine.url.database or "")
+    return found.st_dev, found.st_ino
 
 
 def private_folder(folder: Path) -> Path:

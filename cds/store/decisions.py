@@ -133,13 +133,27 @@ def card_uuid(decision: str, rule: str) -> str:
     return str(uuid5(UUID(decision), rule))
 
 
-def insert_entries(connection: Connection, entries: Sequence[Entry]) -> None:
-    """Keep what journals hold; what is kept already stays as it is."""
+Rows = tuple[tuple[Table, list[dict[str, object]]], ...]
+"""Rows by their table, in the order in which they go in."""
+
+
+def rows_of(entries: Sequence[Entry]) -> Rows:
+    """What journals hold as rows; that takes long enough not to be done in a transaction."""
     kept = [e for e in entries if isinstance(e, KeptRules)]
     made = [e for e in entries if isinstance(e, Decision)]
-    _insert(connection, rulesets, [msgspec.structs.asdict(each) for each in kept])
-    _insert(connection, decisions, [_row(each) for each in made])
-    _insert(connection, cards, [row for each in made for row in _card_rows(each)])
+    return (
+        (rulesets, [msgspec.structs.asdict(each) for each in kept]),
+        (decisions, [_row(each) for each in made]),
+        (cards, [row for each in made for row in _card_rows(each)]),
+    )
+
+
+def insert_rows(connection: Connection, rows: Rows) -> None:
+    """Keep rows; what is kept already stays as it is."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for table, each in rows:
+        if each:
+            connection.execute(insert(table).on_conflict_do_nothing(), each)
 
 
 def _row(decision: Decision) -> dict[str, object]:
@@ -164,14 +178,6 @@ def _card_rows(decision: Decision) -> list[dict[str, object]]:
         {**shared, "position": i, **msgspec.structs.asdict(card)}
         for i, card in enumerate(decision.cards)
     ]
-
-
-def _insert(connection: Connection, table: Table, rows: list[dict[str, object]]) -> None:
-    if not rows:
-        return
-    dialect = connection.dialect.name
-    made = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
-    connection.execute(made.on_conflict_do_nothing(), rows)
 
 
 def find_decision(connection: Connection, id: str) -> Decision:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from msgspec import Struct
 
 from cds.cards.history import ingredients
-from cds.chart.facts import Declaration, Event, Value
+from cds.chart.facts import Declaration, Event, Value, lasts
 from cds.chart.quantities import Category, Interval
 from cds.rules.compiler import Compiler
 from cds.rules.derivations import Sum, nodes_of
@@ -38,14 +38,15 @@ def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: dat
     """The facts that a rule's card rests on or tells of, with what each was, as a hash.
 
     Facts that other rules derive count with all that is behind them. An event counts by its date,
-    and a span of time (an age, days since a start) only by the conditions that it meets, so that
-    the passing of time alone changes nothing until a condition turns. A contraindication to
-    a drug of the card's options counts by its truth only, so that a new laboratory value does not
-    bring the card back unless it changes what speaks against an option.
+    or as going on (a drug that is current treatment), and a span of time (an age, days since a
+    start) only by the conditions that it meets, so that the passing of time alone changes nothing
+    until a condition turns. A contraindication to a drug of the card's options counts by its truth
+    only, so that a new laboratory value does not bring the card back unless it changes what speaks
+    against an option.
     """
     of = behind(rule, ruleset)
     values = evaluation.values
-    told = [f"{fact} {_say(values[fact], ruleset.facts[fact].unit, as_of)}" for fact in of.facts]
+    told = [f"{fact} {_say(values[fact], ruleset.facts[fact], as_of)}" for fact in of.facts]
     told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
     told += [f"{other.id} {evaluation.outcomes[other.id]}" for other in of.against]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
@@ -127,20 +128,23 @@ def _against(rule: Rule, ruleset: RuleSet) -> Iterator[Rule]:
             yield other
 
 
-def _say(value: Value, unit: str, as_of: date) -> str:
+def _say(value: Value, fact: Declaration, as_of: date) -> str:
     match value:
         case Event(surely=surely, possibly=possibly, complete=complete):
-            return f"{_day(surely, as_of)} {_day(possibly, as_of)} {complete}"
+            days = (_day(ago, as_of, going_on=lasts(fact.name)) for ago in (surely, possibly))
+            return f"{' '.join(days)} {complete}"
         case Interval(low=low, high=high):
-            return "" if unit in _PASSING else f"{_plain(low)} {_plain(high)}"
+            return "" if fact.unit in _PASSING else f"{_plain(low)} {_plain(high)}"
         case Category(possible=possible):
             return ", ".join(possible)
         case _:
             return str(value)
 
 
-def _day(ago: Decimal | None, as_of: date) -> str:
-    return "" if ago is None else str(as_of - timedelta(days=int(ago)))
+def _day(ago: Decimal | None, as_of: date, *, going_on: bool) -> str:
+    if ago is None:
+        return ""
+    return "now" if going_on and ago == 0 else str(as_of - timedelta(days=int(ago)))
 
 
 def _plain(number: Decimal) -> str:

@@ -1,8 +1,8 @@
 """Where a process notes what it answered before the answer leaves, until the database has it.
 
-One file for each process: records are appended with a single write and so outlive the process
-however it ends; the file is locked as long as its process lives. What a process leaves behind is
-read by the next one to look.
+Records are appended with a single write and so outlive the process however it ends. Now and then
+the file is handed over and another one begun. A file is locked as long as its process writes to it;
+whatever is not locked, handed over or left behind, is for whoever writes into the database.
 
 A record is its length, a checksum (CRC-32) and its bytes.
 """
@@ -10,10 +10,12 @@ A record is its length, a checksum (CRC-32) and its bytes.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import secrets
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +25,11 @@ from msgspec import Struct
 SUFFIX = ".journal"
 DAMAGED = ".damaged"
 _HEAD = struct.Struct(">II")
-_CHUNK = 8 * 2**20
-_LONG = 4 * 2**20
+
+MOST_AT_ONCE = 16
+"""Records that go into the database in one transaction: calls wait for its end."""
+_MOST_BYTES = 8 * 2**20
+"""Of such records, so that large ones do not fill the memory; a single one may have more."""
 
 
 class JournalFull(RuntimeError):
@@ -43,27 +48,44 @@ class Batch(Struct, frozen=True):
 
 
 class Journal:
-    """The journal of this process. ``append`` is for any thread, the rest for one only."""
+    """The journal of this process, for any thread; ``most`` bytes may wait for the database."""
 
     def __init__(self, folder: Path, most: int) -> None:
-        name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        draft = folder / f"{name}.new"
+        self._folder = folder
         self._most = most
-        self._shorten_at = min(_LONG, most // 4)
-        self._handle = os.open(
-            draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+        self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._handed_over: list[_HandedOver] = []
+        self.file, self._handle = self._begin()
+        self._size = 0
+
+    def _begin(self) -> tuple[Path, int]:
+        # In the order of their names the files are in that of their records.
+        name = f"{self._name}-{next(self._numbers):09}"
+        draft = self._folder / f"{name}.new"
+        handle = os.open(
+            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         # Locked before it goes by a name at which others look.
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
-        self.file = draft.rename(folder / f"{name}{SUFFIX}")
-        self._lock = threading.Lock()
-        self._size = 0
-        self._read = 0
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        return draft.rename(self._folder / f"{name}{SUFFIX}"), handle
 
     @property
     def pending(self) -> int:
         """Bytes that were noted and that the database does not have yet."""
-        return self._size - self._read
+        with self._lock:
+            return self._waiting()
+
+    def late(self) -> float:
+        """Seconds since the oldest file that nobody has taken yet was handed over; 0 for none."""
+        with self._lock:
+            self._waiting()
+            return time.monotonic() - self._handed_over[0].at if self._handed_over else 0.0
+
+    def _waiting(self) -> int:
+        self._handed_over = [each for each in self._handed_over if each.file.exists()]
+        return sum(each.size for each in self._handed_over) + self._size
 
     def append(self, record: bytes) -> None:
         """Note a record; when this returns, the end of the process cannot lose it.
@@ -72,7 +94,8 @@ class Journal:
         """
         framed = _HEAD.pack(len(record), zlib.crc32(record)) + record
         with self._lock:
-            if self._size + len(framed) > self._most:
+            known = sum(each.size for each in self._handed_over) + self._size
+            if known + len(framed) > self._most and self._waiting() + len(framed) > self._most:
                 raise JournalFull(f"{self._most} bytes wait for the database")
             try:
                 written = os.write(self._handle, framed)
@@ -85,29 +108,35 @@ class Journal:
                 raise JournalFull(why)
             self._size += written
 
-    def next_batch(self, most_bytes: int = _CHUNK) -> Batch:
-        """The records that the database does not have yet, or the first of them."""
-        return _read_batch(self._handle, self._read, self._size, most_bytes)
-
-    def done(self, batch: Batch) -> None:
-        """Forget a batch that the database has."""
+    def hand_over(self) -> None:
+        """Let others have what was noted so far; where that cannot be done, they wait for it."""
         with self._lock:
-            self._read = batch.end
-            # Seldom, because it may wait for the disk, and who appends would wait with it. What is
-            # read again after the end of this process is in the database already.
-            if self._read == self._size >= self._shorten_at:
-                os.ftruncate(self._handle, 0)
-                self._size = self._read = 0
+            if not self._size:
+                return
+            try:
+                file, handle = self._begin()
+            except OSError:
+                return  # no room for a file; what there is goes on being used
+            os.close(self._handle)
+            self._handed_over.append(_HandedOver(self.file, self._size, time.monotonic()))
+            self.file, self._handle, self._size = file, handle, 0
 
     def close(self) -> None:
-        """Let go of the journal; a file that is not empty is left for the next process."""
-        if not self.pending:
-            self.file.unlink(missing_ok=True)
-        os.close(self._handle)
+        """Let go of the journal; a file that is not empty is left for others."""
+        with self._lock:
+            if not self._size:
+                self.file.unlink(missing_ok=True)
+            os.close(self._handle)
+
+
+class _HandedOver(Struct, frozen=True):
+    file: Path
+    size: int
+    at: float
 
 
 class Leftover:
-    """The journal of a process that has ended, locked by this one."""
+    """A file of a journal that nobody writes to any more, locked by this process."""
 
     def __init__(self, file: Path, handle: int) -> None:
         self.file = file
@@ -115,9 +144,9 @@ class Leftover:
         self._read = 0
         self._size = os.fstat(handle).st_size
 
-    def next_batch(self, most_bytes: int = _CHUNK) -> Batch:
+    def next_batch(self, most: int = MOST_AT_ONCE) -> Batch:
         """The records that are not in the database yet, or the first of them."""
-        return _read_batch(self._handle, self._read, self._size, most_bytes)
+        return _read_batch(self._handle, self._read, self._size, most)
 
     def done(self, batch: Batch) -> None:
         """Forget a batch that the database has."""
@@ -137,7 +166,7 @@ class Leftover:
 
 
 def leftovers(folder: Path) -> Iterator[Leftover]:
-    """The journals of processes that have ended, each locked until it is closed."""
+    """The files that no process writes to any more, each locked until it is closed."""
     for file in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
@@ -147,18 +176,18 @@ def leftovers(folder: Path) -> Iterator[Leftover]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             same = os.path.samestat(os.stat(file), os.fstat(handle))
         except OSError:
-            same = False  # its process lives, or another has just dealt with it
+            same = False  # it is still written to, or another has just dealt with it
         if same:
             yield Leftover(file, handle)
         else:
             os.close(handle)
 
 
-def _read_batch(handle: int, start: int, end: int, most_bytes: int) -> Batch:
+def _read_batch(handle: int, start: int, end: int, most: int) -> Batch:
     """Whole records from ``start`` on; one that the end of a process cut off counts as none."""
     records: list[bytes] = []
     position = start
-    while position < end and position - start < most_bytes:
+    while position < end and len(records) < most and position - start < _MOST_BYTES:
         head = os.pread(handle, _HEAD.size, position)
         if len(head) < _HEAD.size:
             position = end

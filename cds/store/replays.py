@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Engine, delete
@@ -15,6 +15,10 @@ from cds.store.tables import used_tokens
 
 LONGEST = 5.0
 """Seconds that a call may wait to be told whether its token was used."""
+
+
+_PROBE = "probe"
+"""Stands among the tokens, and is none: those are 64 digits."""
 
 
 class _Asked(Struct, eq=False):
@@ -29,14 +33,11 @@ class UsedTokens:
     """Remembers used tokens until they expire.
 
     Whatever is asked while the database is busy with others is asked together, in one transaction:
-    each waits for the disk. ``turn`` is held while writing.
+    each waits for the disk.
     """
 
-    def __init__(
-        self, engine: Engine, turn: contextlib.AbstractContextManager[object] | None = None
-    ) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._turn = turn or contextlib.nullcontext()
         self._asked: list[_Asked] = []
         self._answering: asyncio.Task[None] | None = None
 
@@ -65,7 +66,7 @@ class UsedTokens:
 
     async def _answer_together(self, batch: list[_Asked]) -> None:
         try:
-            first = await asyncio.to_thread(self._use, {a.token: a.until for a in batch})
+            first = await asyncio.to_thread(_use, self._engine, {a.token: a.until for a in batch})
         except Exception as fault:
             for each in batch:
                 if not each.answer.done():
@@ -76,29 +77,44 @@ class UsedTokens:
                 each.answer.set_result(each.token in first)
             first.discard(each.token)  # of several uses at once, one is the first
 
-    def _use(self, tokens: dict[str, datetime]) -> set[str]:
-        with self._turn:
-            return _use(self._engine, tokens)
+    def forget_expired(self, now: datetime) -> int:
+        """Forget the tokens that have expired; how many."""
+        with self._engine.begin() as connection:
+            expired = delete(used_tokens).where(used_tokens.c.until < now)
+            return connection.execute(expired).rowcount
+
+    def probe(self, now: datetime) -> None:
+        """Write what says nothing, to see whether a token could be noted now.
+
+        Raises ``SQLAlchemyError``.
+        """
+        insert = _insert(self._engine)(used_tokens).values(token=_PROBE, until=now)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["token"], set_={"until": now})
+            )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
 
 
 def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
     """Note that tokens were used; those of them that had not been before."""
     if not tokens:
         return set()
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    kept = insert(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
+    kept = _insert(engine)(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
     # In one order everywhere: processes that note the same tokens would wait for each other.
     rows = [{"token": token, "until": until} for token, until in sorted(tokens.items())]
     with engine.begin() as connection:
         return set(connection.execute(kept, rows).scalars())
 
 
+def _insert(engine: Engine) -> Any:
+    # Each dialect has its own; the methods that are used here are those of both.
+    return postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+
 def _token(issuer: str, jti: str) -> str:
     # A hash, because issuers may choose any `jti`, of any length and characters.
     return hashlib.sha256(f"{issuer}\0{jti}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def forget_expired(engine: Engine, now: datetime) -> int:
-    """Forget the tokens that have expired; how many."""
-    with engine.begin() as connection:
-        return connection.execute(delete(used_tokens).where(used_tokens.c.until < now)).rowcount

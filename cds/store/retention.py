@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, delete, select
 
-from cds.store.replays import forget_expired
 from cds.store.tables import decisions, feedback
 
 AT_ONCE = 500
@@ -20,16 +19,14 @@ def delete_old(
     now: datetime,
     turn: contextlib.AbstractContextManager[object] | None = None,
 ) -> int:
-    """Delete decisions and feedback older than so many days (0: none), and expired tokens.
+    """Delete decisions and feedback older than so many days (0: none).
 
     ``turn`` is held for one transaction at a time, so that feedback and calls come in between.
     The files of rule sets stay: they hold nothing of patients. Returns how many decisions went.
     """
-    turn = turn or contextlib.nullcontext()
-    with turn:
-        forget_expired(engine, now)
     if not days:
         return 0
+    turn = turn or contextlib.nullcontext()
     before = now - timedelta(days=days)
     gone = 0
     while True:

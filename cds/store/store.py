@@ -21,6 +21,8 @@ from cds.store.database import (
     DatabaseUnusable,
     bounded,
     connect,
+    identity,
+    make_table,
     private_file,
     private_folder,
     reading_at_once,
@@ -33,16 +35,22 @@ from cds.store.journal import Journal
 from cds.store.overrides import Told, find_told
 from cds.store.pseudonyms import pseudonym, read_key
 from cds.store.replays import UsedTokens
-from cds.store.writer import Writer
+from cds.store.tables import used_tokens
+from cds.store.writer import PAUSE_SECONDS, Writer
 
 _log = structlog.get_logger()
 
 DATABASE = "cds.sqlite"
+TOKENS = "-tokens"
+"""Behind the name of the SQLite database: that of the tokens that were used."""
 KEY = "pseudonym.key"
 JOURNALS = "journal"
 
 MOST_WAITING = 256 * 2**20
 """Bytes that may wait for the database before calls are refused: some thousand answers."""
+
+LATE_SECONDS = 30.0
+"""What waits longer for who writes into the database tells that nobody does."""
 
 
 class Place(Struct, frozen=True):
@@ -86,43 +94,85 @@ def open_database(place: Place) -> Engine:
     return engine
 
 
+def open_tokens(engine: Engine) -> Engine:
+    """Open where used tokens are remembered: in the database, or beside it where that is SQLite.
+
+    There a call would wait for its token until decisions are written. Raises ``DatabaseUnusable``.
+    """
+    if engine.dialect.name != "sqlite":
+        return engine
+    file = Path(f"{engine.url.database}{TOKENS}")
+    private_file(file)
+    tokens = connect(sqlite_url(file))
+    make_table(tokens, used_tokens)
+    return tokens
+
+
 class Store:
-    """What one process keeps and asks; made by ``open_store``. ``engine`` is the database."""
+    """What one process keeps and asks; made by ``open_store``. ``engine`` is the database.
+
+    ``tokens`` is that of the tokens that were used, the same one or another.
+    """
 
     def __init__(
-        self, engine: Engine, key: bytes, folder: Path, keep_days: int, journal: Journal
+        self,
+        engine: Engine,
+        tokens: Engine,
+        key: bytes,
+        folder: Path,
+        keep_days: int,
+        journal: Journal,
+        *,
+        writes: bool,
     ) -> None:
         self.engine = engine
         self._key = key
         # SQLite lets one write at a time; within a process it is cheaper to wait here.
         self._turn = threading.Lock()
-        self.used_tokens = UsedTokens(engine, self._turn)
+        self.used_tokens = UsedTokens(tokens)
         self._asked = reading_at_once(engine)
+        self._identity = identity(engine)
         self._silent = threading.Event()
         self._closed = threading.Event()
+        self._writes = writes
         self._kept_rules: set[str] = set()
         self._journal = journal
-        self._writer = Writer(engine, folder, self._journal, keep_days, self._turn)
-        self._writer.start()
+        self._writer = Writer(
+            engine, folder, self._journal, keep_days, self._turn, self.used_tokens
+        )
+        if writes:
+            self._writer.start()
+        else:
+            threading.Thread(target=self._hand_over, name="journal", daemon=True).start()
 
     @property
     def state(self) -> State:
         """How the store is."""
-        return State(self._journal.pending, self._writer.failing)
+        return State(self._journal.pending, self._failing())
+
+    def _failing(self) -> bool:
+        return self._writer.failing or self._journal.late() > LATE_SECONDS
+
+    def _hand_over(self) -> None:
+        while not self._closed.wait(PAUSE_SECONDS):
+            self._journal.hand_over()
 
     async def ailment(self) -> str | None:
-        """What ails the database, in a sentence without secrets; None where it answers."""
-        if self._writer.failing:
+        """What ails the database, in a sentence without secrets; None where it takes a write."""
+        if self._failing():
             return "The database does not take what is to be written; it waits in the journal."
 
-        def ask() -> None:
-            with self._asked.connect() as connection:
-                connection.execute(select(1))
+        def write() -> None:
+            if identity(self.engine) != self._identity:
+                raise FileNotFoundError
+            self.used_tokens.probe(datetime.now(UTC))
 
         try:
-            await asyncio.to_thread(ask)
+            await asyncio.to_thread(write)
         except SQLAlchemyError:
-            return "The database does not answer."
+            return "The database does not answer, or takes nothing."
+        except OSError:
+            return "The file of the database was removed or replaced while it was open: restart."
         return None
 
     def pseudonym(self, client: str, server: str, patient: str) -> str:
@@ -151,7 +201,7 @@ class Store:
         self, client: str, patient: str, rules: Iterable[str], now: datetime
     ) -> list[Told] | None:
         """What was last told of a patient's cards; None where that cannot be found out in time."""
-        if self._writer.failing or self._silent.is_set():
+        if self._silent.is_set() or self._failing():
             return None
         try:
             with self._asked.connect() as connection:
@@ -191,25 +241,20 @@ class Store:
             return unknown_cards(connection, client[:200], (item.card for item in items))
 
     def settle(self) -> None:
-        """Write at once what waits for the database.
+        """Write at once what waits for the database, also of processes that have ended.
 
         Raises ``SQLAlchemyError``.
         """
-        self._writer.flush()
-
-    def take_over(self) -> None:
-        """Write at once what processes that have ended left behind, as is done now and then anyway.
-
-        Raises ``SQLAlchemyError``.
-        """
-        self._writer.adopt()
+        self._writer.write()
 
     def close(self) -> None:
-        """Write what waits, and let go of everything."""
+        """Write what waits, or leave it to who does, and let go of everything."""
         self._closed.set()
-        self._writer.close()
+        if self._writes:
+            self._writer.close()
         self._journal.close()
         self._asked.dispose()
+        self.used_tokens.close()
         self.engine.dispose()
 
 
@@ -220,7 +265,9 @@ def prepare_store(place: Place) -> None:
     """
     read_key(place.key_file or private_folder(place.folder) / KEY)
     _open_journal(place.folder, MOST_WAITING).close()
-    open_database(place).dispose()
+    engine = open_database(place)
+    open_tokens(engine).dispose()
+    engine.dispose()
 
 
 def _open_journal(state: Path, most_waiting: int) -> Journal:
@@ -234,13 +281,17 @@ def _open_journal(state: Path, most_waiting: int) -> Journal:
         ) from None
 
 
-def open_store(place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITING) -> Store:
+def open_store(
+    place: Place, keep_days: int = 0, most_waiting: int = MOST_WAITING, *, writes: bool = True
+) -> Store:
     """Open the store; decisions and feedback are deleted after so many days (0: never).
 
-    Raises ``DatabaseUnusable``.
+    What is noted goes into the database by a thread of this process, or, where it does not itself
+    ``write``, by another process that does. Raises ``DatabaseUnusable``.
     """
     folder = private_folder(place.folder)
     key = read_key(place.key_file or folder / KEY)
     engine = bounded(open_database(place))
     journal = _open_journal(folder, most_waiting)
-    return Store(engine, key, folder / JOURNALS, keep_days, journal)
+    tokens = open_tokens(engine)
+    return Store(engine, tokens, key, folder / JOURNALS, keep_days, journal, writes=writes)

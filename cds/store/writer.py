@@ -14,21 +14,24 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from cds.store.decisions import Entry, decode_entry, insert_entries
+from cds.store.database import identity
+from cds.store.decisions import Entry, decode_entry, insert_rows, rows_of
 from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
+from cds.store.replays import UsedTokens
 from cds.store.retention import delete_old
 
 _log = structlog.get_logger()
 
 PAUSE_SECONDS = 0.25
-LOOK_SECONDS = 2
+PAUSE_AFTER_FAILURE_SECONDS = 2
 DELETE_SECONDS = 3600
 
 
 class Writer:
-    """Writes into the database what the journal of this process holds, and what others left behind.
+    """Writes into the database what processes have handed over or left behind.
 
-    While the database fails, journals wait; ``failing`` says so. ``turn`` is held while writing.
+    Of this process it takes ``journal`` along. While the database fails, journals wait; ``failing``
+    says so. ``turn`` is held while writing.
     """
 
     def __init__(
@@ -38,40 +41,40 @@ class Writer:
         journal: Journal,
         keep_days: int,
         turn: contextlib.AbstractContextManager[object],
+        used_tokens: UsedTokens,
     ) -> None:
         self._engine = engine
+        self._identity = identity(engine)
         self._folder = folder
         self._journal = journal
         self._keep_days = keep_days
         self._turn = turn
-        self._flushing = threading.Lock()
+        self._used_tokens = used_tokens
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self.failing = False
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, now and then."""
         self._thread.start()
 
     def close(self) -> None:
         """Write what there is, once more, and end."""
         self._stop.set()
-        self._thread.join()
-        self._try(self.flush)
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._try(self.write)
 
     def _run(self) -> None:
-        next_look = next_deletion = 0.0
+        next_deletion = 0.0
         while not self._stop.wait(PAUSE_SECONDS):
             now = time.monotonic()
-            written = self._try(self.flush)
-            if written and now >= next_look:
-                next_look = now + LOOK_SECONDS
-                written = self._try(self.adopt)
+            written = self._try(self.write)
             if written and now >= next_deletion:
                 next_deletion = now + DELETE_SECONDS
                 self._try(self._delete_old)
             if not written:
-                self._stop.wait(LOOK_SECONDS)
+                self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
 
     def _try(self, work: Callable[[], None]) -> bool:
         """Do something, and log where it fails and where that ends; the thread outlives both."""
@@ -93,18 +96,15 @@ class Writer:
         self.failing = False
         return True
 
-    def flush(self) -> None:
-        """Write all that this process has noted."""
-        with self._flushing:
-            while self._journal.pending:
-                batch = self._journal.next_batch()
-                if not batch.records and batch.damaged:
-                    raise OSError("the journal of this process was changed by another")
-                self._write(batch)
-                self._journal.done(batch)
+    def write(self) -> None:
+        """Write what there is now, of this process and of others.
 
-    def adopt(self) -> None:
-        """Write what processes that have ended left behind."""
+        Raises ``SQLAlchemyError``, or ``OSError`` where the file of the database is another one
+        than was opened: what would be written into that is lost.
+        """
+        self._journal.hand_over()
+        if identity(self._engine) != self._identity:
+            raise OSError("the file of the database was replaced while it was open")
         for left in leftovers(self._folder):
             try:
                 self._adopt(left)
@@ -124,8 +124,6 @@ class Writer:
                 return
             if not batch.records:
                 left.remove()
-                if count:
-                    _log.info("journal_taken_over", records=count)
                 return
 
     def _write(self, batch: Batch) -> None:
@@ -149,10 +147,13 @@ class Writer:
             _log.error("record_refused", file=file.name, fault=type(fault).__name__)
 
     def _insert(self, entries: list[Entry]) -> None:
+        rows = rows_of(entries)
         with self._turn, self._engine.begin() as connection:
-            insert_entries(connection, entries)
+            insert_rows(connection, rows)
 
     def _delete_old(self) -> None:
-        gone = delete_old(self._engine, self._keep_days, datetime.now(UTC), self._turn)
+        now = datetime.now(UTC)
+        self._used_tokens.forget_expired(now)
+        gone = delete_old(self._engine, self._keep_days, now, self._turn)
         if gone:
             _log.info("decisions_deleted", count=gone, older_than_days=self._keep_days)

@@ -70,9 +70,9 @@ def test_an_error_is_shown_with_its_line(folder: Path) -> None:
     result = run()
     assert result.exit_code == 1
     assert result.stdout == (
-        f"rules/{LOW}:18:7 unknown-fact `observation.spo.latest` is not a fact that the "
+        f"rules/{LOW}:22:7 unknown-fact `observation.spo.latest` is not a fact that the "
         "vocabulary or a rule declares (did you mean `observation.spo2.latest`?)\n"
-        "   18 |     - observation.spo.latest < parameters.low\n"
+        "   22 |     - observation.spo.latest < parameters.low\n"
         "      |       ^ observation.spo2.latest\n\n"
     )
     assert result.stderr == (

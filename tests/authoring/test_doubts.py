@@ -54,7 +54,7 @@ def test_contradicting_thresholds_are_told_with_both_places(folder: Path) -> Non
         ),
     )
     assert said(folder) == [
-        f"{LOW}:20:7 never-true “SpO2 > 92 %” contradicts “SpO2 < 92 %” (line 18), so that both "
+        f"{LOW}:24:7 never-true “SpO2 > 92 %” contradicts “SpO2 < 92 %” (line 22), so that both "
         "are never true: remove one, or put them under `any`"
     ]
 
@@ -70,7 +70,7 @@ def test_only_the_innermost_contradiction_is_told(folder: Path) -> None:
             "    - all: [finding.myocarditis, observation.spo2.previous > 120 %]\n",
         ),
     )
-    assert [s.split(" ", 2)[:2] for s in said(folder)] == [[f"{LOW}:20:34", "never-true"]]
+    assert [s.split(" ", 2)[:2] for s in said(folder)] == [[f"{LOW}:24:34", "never-true"]]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_suggestion_that_a_rule_excludes_is_told(folder: Path) -> None:
     """A suggestion for adults, on a card for children, is never made."""
     edit(folder, LOW, ("    - diagnosis.myositis\n", "    - patient.age < 18 a\n"))
     assert said(folder) == [
-        f"{LOW}:33:17 never-shown the suggestion `oxygen` is never made: where the rule fires, "
+        f"{LOW}:38:17 never-shown the suggestion `oxygen` is never made: where the rule fires, "
         "its condition cannot be true; correct or remove it"
     ]
 
@@ -239,3 +239,10 @@ def test_drafts_are_not_judged_and_use_what_they_name(folder: Path) -> None:
 def test_a_site_decides_its_own_numbers(folder: Path) -> None:
     """A number that the hospital set is not called unverified."""
     assert said(folder, site=BASE / "site") == []
+
+
+def test_a_dose_by_weight_that_no_text_has_is_told(folder: Path) -> None:
+    """Its numbers count as used by it; the dose itself must stand in a text."""
+    edit(folder, LOW, ("at most 80 mg{weight_dose.start}", "at most 80 mg"))
+    (told,) = said(folder)
+    assert "unused-parameter no text here has `{weight_dose.start}`: write it into one" in told

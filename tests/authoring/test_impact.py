@@ -155,10 +155,10 @@ def test_a_changed_suggestion_is_a_change(edited: Edited) -> None:
 
 def test_a_new_version_alone_changes_no_card(edited: Edited) -> None:
     """The identifiers of cards follow the version of their rule, and are no change of a card."""
-    new = edited("guidance/response/response-improved.yaml", "version: 1.1.0", "version: 1.1.1")
+    new = edited("guidance/response/response-improved.yaml", "version: 1.2.0", "version: 1.2.1")
     _, told = record(RULES, new, example("improved-at-six-months"))
     assert told["patients"] == []
-    assert [(r["old_version"], r["new_version"]) for r in told["rules"]] == [("1.1.0", "1.1.1")]
+    assert [(r["old_version"], r["new_version"]) for r in told["rules"]] == [("1.2.0", "1.2.1")]
 
 
 def test_a_rule_in_one_set_only_is_named(edited: Edited) -> None:
@@ -171,7 +171,7 @@ def test_a_rule_in_one_set_only_is_named(edited: Edited) -> None:
     assert (change["rule"], change["new_version"]) == ("response-improved", None)
     assert tally["new"] == 0
     assert len(tally["lost"]) == tally["old"] > 0
-    assert "response-improved 1.1.0: only in the old set" in result.stdout
+    assert "response-improved 1.2.0: only in the old set" in result.stdout
 
 
 # --- cohorts -------------------------------------------------------------------------------------

@@ -233,8 +233,8 @@ SEEDED = (
     Mistake(
         "a bracket is not closed",
         PULSE,
-        "  show: [treatments]\n",
-        "  show: [treatments\n",
+        "  show: [troponin, observation.nt_probnp, treatments]\n",
+        "  show: [troponin, observation.nt_probnp, treatments\n",
         "not-yaml",
         "suggestions:",
         "close the bracket",

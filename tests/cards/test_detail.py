@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from markdown_it.token import Token
 
 from cds.advice import Advice
 from cds.cards.card import Card
-from cds.cards.detail import say_change
+from cds.cards.detail import MOST_TREATMENTS, detail_of, say_change
+from cds.cards.texts import Telling
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
@@ -26,6 +28,7 @@ CASES = sorted(
     for file in (CHECKOUT / "fhir_examples").glob("*.bundle.json")
 )
 Example = Callable[[str], Advice]
+Tell = Callable[[str, str], Telling]
 Render = Callable[[str], list[Token]]
 
 
@@ -178,13 +181,14 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
 
     table = rows(card.detail, "Core set measures")
 
-    assert len(table) == 6
+    assert len(table) == 6 + 1
     assert table[0] == [
         "Physician global activity, VAS 0–10 cm",
         "5.5 cm (2026-06-01)",
         "4.4 cm (2026-11-09)",
         "improved 20\u202f%",
         "improved 11\u202f%",
+        "7.5 of 20",
         "Observation/on-the-thresholds-physician-global-2026-06-01, "
         "Observation/on-the-thresholds-physician-global-2026-11-09",
     ]
@@ -194,12 +198,75 @@ def test_the_table_of_measures_shows_values_dates_changes_and_references(example
     assert "Current 2026-11-09: the latest assessment, at least 28 days after" in card.detail
 
 
+def test_the_points_of_a_sum_stand_beside_the_changes_that_earn_them(example: Example) -> None:
+    """One table has them where a card shows the measures, and its last row what they add up to."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    *each, total = (row[5] for row in rows(card.detail, "Core set measures"))
+
+    assert each == [
+        "15 of 20",
+        "5 of 10",
+        "0 to 32.5 of 32.5",
+        "5 of 10",
+        "0 of 7.5",
+        "0 of 20",
+    ]
+    assert total == "**25 to 57.5 of 100**"
+    assert "| Term | Seen | Points |" not in card.detail
+
+
+def shown_with(tell: Telling, *show: str) -> str:
+    """The detail of the card about an improved patient, with other tables."""
+    rule = next(r for r in tell.ruleset.card_rules if r.id == "response-improved")
+    assert rule.card is not None
+    return detail_of(rule, msgspec.structs.replace(rule.card, show=show), tell, ())
+
+
+def test_without_the_measures_a_sum_has_a_table_of_its_own(telling: Tell) -> None:
+    """Every term with what was seen and its points; the measures alone have no column for them."""
+    tell = telling("response-improved", "improved-at-six-months")
+
+    alone = shown_with(tell, "response.tis.score")
+    measures = shown_with(tell, "measures")
+
+    assert rows(alone, "ACR/EULAR Total Improvement Score")[0] == [
+        "Physician global activity",
+        "45\u202f%",
+        "20 of 20",
+    ]
+    assert "Core set measures" not in alone
+    assert "| Change of range | Observations |" in measures
+
+
+def test_a_value_that_was_converted_stands_with_what_was_recorded(example: Example) -> None:
+    """Enzymes in µkat/L and scales in mm can be found again in the record; others need no word."""
+    card, *_ = example("real-world-mess").cards
+
+    table = rows(card.detail, "Core set measures")
+
+    assert table[4][1] == "2550 U/L (2026-03-02; 42.5 µkat/L as recorded)"
+    assert table[1][1:3] == ["7.1 cm (2026-03-02)", "3.8 cm (2026-11-09; 38 mm as recorded)"]
+
+
+def test_what_was_left_out_stands_below_the_table_of_measures(example: Example) -> None:
+    """Why a value in the chart is not the one compared, on every card with that table."""
+    card, *_ = example("undetermined-strength-missing").cards
+
+    part = card.detail.split("**Left out of the core set measures**\n\n")[1].split("\n\n")[0]
+
+    assert part == (
+        "- MMT-8, both sides and axial, 0–150, 2026-11-10: it has no value (Not performed: right "
+        "arm in a sling after a fall) (Observation/strength-missing-mmt8-150-2026-11-10)"
+    )
+
+
 def test_a_measure_that_is_missing_says_so(example: Example) -> None:
     """No value stands in for one that was not recorded, and what would settle it is named."""
     card, *_ = example("undetermined-strength-missing").cards
     strength = rows(card.detail, "Core set measures")[2]
 
-    assert strength[1:5] == ["118 (2026-05-18)", "missing", "", ""]
+    assert strength[1:5] == ["118 (2026-05-18)", "not performed (2026-11-10)", "", ""]
     assert "**Missing:** Muscle strength\n" in card.detail
 
 
@@ -230,6 +297,8 @@ def change(baseline: str, current: str, *, undefined: bool, worsening: Interval)
         ("2", "1", False, ("-50", "-50"), "improved 50\u202f%"),
         ("2", "3", False, ("50", "50"), "worse 50\u202f%"),
         ("2", "2", False, ("0", "0"), "unchanged"),
+        ("2", "1.6875", False, ("-15.625", "-15.625"), "improved 15.6\u202f%"),
+        ("2", "1.6008", False, ("-19.96", "-19.96"), "improved 19.96\u202f%"),
         ("0", "0", True, ("0", "0"), "unchanged"),
         ("0", "1", True, ("Infinity", "Infinity"), "worse (from 0, no percentage)"),
         (
@@ -242,72 +311,74 @@ def change(baseline: str, current: str, *, undefined: bool, worsening: Interval)
     ],
 )
 def test_changes_in_words(
-    baseline: str, current: str, undefined: bool, worsening: tuple[str, str], said: str
+    telling: Tell,
+    baseline: str,
+    current: str,
+    undefined: bool,
+    worsening: tuple[str, str],
+    said: str,
 ) -> None:
     """From 0 there is no percentage, and none is made up."""
     low, high = map(Decimal, worsening)
 
     made = change(baseline, current, undefined=undefined, worsening=Interval(low, high))
 
-    assert say_change(made) == said
+    assert say_change(made, telling("response-improved", "measures-missing")) == said
 
 
-# --- criteria, doubts and sources ----------------------------------------------------------------
+# --- doubts and sources --------------------------------------------------------------------------
 
 
-def test_each_criterion_says_whether_it_is_met_and_from_what(example: Example) -> None:
-    """Criterion, a sign with a word, the value seen, and the resource with its date."""
-    card, *_ = example("myocarditis").cards
+def test_a_pulse_is_cited_once_with_its_days(example: Example) -> None:
+    """In the text, among the criteria and in the table of treatment, without the order for it."""
+    card, *_ = example("rp-ild-already-pulsed").cards
+    said = (
+        "Methylprednisolone sodium succinate 1 g powder for solution for infusion, "
+        "given 2026-11-09, 2026-11-10 and 2026-11-11, 1000 mg on a day of treatment"
+    )
 
-    assert rows(card.detail, "Why this card") == [
-        [
-            "Idiopathic inflammatory myopathy other than inclusion body myositis",
-            "✓ yes",
-            "",
-            "Polymyositis, 2026-09-07 (Condition/myocarditis-polymyositis)",
-        ],
-        [
-            "Myocarditis",
-            "✓ yes",
-            "",
-            "Myocarditis in polymyositis, active on cardiac magnetic resonance, 2026-11-12 "
-            "(Condition/myocarditis-myocarditis)",
-        ],
-        ["not: Intravenous pulse methylprednisolone within 14 days", "✓ yes", "not recorded", ""],
+    treated = {row[0]: row[1:] for row in rows(card.detail, "Treatment on record")}
+
+    assert card.detail.count(said) == 3
+    assert card.detail.count("Methylprednisolone sodium succinate") == 3
+    assert treated[said] == [
+        "no",
+        ", ".join(
+            f"MedicationAdministration/already-pulsed-infusion-2026-11-{day}"
+            for day in ("09", "10", "11")
+        ),
     ]
 
 
-def test_criteria_that_are_not_met_are_shown_as_such(example: Example) -> None:
-    """A definition that is not met shows which of its parts fails, and with how many measures."""
-    card, *_ = example("not-improved").cards
+def test_a_run_of_days_is_cited_with_the_order_that_begins_it(example: Example) -> None:
+    """Of more orders than a cell holds the rest is counted, and the first is never left out."""
+    card = next(c for c in example("refractory-dermatomyositis").cards if "fracture" in c.summary)
 
-    met = {row[0].lstrip("– "): row[1:3] for row in rows(card.detail, "Why this card")}
+    (cited,) = (row[3] for row in rows(card.detail, "Why this card") if "days up to now" in row[0])
 
-    assert met["not: IMACS definition of improvement"] == ["✓ yes", "no"]
-    assert met["at least 3 of 6: improvement ≥ 20\u202f%"] == ["✗ no", "0"]
-    assert met["at most 2 of 6: worsening ≥ 25\u202f%"] == ["✓ yes", "0"]
+    assert "ordered 2024-12-04 to 2025-01-28" in cited
+    assert cited.endswith("; and 1 more")
 
 
-def test_only_current_treatment_is_cited_for_what_is_current(example: Example) -> None:
-    """Drugs stopped years ago stand in the table of treatment, not behind “now”."""
-    card, *_ = example("refractory-dermatomyositis").cards
-
-    cited = {row[0].lstrip("– "): row[3] for row in rows(card.detail, "Why this card")}
-
-    assert cited["Systemic glucocorticoid, now"] == (
-        "Prednisolone tablets, ordered 2026-07-15, 12.5 mg on a day of treatment "
-        "(MedicationRequest/refractory-prednisolone-2026-07-15)"
+def test_treatments_that_the_table_does_not_hold_are_counted(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Doses that are alike are one row; of the rows that are left out the number is told."""
+    content: Any = json.loads(bundle("rp-ild-already-pulsed"))
+    (order,) = (
+        e["resource"]
+        for e in content["entry"]
+        if e["resource"]["id"] == "already-pulsed-prednisolone-2026-11-12"
     )
-    assert len(rows(card.detail, "Treatment on record")) == 8
+    for i in range(MOST_TREATMENTS + 1):
+        other = json.loads(json.dumps(order)) | {"id": f"o{i}", "authoredOn": f"20{i + 10}-01-01"}
+        other["dosageInstruction"][0].pop("timing", None)
+        content["entry"].append({"resource": other})
 
+    card, *_ = advise_on(json.dumps(content).encode()).cards
 
-def test_a_resource_is_cited_once_for_a_criterion(example: Example) -> None:
-    """A Condition whose two codes assert the same group of diagnoses stands there once."""
-    card, *_ = example("rp-ild-already-pulsed").cards
-
-    first = rows(card.detail, "Why this card")[0]
-
-    assert first[3].count("Condition/already-pulsed-antisynthetase") == 1
+    assert len(rows(card.detail, "Treatment on record")) == MOST_TREATMENTS
+    assert "\n\nand 3 earlier.\n\n" in card.detail
 
 
 def test_what_is_missing_is_only_what_would_settle_something(example: Example) -> None:
@@ -334,6 +405,17 @@ def test_numbers_that_nobody_read_are_said(example: Example) -> None:
     assert "range of MMT-8, both sides and axial, 0–150" in doubts(improved)
     assert "range of Aldolase, 6 times its upper limit" in doubts(improved)
     assert "range of HAQ-DI" not in doubts(improved)
+
+
+def test_numbers_behind_a_passage_are_said_where_it_is_shown(example: Example) -> None:
+    """A line on complete clinical response rests on six months; other cards do not."""
+    shown, *_ = example("complete-clinical-response").cards
+    other, *_ = example("improved-at-six-months").cards
+
+    assert "definition: **complete clinical response**" in shown.detail
+    assert "“inactive for” 183 days" in shown.detail
+    assert "**complete clinical response**" not in other.detail
+    assert "“inactive for”" not in other.detail
 
 
 def test_the_strict_reading_is_said_where_it_changes_the_answer(example: Example) -> None:
@@ -384,27 +466,6 @@ def test_the_first_source_that_bears_on_the_patient_is_that_of_the_card(example:
     assert not [link for link in card.links if "Immune Globulin" in link.label]
 
 
-def test_what_is_counted_is_cited(example: Example) -> None:
-    """A count of findings cites those it counts; one of measures leaves that to their table."""
-    risk = next(c for c in example("jak-inhibitor-with-risk").cards if "JAK" in c.summary)
-    response, *_ = example("improved-at-six-months").cards
-
-    cited = {row[0].lstrip("– "): row[3] for row in rows(risk.detail, "Why this card")}
-    assert "Hypertension" in cited["at least 1 of 7: cardiovascular risk"]
-    cited = {row[0].lstrip("– "): row[3] for row in rows(response.detail, "Why this card")}
-    assert cited["at least 3 of 6: improvement ≥ 20\u202f%"] == ""
-
-
-def test_what_nothing_on_record_speaks_for_has_one_row(example: Example) -> None:
-    """That no life-threatening involvement is recorded is not told part by part."""
-    card = next(c for c in example("improved-at-six-months").cards if "cancer" in c.summary)
-
-    said = [row[0] for row in rows(card.detail, "Why this card")]
-
-    assert "not: Life-threatening involvement that began, or was recorded, lately" in said
-    assert not [each for each in said if "Myocarditis" in each]
-
-
 def test_one_assessment_alone_has_no_columns_of_change(example: Example) -> None:
     """Of a patient who was assessed once no later values are called missing."""
     card, *_ = example("new-untreated-dermatomyositis").cards
@@ -435,3 +496,64 @@ def test_options_that_are_being_given_are_left_out(ruleset: RuleSet, example: Ex
         "JAK inhibitor",
     ]
     assert all(option[4].startswith("[Johnson SR") for option in options)
+
+
+# --- doses by body weight ------------------------------------------------------------------------
+
+
+def weighed_on(bundle: bytes, day: str) -> bytes:
+    """A Bundle whose body weights are of one day."""
+    content: Any = json.loads(bundle)
+    for entry in content["entry"]:
+        if "-weight-" in entry["resource"]["id"]:
+            entry["resource"]["effectiveDateTime"] = day
+    return json.dumps(content).encode()
+
+
+def test_a_dose_by_weight_names_the_weight_and_what_of_it_nobody_read(example: Example) -> None:
+    """The Observation can be looked up, and for how long it counts is a choice of the project."""
+    card, *_ = example("juvenile-rp-ild").cards
+
+    assert "at most 1 g/day (for 32 kg, 2026-11-12: 960 mg)." in card.detail
+    assert (
+        "**Doses by weight:** Body weight 32 kg (code not verified), 2026-11-12 "
+        "(Observation/juvenile-rp-ild-weight-2026-11-12)."
+    ) in card.detail
+    assert "for how long a body weight counts, 90 days" in card.detail
+
+
+def test_a_weight_that_is_too_old_is_told_and_not_used(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """The dose per kg stays as it is, with the reason why nothing was worked out."""
+    old = weighed_on(bundle("juvenile-rp-ild"), "2026-05-05")
+
+    card, *_ = advise_on(old).cards
+
+    assert "Dose (child): 30 mg/kg/day, at most 1 g/day.\n" in card.detail
+    assert (
+        "**No dose by weight:** the last weight is older than 90 days: Body weight 32 kg"
+    ) in card.detail
+
+
+def test_a_card_whose_doses_need_no_weight_says_nothing_of_it(example: Example) -> None:
+    """The pulse for an adult is not by weight, though a weight is on record."""
+    card, *_ = example("rp-ild-mda5").cards
+
+    assert "by weight" not in card.detail
+    assert "body weight" not in card.detail
+
+
+def test_whether_an_option_is_approved_is_told_of_the_option_as_it_is_written(
+    example: Example,
+) -> None:
+    """The dose for this patient stands in the table, not once more among the doubts."""
+    card = next(
+        c for c in example("new-untreated-dermatomyositis").cards if "Untreated" in c.summary
+    )
+
+    assert (
+        "| Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg (for 68 kg, 2026-11-12: 34 to 68 mg) |"
+        in (card.detail)
+    )
+    assert "Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg, Tacrolimus" in card.detail

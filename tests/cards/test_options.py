@@ -43,6 +43,35 @@ def test_each_option_says_what_the_patient_had_of_it(example: Example) -> None:
     assert options["Ruxolitinib"] == "not on record"
 
 
+def test_what_was_never_tried_stands_before_what_was(example: Example) -> None:
+    """Drugs that were given and stopped come last; else the order is that of the authors."""
+    text = detail(example("refractory-previous-exposure"))
+    assert [row[0] for row in rows(text, "Options")] == [
+        "Tofacitinib XR 11 mg daily",
+        "Ruxolitinib",
+        "Intravenous immunoglobulin 2 g/kg every 4 weeks",
+        "Rituximab",
+    ]
+
+
+def test_a_class_of_which_one_drug_was_given_was_tried(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """After ciclosporin the calcineurin inhibitors stand behind the JAK inhibitors."""
+    content = json.loads(bundle("rp-ild-in-pregnancy"))
+    content["entry"] = [
+        e for e in content["entry"] if "pregnancy-pregnan" not in e["resource"]["id"]
+    ]
+    for entry in content["entry"]:
+        resource = entry["resource"]
+        if resource["id"].endswith("azathioprine-2026-09-02"):
+            resource["medicationCodeableConcept"] = {"text": "Ciclosporin capsules"}
+            resource["status"] = "stopped"
+    text = detail(advise_on(json.dumps(content).encode()))
+    names = [row[0] for row in rows(text, "Options")]
+    assert names[-2:] == ["JAK inhibitor", "Calcineurin inhibitor (tacrolimus or ciclosporin)"]
+
+
 def test_what_is_being_given_is_named_and_not_proposed(example: Example) -> None:
     """Mycophenolate that the patient has is no row of the options."""
     text = detail(example("chronic-progressive-ild"))
@@ -102,6 +131,17 @@ def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
     assert "**contraindicated**: severe renal impairment" in methotrexate[3]
     tacrolimus = next(row for row in rows(text, "Options") if row[0] == "Tacrolimus")
     assert "**caution**: severe renal impairment" in tacrolimus[3]
+
+
+def test_the_strongest_reason_against_an_option_comes_first(example: Example) -> None:
+    """Contraindicated before caution, whatever the rules are called, and then what was had."""
+    text = detail(example("rp-ild-with-infection"))
+    warned = {row[0]: row[3] for row in rows(text, WARNED)}
+    rituximab = warned["Rituximab"]
+    assert rituximab.startswith("**advised against**: hepatitis B is recorded")
+    assert rituximab.endswith("; rituximab 2023-03-06 to 2023-03-20, given")
+    assert rituximab.index("**caution**") > rituximab.index("**advised against**")
+    assert warned["JAK inhibitor"].startswith("**contraindicated**: not to be started in active")
 
 
 def test_what_speaks_against_options_is_cited_once(example: Example) -> None:

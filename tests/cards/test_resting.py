@@ -14,6 +14,7 @@ VISITS = (
     "choice of the visits compared (within 14 days, grace 7 days, look-back 730 days, "
     "least interval 28 days)"
 )
+GAP = "what is so at two visits is so between them, if no more than 120 days lie there"
 
 
 def test_whatever_compares_visits_says_how_they_were_chosen(telling: Tell) -> None:
@@ -46,6 +47,31 @@ def test_how_long_a_dose_counts_is_said_where_the_drug_is_on_record(telling: Tel
     finally:
         tell.chart.exposures.clear()
         tell.chart.exposures.update(exposed)
+
+
+def test_what_counts_as_no_activity_is_said_where_there_is_none(telling: Tell) -> None:
+    """The level and the gap between visits; nothing of them where a measure is not at its level."""
+    facts = ["measure.physician_global.days_inactive", "measure.muscle_enzyme.days_inactive"]
+    inactive = telling("complete-response-or-remission", "remission")
+    assert list(unverified_choices(facts, inactive)) == [
+        VISITS,
+        "no activity: Physician global activity, VAS 0–10 cm at most 0 cm",
+        GAP,
+        "not above its upper limit: Muscle enzyme at most 1 × its upper limit",
+        GAP,
+    ]
+    active = telling("complete-response-or-remission", "worsened")
+    assert list(unverified_choices(facts, active)) == [VISITS]
+
+
+def test_drugs_are_named_in_the_order_of_the_facts(telling: Tell) -> None:
+    """Equal input, equal cards: the order does not depend on how a set is kept."""
+    tell = telling("escalate-inadequate-response", "refractory-previous-exposure")
+    facts = ["drug.rituximab.current", "drug.immunoglobulin.current", "drug.methotrexate.current"]
+    assert [said.split(": ")[1] for said in unverified_choices(facts, tell)] == [
+        "Rituximab, 183 days",
+        "Intravenous immunoglobulin, 35 days",
+    ]
 
 
 def test_the_card_says_so(example: Callable[[str], Advice]) -> None:

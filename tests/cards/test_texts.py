@@ -1,9 +1,25 @@
 from collections.abc import Callable
+from decimal import Decimal
 
+import msgspec
 import pytest
 
-from cds.cards.texts import Telling, fill, join_words, missing_facts, say_evidence, title_of
+from cds.cards.texts import (
+    MOST_DATES,
+    Telling,
+    fill,
+    join_words,
+    missing_facts,
+    missing_titles,
+    say_all,
+    say_evidence,
+    say_for_weight,
+    title_of,
+    together,
+)
 from cds.chart.facts import Evidence
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.rules.parsing import ByWeight
 from cds.rules.texts import Form, Slot
 
 Tell = Callable[[str, str], Telling]
@@ -86,6 +102,62 @@ def test_a_date_that_the_text_says_is_not_said_again() -> None:
     assert say_evidence(Evidence("", "", "said")) == "said"
 
 
+def given(day: int, text: str = "IVIG, given {}, 70 g", month: int = 1) -> Evidence:
+    """An infusion on one day."""
+    date = f"2026-{month:02}-{day:02}"
+    return Evidence(f"MedicationAdministration/{month}-{day}", date, text.format(date))
+
+
+def test_what_is_alike_but_for_its_day_is_said_once() -> None:
+    """The days in order of time, with every resource; another dose is another thing."""
+    said = together([given(11), given(9), given(2, "IVIG, given {}, 35 g"), given(10)])
+    assert said == [
+        (
+            "IVIG, given 2026-01-09, 2026-01-10 and 2026-01-11, 70 g",
+            [f"MedicationAdministration/1-{day}" for day in (9, 10, 11)],
+        ),
+        ("IVIG, given 2026-01-02, 35 g", ["MedicationAdministration/1-2"]),
+    ]
+
+
+def test_two_resources_of_one_day_are_said_once_with_both() -> None:
+    """A divided dose names its day once."""
+    first, second = given(9), Evidence("MedicationAdministration/b", given(9).date, given(9).text)
+    assert together([first, second]) == [
+        (first.text, ["MedicationAdministration/1-9", "MedicationAdministration/b"])
+    ]
+
+
+def test_results_alike_on_different_days_stay_apart() -> None:
+    """Only what names its own day is joined: two equal results are two results."""
+    results = [Evidence(f"Observation/{i}", f"2026-01-0{i}", "CK 300 U/L") for i in (1, 2)]
+    assert [text for text, _ in together(results)] == [
+        "CK 300 U/L, 2026-01-01",
+        "CK 300 U/L, 2026-01-02",
+    ]
+
+
+def test_many_days_are_told_by_the_first_the_last_and_their_number() -> None:
+    """A cell of a table holds only so many dates."""
+    few = [given(day) for day in range(1, MOST_DATES + 1)]
+    (said, _), *_ = together(few)
+    assert said.count("2026-") == MOST_DATES
+    ((said, references),) = together([*few, given(28)])
+    assert said == f"IVIG, given 2026-01-01 to 2026-01-28 on {MOST_DATES + 1} days, 70 g"
+    assert len(references) == MOST_DATES + 1
+
+
+def test_of_much_evidence_the_first_and_the_last_are_said_and_the_rest_is_counted() -> None:
+    """Nothing is cut in silence."""
+    results = [Evidence("", f"2026-01-0{i}", f"CK {i}") for i in range(1, 7)]
+    assert say_all(results, 4) == (
+        "CK 1, 2026-01-01; CK 2, 2026-01-02; CK 3, 2026-01-03; CK 6, 2026-01-06; and 2 more"
+    )
+    assert "more" not in say_all(results, 6)
+    assert "more" not in say_all(results)
+    assert say_all([]) == ""
+
+
 def test_members_of_groups_have_the_titles_of_the_vocabulary(telling: Tell) -> None:
     """Measures and results are called as in tables, other facts as in criteria."""
     of = telling("pulse-for-myocarditis", "myocarditis")
@@ -106,6 +178,71 @@ def test_a_measure_that_is_missing_counts_once(telling: Tell) -> None:
     assert missing_facts("diagnosis.myositis", strength_missing) == []
 
 
+def test_for_how_long_a_level_was_held_is_not_settled_by_measuring_today(telling: Tell) -> None:
+    """So it is apart from the measure, of which a card says what measuring it would settle."""
+    long_ago = telling("response-improved", "measures-missing")
+    values = {
+        **long_ago.evaluation.values,
+        "disease.inactive": None,
+        "measure.physician_global.days_inactive": Interval(Decimal(0), INFINITY),
+        "measure.skin_activity.days_inactive": UNKNOWN,
+    }
+    kept = {"measure.extramuscular.days_inactive", "measure.muscle_enzyme.days_inactive"}
+    values |= dict.fromkeys(kept, Interval(Decimal(200), INFINITY))
+    unknown = msgspec.structs.replace(
+        long_ago, evaluation=msgspec.structs.replace(long_ago.evaluation, values=values)
+    )
+    assert missing_facts("disease.inactive", unknown) == ["measure.physician_global.days_inactive"]
+    assert missing_titles("disease.inactive", unknown) == ["physician global activity over time"]
+
+
 def test_words_are_joined_as_in_a_sentence() -> None:
     """Commas, and an "and" before the last."""
     assert [join_words(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+# --- doses by body weight ------------------------------------------------------------------------
+
+
+def by_weight(low: str, high: str | None = None, most: str | None = None) -> ByWeight:
+    """A dose in mg for each kg."""
+    return ByWeight(Decimal(low), Decimal(high or low), Decimal(most) if most else None, "mg")
+
+
+@pytest.mark.parametrize(
+    ("dose", "case", "said"),
+    [
+        (by_weight("30", most="1000"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 960 mg)"),
+        (
+            by_weight("30", most="960"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 960 mg, the maximum)",
+        ),
+        (
+            by_weight("30", most="500"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 500 mg, the maximum)",
+        ),
+        (by_weight("0.5", "1"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 16 to 32 mg)"),
+        (
+            by_weight("0.5", "1", "20"),
+            "juvenile-rp-ild",
+            " (for 32 kg, 2026-11-12: 16 to 20 mg, the maximum)",
+        ),
+        (by_weight("0.1"), "juvenile-rp-ild", " (for 32 kg, 2026-11-12: 3.2 mg)"),
+        (by_weight("30"), "rp-ild-in-pregnancy", ""),
+        (by_weight("30"), "worsened", ""),
+    ],
+)
+def test_a_dose_by_weight_is_exact_capped_and_never_guessed(
+    telling: Tell, dose: ByWeight, case: str, said: str
+) -> None:
+    """Without a weight, and with one that is too old, the text stays as it is."""
+    assert say_for_weight(dose, telling("pulse-for-myocarditis", case).chart) == said
+
+
+def test_a_text_asks_for_a_dose_by_weight(telling: Tell) -> None:
+    """The dose stands where the text has it, after a blank of its own."""
+    slot = Slot("weight_dose.pulse", "value", by_weight("30", most="1000"))
+    tell = telling("pulse-for-myocarditis", "juvenile-rp-ild")
+    assert fill(("30 mg/kg", slot, "."), tell) == "30 mg/kg (for 32 kg, 2026-11-12: 960 mg)."

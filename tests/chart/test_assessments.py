@@ -784,3 +784,11 @@ def test_a_trend_has_the_last_value_of_each_day() -> None:
     found = trend(chart.changes["physician_global"], chart.measurements.series)
     assert [m.value for m in found] == [5, 6, 4]
     assert trend(chart.changes["extramuscular"], chart.measurements.series) == ()
+
+
+def test_the_days_of_all_assessments_are_kept() -> None:
+    """Those of measures taken at a visit, in order of time, whether or not two are compared."""
+    visits = read(physician(5, ago(0)), haq(1, ago(90)), ck(300, ago(40))).visits
+    assert [day.isoformat() for day in visits.days] == [ago(90), ago(0)]
+    assert read(physician(5, ago(0))).visits.days == (AS_OF,)
+    assert read().visits.days == ()

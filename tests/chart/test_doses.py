@@ -426,3 +426,30 @@ def test_an_order_of_more_steps_than_anybody_writes_is_not_read() -> None:
     assert fact(read(ordered(*steps[:50])), DAILY) == between(0, 20)
     assert fact(read(ordered(*steps)), DAILY) == at_least(0)
     assert "it has more than 50 dosages, which are not read" in why(chart)
+
+
+def test_the_days_at_a_dose_are_cited_from_the_order_that_begins_them() -> None:
+    """The latest first and the first of the run last; none that a gap or a low dose parts."""
+    chart = read(
+        ordered(taken(40, **during(ago(400), ago(300))), on=ago(400), id="before-the-gap"),
+        ordered(taken(5, **during(ago(70), ago(61))), on=ago(70), id="low"),
+        ordered(taken(60, **during(ago(60), ago(41))), on=ago(60), id="begins"),
+        ordered(taken(30, **during(ago(40), ago(21))), on=ago(40), id="goes-on"),
+        ordered(taken(20, **during(ago(20))), on=ago(20), id="now"),
+    )
+    assert [e.reference for e in FACTS[ABOVE_15].evidence(chart)] == [
+        "MedicationRequest/now",
+        "MedicationRequest/goes-on",
+        "MedicationRequest/begins",
+    ]
+    assert [e.reference for e in FACTS[FROM_2_5].evidence(chart)][-1] == "MedicationRequest/low"
+    assert [e.reference for e in FACTS[DAILY].evidence(chart)] == ["MedicationRequest/now"]
+
+
+def test_days_at_a_dose_without_a_beginning_are_cited_whole() -> None:
+    """Where no order has a date every one may belong to the run."""
+    chart = read(ordered(taken(20), id="undated"), ordered(taken(30), id="other"))
+    assert {e.reference for e in FACTS[ABOVE_15].evidence(chart)} == {
+        "MedicationRequest/undated",
+        "MedicationRequest/other",
+    }

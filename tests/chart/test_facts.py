@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, groups
+from cds.chart.facts import Event, groups, level_of
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
@@ -461,12 +461,30 @@ def test_evidence_of_a_drug() -> None:
     ]
 
 
+def test_of_an_order_that_was_carried_out_what_was_given_is_the_evidence() -> None:
+    """Three infusions say what their order says; what is current still names the order."""
+    members = dosage(1000, route="intravenous")
+    members["dosageInstruction"][0]["timing"] = {
+        "repeat": {"boundsPeriod": {"start": ago(5), "end": ago(3)}}
+    }
+    infusion = order(concept("rxnorm|6902"), ago(5), status="completed", id="o", **members)
+    days = [pulse(1000, ago(day), id=f"g{day}") for day in (5, 4, 3)]
+
+    given_all = evidence(read(infusion, *days), "drug.pulse_methylprednisolone")
+    given_two = evidence(read(infusion, *days[:2]), "drug.pulse_methylprednisolone")
+
+    assert [reference for reference, _, _ in given_all] == [
+        f"MedicationAdministration/g{day}" for day in (5, 4, 3)
+    ]
+    assert "MedicationRequest/o" in {reference for reference, _, _ in given_two}
+
+
 def test_evidence_of_a_measure_is_both_values() -> None:
-    """Baseline and current value, each with its reference and day."""
+    """Baseline and current value, each with its reference and day, and as it was recorded."""
     chart = read(physician(80, ago(100), unit="mm", id="a"), physician(6, id="b"))
     title = "Physician global activity, VAS 0–10 cm"
     assert evidence(chart, "measure.physician_global.improvement") == [
-        ("Observation/a", ago(100), f"{title} 8 cm"),
+        ("Observation/a", ago(100), f"{title} 8 cm (80 mm as recorded)"),
         ("Observation/b", ago(0), f"{title} 6 cm"),
     ]
 
@@ -684,3 +702,23 @@ def test_the_administrative_gender_is_male_or_not_or_not_known(
     if gender:
         patient["gender"] = gender
     assert fact(read(patient), "patient.male") is male
+
+
+def test_every_level_of_a_measure_is_a_fact_of_its_own() -> None:
+    """So many days, about which the level says what counts; other facts are of no level."""
+    for name, measure in TERMS.vocabulary.measures.items():
+        for key, level in measure.levels.items():
+            declared = FACTS[f"measure.{name}.days_{key}"]
+            assert (declared.kind, declared.unit) == ("number", "d")
+            assert level_of(declared.name, TERMS.vocabulary) is level
+    for other in ("measure.muscle_enzyme.improvement", "dose.glucocorticoid.days_above_15_mg"):
+        assert level_of(other, TERMS.vocabulary) is None
+
+
+def test_a_change_says_whether_more_is_better() -> None:
+    """Improvement and worsening are one change with two signs; other numbers have none."""
+    assert FACTS["measure.muscle_strength.improvement"].sense == "better"
+    assert FACTS["measure.muscle_strength.range_percent"].sense == "better"
+    assert FACTS["measure.muscle_strength.previous.worsening"].sense == "worse"
+    assert FACTS["measure.physician_global.worse_by"].sense is None
+    assert FACTS["observation.spo2.latest"].sense is None

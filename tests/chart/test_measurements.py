@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from cds.chart.measurements import NOT_MAPPED, multiple_of_upper_limit, upper_limit
+from cds.chart.measurements import NOT_MAPPED, multiple_of_upper_limit, recorded, upper_limit
 from cds.chart.quantities import INFINITY
 from tests.chart.conftest import (
     AS_OF,
@@ -175,6 +175,105 @@ def test_numbers_stay_exact() -> None:
 def test_what_is_not_a_number_is_left_out(members: Json, reason: str) -> None:
     """Words, an absent value and its reason are told as such."""
     assert left_out(observation("loinc|2157-6", **members)) == reason
+
+
+# --- what of a measure is left out -------------------------------------------------------------
+
+
+NOT_DONE: Json = {"dataAbsentReason": {"coding": [{"code": "not-performed"}]}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        (ck(500, status="preliminary"), ("muscle_enzyme", "observation.ck", "left out")),
+        (
+            observation("core_set|mmt8-150", **NOT_DONE),
+            ("muscle_strength", "observation.mmt8_150", "not performed"),
+        ),
+        (
+            observation("core_set|cmas", dataAbsentReason={"text": "refused"}),
+            ("muscle_strength", "observation.cmas", "no value"),
+        ),
+        (observation(MMT, 71), ("muscle_strength", "measure.muscle_strength", "left out")),
+        (
+            observation(concept("urn:flowsheet|0990", text="MMT right side"), 71),
+            ("muscle_strength", "", "left out"),
+        ),
+        (
+            observation(concept("core_set|chq-phs"), 40, status="cancelled"),
+            ("muscle_enzyme", "observation.chq_phs", "left out"),
+        ),
+    ],
+)
+def test_what_of_a_core_set_measure_is_left_out_is_told(
+    resource: Json, said: tuple[str, str, str]
+) -> None:
+    """By its code, or by its words where nothing maps it; with the same reason as in the report."""
+    chart = read(resource)
+    (left,) = chart.measurements.left_out
+    assert (left.measure, left.entry, left.kind) == said
+    assert (left.reference, left.reason) == (chart.excluded[0].reference, chart.excluded[0].reason)
+    assert str(left.day) == ago(0)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        observation("loinc|67151-1", 5, "ng/L", status="preliminary"),
+        observation("core_set|cdasi-activity", 5, status="preliminary"),
+        observation(MDA5, valueString="?"),
+        observation(concept("urn:flowsheet|1", text="Commitment"), 5),
+        observation(concept("urn:flowsheet|1"), 5),
+    ],
+)
+def test_what_is_of_no_core_set_measure_is_not_told_as_left_out_of_it(resource: Json) -> None:
+    """Other results are in the report only."""
+    chart = read(resource)
+    assert len(chart.excluded) == 1
+    assert chart.measurements.left_out == []
+
+
+def test_a_part_of_a_panel_is_left_out_by_itself() -> None:
+    """One component out of range is told with its place; the other is used."""
+    parts = [
+        {"code": concept("core_set|physician-global"), "valueQuantity": quantity(38, "cm")},
+        {"code": concept("core_set|patient-global"), "valueQuantity": quantity(3, "cm")},
+    ]
+    chart = read(observation(concept("urn:panel|1"), component=parts, id="p"))
+    (left,) = chart.measurements.left_out
+    assert (left.measure, left.reference) == ("physician_global", "Observation/p.component[0]")
+
+
+def test_codes_that_mean_different_measures_are_told_by_the_first() -> None:
+    """What contradicts itself is not used, and not passed over."""
+    both = concept("core_set|physician-global", "core_set|patient-global")
+    (left,) = read(observation(both, 3, "cm")).measurements.left_out
+    assert left.measure == "physician_global"
+    assert "its codes mean different things" in left.reason
+
+
+@pytest.mark.parametrize(
+    ("resource", "entry", "said"),
+    [
+        (physician(72, unit="mm"), "physician_global_vas", "72 mm"),
+        (physician(7.2), "physician_global_vas", ""),
+        (observation("loinc|2157-6", 1.0, "µkat/L"), "ck", "1.0 µkat/L"),
+        (
+            observation("loinc|2157-6", valueQuantity={"value": 42.5, "code": "ukat/L"}),
+            "ck",
+            "42.5 ukat/L",
+        ),
+        (mmt150(120), "mmt8_150", ""),
+        (observation("core_set|mmt8-150", valueInteger=120), "mmt8_150", ""),
+    ],
+)
+def test_a_converted_value_is_told_as_it_was_recorded(
+    resource: Json, entry: str, said: str
+) -> None:
+    """With its own unit and all its digits; what was not converted needs no second number."""
+    (taken,) = series(read(resource), entry)
+    assert recorded(taken) == said
 
 
 # --- comparators ---------------------------------------------------------------------------------
@@ -571,3 +670,18 @@ def test_of_many_components_none_is_looked_through_for_the_maximum() -> None:
         "its code names no instrument, and of more than 50 components none is looked through for "
         "the maximum"
     )
+
+
+def test_the_day_of_a_value_that_cannot_be_used_is_kept() -> None:
+    """By its entry; of muscle testing that names no instrument, for each that it may have been."""
+    chart = read(
+        observation("loinc|2157-6", 300, "mg", ago(3)),
+        observation("core_set|mmt", 140, None, ago(2)),
+        ck(300, ago(1)),
+        ck(300, ago(4), status="entered-in-error"),
+    )
+    unusable = chart.measurements.unusable
+    assert {name: [day.isoformat() for day in days] for name, days in unusable.items()} == {
+        "ck": [ago(3)],
+        **{name: [ago(2)] for name in ("mmt8_150", "mmt8_80", "mmt_total_260", "cmas")},
+    }

@@ -6,9 +6,10 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.facts import Event
-from cds.chart.treatments import Exposure, describe, latest
+from cds.chart.treatments import Exposure, carried_out, describe, latest
 from tests.chart.conftest import (
     AS_OF,
+    FACTS,
     PATIENT,
     TERMS,
     Json,
@@ -496,14 +497,125 @@ def test_an_exposure_in_words() -> None:
     (found,) = exposures(
         read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **dosage(50)))
     )
-    assert describe(found) == f"Prednisone, ordered {AS_OF}, 50 mg on a day of treatment"
+    assert describe(found, AS_OF) == f"Prednisone, ordered {AS_OF}, 50 mg on a day of treatment"
     (large,) = exposures(
         read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **dosage(70_000)))
     )
-    assert describe(large) == f"Prednisone, ordered {AS_OF}, 70 g on a day of treatment"
+    assert describe(large, AS_OF) == f"Prednisone, ordered {AS_OF}, 70 g on a day of treatment"
     span = bounds("2026-05-11", "2026-06-10")
     (bounded,) = exposures(read(order(concept("rxnorm|8640", text="Prednisone"), ago(0), **span)))
-    assert describe(bounded) == "Prednisone, ordered 2026-05-11 to 2026-06-10"
+    assert describe(bounded, AS_OF) == "Prednisone, ordered 2026-05-11 to 2026-06-10"
+
+
+def steps(*doses: tuple[Any, str, str | None]) -> Json:
+    """The members of an order whose dose changes: mg a day, from when, until when."""
+    written = []
+    for mg, start, end in doses:
+        (one,) = dosage(mg, frequency=1, period=1, periodUnit="d")["dosageInstruction"]
+        one["timing"]["repeat"]["boundsPeriod"] = {"start": start} | ({"end": end} if end else {})
+        written.append(one)
+    return {"dosageInstruction": written}
+
+
+TAPER = [
+    (50, "2026-08-12", "2026-09-22"),
+    (30, "2026-09-23", "2026-10-20"),
+    (20, "2026-10-21", None),
+]
+
+
+def told(*doses: tuple[Any, str, str | None], as_of: date = AS_OF, **members: Any) -> str:
+    """What is said of the dose of a tapered order."""
+    chart = read(order(PREDNISONE, "2026-08-12", **steps(*doses), **members), as_of=as_of)
+    (found,) = exposures(chart)
+    return describe(found, as_of).split(", ", 2)[-1]
+
+
+def test_of_a_tapered_order_the_present_dose_is_told() -> None:
+    """The dose of today comes first, then the earlier ones with their ends, and what is planned."""
+    assert (
+        told(*TAPER)
+        == "20 mg a day since 2026-10-21 (50 mg until 2026-09-22, 30 mg until 2026-10-20)"
+    )
+    assert told(*TAPER, as_of=date(2026, 9, 1)) == (
+        "50 mg a day since 2026-08-12 (then 30 mg from 2026-09-23, 20 mg from 2026-10-21)"
+    )
+
+
+def test_of_a_tapered_order_that_is_over_every_dose_is_told() -> None:
+    """Where none is present, each stands with its end, and none is called that of today."""
+    ended = [*TAPER[:2], (20, "2026-10-21", "2026-11-01")]
+    said = "50 mg a day until 2026-09-22, 30 mg until 2026-10-20, 20 mg until 2026-11-01"
+    assert told(*ended) == said
+    assert told(*ended, status="stopped") == said
+
+
+def test_of_a_long_taper_the_first_dose_and_the_latest_are_told() -> None:
+    """What is left out between them is counted."""
+    days = [date(2026, 8, 12) + timedelta(days=7 * i) for i in range(8)]
+    ends = [str(day + timedelta(days=6)) for day in days[:-1]]
+    taper = [
+        (60 - 5 * i, str(day), end)
+        for i, (day, end) in enumerate(zip(days, [*ends, None], strict=True))
+    ]
+    assert told(*taper) == (
+        "25 mg a day since 2026-09-30 (60 mg until 2026-08-18, 3 more steps, "
+        "40 mg until 2026-09-15, 35 mg until 2026-09-22, 30 mg until 2026-09-29)"
+    )
+
+
+@pytest.mark.parametrize(
+    "doses",
+    [
+        [(20, "2026-08-12", None), (10, "2026-08-12", None)],
+        [(20, "2026-08-12", "2026-09-22"), (10, "2026-09-22", None)],
+        [(20, "2026-08-12", "2026-09-22"), ("<10", "2026-09-23", None)],
+    ],
+)
+def test_of_doses_that_may_be_taken_together_none_is_called_the_present_one(
+    doses: list[tuple[Any, str, str | None]],
+) -> None:
+    """Several doses without an order of their own are told by the highest, and as several."""
+    members = steps(*[(10 if mg == "<10" else mg, start, end) for mg, start, end in doses])
+    if doses[1][0] == "<10":
+        members["dosageInstruction"][1]["doseAndRate"][0]["doseQuantity"]["comparator"] = "<"
+    (found,) = exposures(read(order(PREDNISONE, "2026-08-12", **members)))
+    assert found.steps == ()
+    assert describe(found, AS_OF).endswith(
+        "20 mg on a day of treatment, the highest of several doses"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "dose", "route", "done"),
+    [
+        ([5, 4, 3], 1000, "intravenous", True),
+        ([6, 5, 4, 3], 1000, "intravenous", True),
+        ([5, 4], 1000, "intravenous", False),
+        ([5, 4, 2], 1000, "intravenous", False),
+        ([5, 4, 3], 500, "intravenous", False),
+        ([5, 4, 3], 1000, "oral", False),
+        ([], 1000, "intravenous", False),
+    ],
+)
+def test_an_order_is_carried_out_when_its_dose_was_given_on_each_of_its_days(
+    days: list[int], dose: int, route: str, done: bool
+) -> None:
+    """A day without it, another dose or another route leaves the order something of its own."""
+    members = dosage(1000, route="intravenous")
+    period = bounds(ago(5), ago(3))["dosageInstruction"][0]["timing"]
+    members["dosageInstruction"][0]["timing"] = period
+    chart = read(
+        order(METHYLPREDNISOLONE, ago(5), status="completed", id="o", **members),
+        *[given(METHYLPREDNISOLONE, ago(day), dose, route) for day in days],
+    )
+    assert carried_out(exposures(chart)) == ({"MedicationRequest/o"} if done else set())
+
+
+def test_an_order_without_an_end_is_never_carried_out() -> None:
+    """It may go on, whatever was given."""
+    chart = read(order(METHYLPREDNISOLONE, ago(3), **dosage(1000)), pulse(1000, ago(3)))
+    assert carried_out(exposures(chart)) == set()
 
 
 def test_the_latest_use() -> None:
@@ -578,3 +690,69 @@ def test_an_order_of_many_drugs_is_a_list_and_of_none() -> None:
     chart = read(order(" ".join(names[:11]), ago(5)))
     assert reasons(chart) == ["it names more than 10 drugs, and could be any of them"]
     assert fact(chart, f"drug.{next(iter(TERMS.vocabulary.drugs))}.ever") is None
+
+
+# --- last current --------------------------------------------------------------------------------
+
+
+def during(start: str, end: str | None = None) -> Json:
+    """Return the dosage of an order for a time, as its members."""
+    return dosage(5, boundsPeriod={"start": start} | ({"end": end} if end else {}))
+
+
+@pytest.mark.parametrize(
+    ("resources", "surely", "possibly"),
+    [
+        ([], None, None),
+        ([order(PREDNISONE, ago(900))], 0, 0),
+        ([order(PREDNISONE, ago(900), "completed", **during(ago(900), ago(200)))], 200, 200),
+        ([order(PREDNISONE, ago(900), "stopped", **during(ago(900), ago(200)))], 200, 200),
+        ([order(PREDNISONE, ago(900), **during(ago(900), ago(200)))], 200, 200),
+        # Where no end is told, or it was to end later, it may have ended on any day.
+        ([order(PREDNISONE, ago(900), "stopped")], 900, 0),
+        ([order(PREDNISONE, ago(900), "completed")], 900, 0),
+        ([order(PREDNISONE, ago(900), "on-hold")], 900, 0),
+        ([order(PREDNISONE, ago(900), "unknown")], 900, 0),
+        ([order(PREDNISONE, ago(90), "stopped", **during(ago(90), ago(-30)))], 90, 0),
+        ([stated(PREDNISONE, ago(900), "completed")], 900, 0),
+        ([order(PREDNISONE, None, "stopped")], None, 0),
+        # Of a partial date the bounds are known.
+        ([order(PREDNISONE, ago(900), "stopped", **during(ago(900), "2026-04"))], 229, 200),
+        # An administration covers some days.
+        ([given(PREDNISONE, ago(200), 5)], 199, 199),
+        ([given(PREDNISONE, ago(0), 5)], 0, 0),
+        ([given(RITUXIMAB, ago(183), 1000)], 0, 0),
+        ([given(RITUXIMAB, ago(400), 1000)], 217, 217),
+        ([given(RITUXIMAB, ago(400), 1000), given(RITUXIMAB, "2026-04", 1000)], 46, 17),
+        # So may an order, after its end.
+        ([order(RITUXIMAB, ago(400), "completed", **during(ago(400), ago(390)))], 390, 207),
+        (
+            [
+                order(PREDNISONE, ago(900), "stopped", **during(ago(900), ago(500))),
+                stated(PREDNISONE, ago(700), "stopped", effectiveDateTime=None),
+            ],
+            500,
+            0,
+        ),
+    ],
+)
+def test_when_a_drug_last_was_current(
+    resources: list[Json], surely: int | None, possibly: int | None
+) -> None:
+    """Surely so many days ago at most, possibly so many at least; never, where nothing tells."""
+    found = fact(read(*resources), "drug.immunomodulating.was_current")
+    sure, maybe = (None if days is None else Decimal(days) for days in (surely, possibly))
+    assert found == Event(sure, maybe, complete=True)
+
+
+def test_a_dose_that_cannot_be_read_may_have_been_current() -> None:
+    """What may belong to a class is no certain member of it, and not excluded either."""
+    found = fact(read(pulse(None, ago(100))), "drug.pulse_methylprednisolone.was_current")
+    assert found == Event(None, Decimal(99), complete=True)
+
+
+def test_the_latest_treatment_is_cited_first_for_when_it_last_was_current() -> None:
+    """A card cites the first few, and those are the ones that decide."""
+    chart = read(given(PREDNISONE, ago(300), 5), given(PREDNISONE, ago(200), 5))
+    cited = FACTS["drug.prednisone.was_current"].evidence(chart)
+    assert [each.date for each in cited] == [ago(200), ago(300)]

@@ -16,7 +16,9 @@ NOT_UCUM = {
     # words
     "centimeter", "centimetre", "millimeter", "millimetre", "milligram", "gram", "percent",
     "score", "point", "points", "UNITS/L", "Units/L", "units/L",
+    "kilogram", "kilograms", "grams", "pound", "pounds",
     # printed units: UCUM knows no capitals here, no plain IU, and writes micro as u
+    "Kg", "KG", "lb", "lbs", "lb_av",
     "CM", "MM", "IU/L", "IU/l", "% predicted", "%pred",
     "µkat/L", "µkat/l", "μkat/L", "μkat/l", "µg/L", "µg/l", "μg/L", "μg/l", "µg",
     # no number stands in the denominator of UCUM; the body surface is an annotation there
@@ -92,6 +94,10 @@ def test_words_mean_what_their_ucum_spelling_means() -> None:
         "filtration_rate": dict.fromkeys(
             ("mL/min/1.73m2", "mL/min/1.73 m2", "mL/min/1.73m²", "mL/min/1.73 m²",
              "mL/min/1.73m^2", "mL/min/1.73_m2"), "mL/min/{1.73_m2}"),
+        "ferritin": {"µg/L": "ug/L", "µg/l": "ug/L", "μg/L": "ug/L", "μg/l": "ug/L"},
+        "body_weight": {"Kg": "kg", "KG": "kg", "kilogram": "kg", "kilograms": "kg", "gram": "g",
+                        "grams": "g", "lb": "[lb_av]", "lbs": "[lb_av]", "lb_av": "[lb_av]",
+                        "pound": "[lb_av]", "pounds": "[lb_av]"},
         "dose": {"MG": "mg", "milligram": "mg", "gram": "g", "µg": "ug"},
     }  # fmt: skip
     compared = {spelling for by_word in same.values() for spelling in by_word}

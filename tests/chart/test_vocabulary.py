@@ -86,11 +86,13 @@ def test_the_assessment_numbers() -> None:
 
 
 def test_recalled_codes_are_marked() -> None:
-    """No ATC code was read in its source, so none stands among the verified ones."""
+    """No ATC code was read in its source, so none is verified; a drug without codes has a name."""
     for section, name, entry in coded_entries(TERMS.vocabulary):
         assert "atc" not in entry.codes, (section, name)
-    drugs = TERMS.vocabulary.drugs
-    assert all("atc" in drug.unverified for drug in drugs.values())
+    drugs = TERMS.vocabulary.drugs.values()
+    coded = [drug for drug in drugs if drug.codes or drug.unverified]
+    assert all("atc" in drug.unverified for drug in coded)
+    assert all(drug.names for drug in drugs)
 
 
 def test_several_files_are_one_vocabulary(tmp_path: Path) -> None:
@@ -336,6 +338,66 @@ def test_a_dose_that_cannot_be_worked_out_is_told(
     assert right in DOSE
     problems = said(read(tmp_path, doses=DOSE.replace(right, wrong))[1])
     assert any(problem in each for each in problems), problems
+
+
+LEVEL = """units:
+  vas: {unit: cm, spellings: {cm: 1}}
+observations:
+  activity: {title: Activity, units: vas}
+  pain: {title: Pain, units: vas}
+measures:
+  activity:
+    title: Activity
+    instruments: [activity]
+    levels:
+      inactive:
+        title: none
+        no_worse_than:
+          activity: {value: 0, unit: cm}
+        upper_limits: {value: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("          activity: {", "          pain: {", "14:11 unknown-id `pain` is not among the"),
+        ("value: 0, unit: cm", "value: 0, unit: mm", "14:11 wrong-unit the unit is `mm` and"),
+        ("value: 1}", 'value: 1, unit: "%"}', "15:9 wrong-unit so many times the upper limit"),
+        ("value: 1}", "value: 0}", "15:9 bad-range the number (0) is not above 0"),
+        ("      inactive:", "      Inactive:", "11:7 bad-id `Inactive` is not an id"),
+        (
+            """        no_worse_than:
+          activity: {value: 0, unit: cm}
+        upper_limits: {value: 1}
+""",
+            "",
+            "11:7 missing-key `no_worse_than` or `upper_limits` is missing",
+        ),
+    ],
+)
+def test_a_level_that_no_value_can_be_at_is_told(
+    tmp_path: Path, right: str, wrong: str, problem: str
+) -> None:
+    """A level says which values are at it, of instruments of its measure and in their units."""
+    assert read(tmp_path, level=LEVEL)[1] == []
+    assert right in LEVEL
+    problems = said(read(tmp_path, level=LEVEL.replace(right, wrong))[1])
+    assert any(problem in each for each in problems), problems
+
+
+def test_levels_need_to_know_how_far_assessments_may_lie_apart(tmp_path: Path) -> None:
+    """Without that no time between two assessments is covered; without levels nobody asks."""
+    days = ("window", "grace", "look_back", "least_interval", "course_gap")
+    numbers = ", ".join(f"{name}: {{value: 1, unit: d}}" for name in (*days, "adult_from"))
+    without = f"assessments: {{{numbers}}}\n"
+    problems = said(read(tmp_path, level=LEVEL + without)[1])
+    assert [each.split(" is missing")[0] for each in problems] == [
+        "level.yaml:11:7 missing-key `held_gap`"
+    ]
+    whole = without.replace("}}\n", "}, held_gap: {value: 120, unit: d}}\n")
+    assert read(tmp_path, level=LEVEL + whole)[1] == []
+    assert read(tmp_path, level=without)[1] == []
 
 
 def test_a_status_asserts_declared_findings(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
+from sqlalchemy.exc import OperationalError
 from structlog.testing import LogCapture
 
 from cds.hooks.authentication import ALGORITHMS, Authenticator, Reason, Unauthenticated
@@ -730,6 +731,23 @@ def test_a_fault_while_authenticating_lets_nobody_in(ruleset: RuleSet, log: LogC
     assert answer.json()["resourceType"] == "OperationOutcome"
     assert "database" not in answer.text + str(log.entries)
     assert app.state.faults == {"OSError": 1}
+
+
+def test_while_the_database_is_away_a_client_is_told_when_to_call_again(
+    ruleset: RuleSet, log: LogCapture
+) -> None:
+    """503 with Retry-After, for what is over soon; nobody is let in meanwhile."""
+
+    async def first_use(issuer: str, jti: str, until: datetime) -> bool:
+        raise OperationalError("INSERT", {}, Exception("disk full at /var/lib"))
+
+    known = Authenticator([client()], KeySets(Published().fetch), first_use, lambda: NOW)
+    app = create_app(ruleset, lambda: datetime.fromtimestamp(NOW, UTC).date(), known)
+    with TestClient(app) as http:
+        answer = http.get(DISCOVERY, headers=bearer(sign()))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["issue"][0]["code"] == "transient"
+    assert "disk full" not in answer.text + str(log.entries)
 
 
 def test_when_authentication_is_off_there_is_no_client(ruleset: RuleSet) -> None:

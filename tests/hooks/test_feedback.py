@@ -165,12 +165,12 @@ def test_feedback_on_a_service_that_is_none_is_not_found(serving: TestClient) ->
 def test_feedback_that_cannot_be_kept_is_not_acknowledged(
     serving: TestClient, store: Store, log: LogCapture
 ) -> None:
-    """500, and the client is asked to send it again; the log has no part of it."""
+    """503, and the client is asked to send it again; the log has no part of it."""
     feedback.drop(store.engine)
 
     answer = serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]})
 
-    assert answer.status_code == 500
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "kept nothing of this feedback" in answer.json()["issue"][0]["diagnostics"]
     assert "Next week" not in str(log.entries)
 

@@ -68,7 +68,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
 
     # What the process had not written yet is taken over by the next one.
     store = open_store(Place(state, database_url))
-    store.take_over()
+    store.settle()
     store.close()
 
     engine = connect(database_url)
@@ -100,7 +100,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_a_worker_is_killed(tmp_path:
     assert status == 0
     assert "worker_died" in log
     store = open_store(Place(tmp_path))
-    store.take_over()
+    store.settle()
     with store.engine.connect() as connection:
         kept_cards = set(connection.execute(select(cards.c.uuid)).scalars())
         kept_feedback = set(connection.execute(select(feedback.c.card)).scalars())
@@ -109,9 +109,43 @@ def test_nothing_that_was_acknowledged_is_lost_when_a_worker_is_killed(tmp_path:
     assert {card for card, _ in clients.told} <= kept_feedback
 
 
-def test_an_interrupted_service_has_written_everything(tmp_path: Path) -> None:
+def test_nothing_is_lost_when_the_process_that_writes_is_killed(tmp_path: Path) -> None:
+    """What workers note meanwhile waits for the one that takes its place."""
+
+    def kept() -> set[str | None]:
+        engine = connect(f"sqlite:///{tmp_path}/cds.sqlite")
+        with engine.connect() as connection:
+            uuids = set(connection.execute(select(cards.c.uuid)).scalars())
+        engine.dispose()
+        return uuids
+
+    given: set[str] = set()
+
+    def call(times: int) -> None:
+        for _ in range(times):
+            answer = httpx2.post(f"{serving.url}{CALL}", json=BODY)
+            given.update(card["uuid"] for card in answer.json()["cards"])
+
+    with serve(CDS_STATE=str(tmp_path), CDS_WORKERS="2") as serving:
+        main = serving.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children")
+        call(5)
+        writing = children.read_text().split()[2]  # begun after the two workers
+        os.kill(int(writing), signal.SIGKILL)
+        call(5)
+        while kept() != given:  # bounded by the time of the whole test run
+            os.sched_yield()
+        status, log = serving.stop()
+
+    assert status == 0
+    assert '"job":"store"' in log
+    assert "worker_died" in log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_service_has_written_everything(tmp_path: Path, workers: str) -> None:
     """After Ctrl-C the database has every decision, and no journal is left."""
-    with serve(CDS_STATE=str(tmp_path)) as serving:
+    with serve(CDS_STATE=str(tmp_path), CDS_WORKERS=workers) as serving:
         answer = httpx2.post(f"{serving.url}{CALL}", json=BODY)
         status, _ = serving.stop()
 

@@ -77,13 +77,16 @@ class Serving:
     def call(self) -> tuple[int, int]:
         """Call once over a connection of its own; the status, and the process that answered."""
         answer = httpx2.post(self.url + CALL, content=BODY, timeout=30)
-        decision = answer.headers["X-Decision-Id"]
+        return answer.status_code, self.line_of(answer.headers["X-Decision-Id"])["process"]
+
+    def line_of(self, decision: str) -> dict[str, Any]:
+        """Return the line of a decision in the log, as soon as it is there."""
         with self._logged:
             line = self._logged.wait_for(
                 lambda: next((x for x in self.lines if x.get("decision") == decision), None), 30
             )
         assert line
-        return answer.status_code, line["process"]
+        return line
 
 
 @pytest.fixture
@@ -198,6 +201,56 @@ def test_workers_end_with_the_process_that_began_them(serving: Serving) -> None:
         os.sched_yield()
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(serving.url)
+
+
+HANGING = """
+import itertools, sys, time
+from cds.hooks import workers
+from cds.hooks.accepting import shares
+
+workers.HUNG_SECONDS, workers._LOOK_SECONDS = 0.4, 0.1
+own, = shares(1)
+begun = 0
+
+class Signs:
+    def begin(self):
+        global begun
+        begun += 1
+        own.begin()
+    last_sign = own.last_sign
+
+def work():
+    print("begun", begun, flush=True)
+    while True:
+        time.sleep(0.02)
+        if begun > 1:  # the first one hangs
+            own.note(0)
+
+job = workers.Job("worker 1", work, Signs())
+workers.Supervisor([job], [], tend=lambda: None, seconds=0, shutdown_seconds=1).run()
+"""
+
+
+def test_a_worker_that_hangs_is_replaced() -> None:
+    """One that gives no sign of life is killed, and the next one, which does, is left alone."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if line == "begun 2\n":
+                break
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        process.terminate()
+        rest = process.stdout.read()
+
+    assert [line for line in said if line.startswith("begun")] == ["begun 1", "begun 2"]
+    assert sum("worker_hangs" in line for line in said) == 1
+    assert "begun 3" not in rest
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("serving", [{"CDS_METRICS_PORT": "0"}], indirect=True)

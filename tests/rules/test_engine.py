@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cds.rules.engine import MAX_LEAVES, Engine, EngineFault
+from cds.rules.engine import MAX_ATTRIBUTES, MAX_LEAVES, Engine, EngineFault
 from cds.rules.formula import Both, Compare, Either, Formula, Operator, Value, leaves
 
 REPOSITORY = Path(__file__).parents[2]
@@ -329,6 +329,13 @@ def nested(groups: int) -> Formula:
     for index in range(groups - 1):
         formula = (Both if index % 2 else Either)((is_true(f"c{index}"), formula))
     return formula
+
+
+def test_more_attributes_than_can_be_told_apart_are_refused() -> None:
+    """The C code knows a name by its hash alone, and hashes are checked for so many names only."""
+    formulas = {f"r{i}": is_true(f"x{i}") for i in range(MAX_ATTRIBUTES + 1)}
+    with pytest.raises(ValueError, match="10001 attributes, at most 10000"):
+        Engine(formulas)
 
 
 @pytest.mark.parametrize(

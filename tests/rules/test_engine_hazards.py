@@ -17,7 +17,7 @@ import durable_rules_engine
 import pytest
 
 import cds.rules.engine
-from cds.rules.engine import MAX_LEAVES, Engine, EngineFault
+from cds.rules.engine import MAX_ATTRIBUTES, Engine, EngineFault
 from cds.rules.formula import Both, Compare, Either, Formula, Value
 
 REPOSITORY = Path(__file__).parents[2]
@@ -345,7 +345,7 @@ def fnv(text: str) -> int:
 def test_the_names_we_give_have_hashes_of_their_own() -> None:
     """No name that a fact of ours carries has the hash of another, or of a word of the engine."""
     assert fnv(TWIN) == fnv(OTHER_TWIN)
-    ours = [*(f"a{index}" for index in range(MAX_LEAVES)), "sid", "id", "m", "b", "e", "c"]
+    ours = [*(f"a{index}" for index in range(MAX_ATTRIBUTES)), "sid", "id", "m", "b", "e", "c"]
     words = "lt lte gt gte eq neq mt imt iall iany ex nex or and m add sub mul div l r forward s i"
     names = [*ours, *(f"${word}" for word in words.split())]
     assert len({fnv(name) for name in names}) == len(names)

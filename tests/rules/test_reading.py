@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from cds.located import FilesInvalid, Place
+from cds.rules.parsing import ByWeight
 from cds.rules.reading import check_ruleset, read_ruleset, rule_files
 from cds.rules.ruleset import RuleSet
+from cds.rules.texts import Slot
 
 IMPROVED = "criteria/improved.yaml"
 TAPER = "guidance/taper.yaml"
@@ -312,6 +315,133 @@ def test_a_selection_is_named_by_conditions_of_rules_only(minimal: Path) -> None
         "- when: {at_least: 1, of: complications, where: it, as: seen}\n      text: '{seen}'",
     )
     assert [p.split()[1] for p in problems_of(minimal)] == ["unknown-fact"]
+
+
+def test_a_card_shows_tables_selections_and_observations(shipped: RuleSet, minimal: Path) -> None:
+    """A group of observations may be named; what is none of these is told with what there is."""
+    shows = {table for rule in shipped.card_rules if rule.card for table in rule.card.show}
+    assert {"troponin", "observation.spo2", "measures", "assessment.missing_measures"} <= shows
+
+    replace(minimal, TAPER, "  suggestions:", "  show: [observation.spo, core_set]\n  suggestions:")
+    (spo, group) = problems_of(minimal)
+    assert "unknown-id `observation.spo` is no table: write `measures`, `treatments`," in spo
+    assert "`core_set` is no table" in group
+
+
+WEIGHT = """\
+  weight:
+    title: Weight
+    units: weight
+    codes: {local: {weight: Weight}}
+measures:
+"""
+WEIGHT_SECTION = """\
+weight:
+  observation: weight
+  adult_within: {value: 180, unit: d}
+  child_within: {value: 90, unit: d}
+diagnoses:
+"""
+
+
+def with_weight(folder: Path, doses: str, *parameters: str, text: str = "") -> None:
+    """Give the least rules a body weight, and the card about tapering doses by it."""
+    replace(folder, VOCABULARY, "measures:\n", WEIGHT)
+    replace(folder, VOCABULARY, "diagnoses:\n", WEIGHT_SECTION)
+    unit = '  percent: {unit: "%", spellings: {"%": 1}}\n'
+    replace(folder, VOCABULARY, unit, f"{unit}  weight: {{unit: kg, spellings: {{kg: 1}}}}\n")
+    lines = "".join(f"  {each}\n" for each in parameters)
+    replace(
+        folder, TAPER, "when:\n  all", f"parameters:\n{lines}weight_doses:\n  {doses}\nwhen:\n  all"
+    )
+    replace(folder, TAPER, "lead: Consider tapering.", f"lead: 'Consider tapering{text}.'")
+
+
+def test_a_dose_by_weight_is_read_with_its_numbers(minimal: Path) -> None:
+    """What the text asks for has its numbers, and the unit without the kg."""
+    with_weight(
+        minimal,
+        "start: {per_kg: parameters.low, up_to: parameters.high, at_most: parameters.most}",
+        "low: {value: 0.5, unit: mg/kg/d}",
+        "high: {value: 1, unit: mg/kg/d}",
+        "most: {value: 60, unit: mg/d}",
+        text="{weight_dose.start}",
+    )
+    (card,) = (rule.card for rule in read_ruleset(minimal).card_rules if rule.id == "taper")
+    assert card is not None
+    (dose,) = (part.dose for part in card.lead if isinstance(part, Slot))
+    assert dose == ByWeight(Decimal("0.5"), Decimal(1), Decimal(60), "mg/d")
+
+
+@pytest.mark.parametrize(
+    ("doses", "parameters", "text", "told"),
+    [
+        (
+            "x: {per_kg: parameters.lwo}",
+            ["low: {value: 1, unit: mg/kg}"],
+            "",
+            "unknown-parameter `parameters.lwo` is not a parameter of this rule",
+        ),
+        (
+            "x: {per_kg: parameters.low}",
+            ["low: {value: 1, unit: mg}"],
+            "",
+            "bad-weight-dose is in `mg` and should be in `mg/kg`: convert the number",
+        ),
+        (
+            "x: {per_kg: parameters.low, at_most: parameters.most}",
+            ["low: {value: 1, unit: mg/kg}", "most: {value: 1, unit: g}"],
+            "",
+            "bad-weight-dose is in `g` and should be in `mg`: convert the number",
+        ),
+        (
+            "x: {per_kg: parameters.low, up_to: parameters.high}",
+            ["low: {value: 2, unit: mg/kg}", "high: {value: 1, unit: mg/kg}"],
+            "",
+            "bad-weight-dose a dose is above 0, and `up_to` is not below `per_kg`",
+        ),
+        (
+            "x: {per_kg: parameters.low}",
+            ["low: {value: 1, unit: mg/kg}"],
+            "{weight_dose.y}",
+            "unknown-fact `{weight_dose.y}` is neither a fact",
+        ),
+        (
+            "x: {per_kg: parameters.low}",
+            ["low: {value: 1, unit: mg/kg}"],
+            "{weight_dose.x:evidence}",
+            "bad-text `weight_dose.x` has no forms: take out `:evidence`",
+        ),
+    ],
+)
+def test_a_dose_by_weight_that_cannot_be_worked_out_is_told(
+    minimal: Path, doses: str, parameters: list[str], text: str, told: str
+) -> None:
+    """Names that nothing declares, units that do not fit, a range that is upside down."""
+    with_weight(minimal, doses, *parameters, text=text)
+    assert any(told in problem for problem in problems_of(minimal))
+
+
+def test_without_a_body_weight_no_dose_is_worked_out_by_it(minimal: Path) -> None:
+    """The vocabulary must say what the weight is, in kg, and for how many days it counts."""
+    with_weight(
+        minimal,
+        "x: {per_kg: parameters.low}",
+        "low: {value: 1, unit: mg/kg}",
+        text="{weight_dose.x}",
+    )
+    assert problems_of(minimal) == []
+
+    replace(minimal, VOCABULARY, "observation: weight", "observation: spo2")
+    replace(
+        minimal,
+        VOCABULARY,
+        "child_within: {value: 90, unit: d}",
+        "child_within: {value: 3, unit: wk}",
+    )
+    unit, days = problems_of(minimal)
+    assert "wrong-unit `spo2` is held in `%` and should be in `kg`" in unit
+    assert "wrong-unit the unit is `wk` and should be `d`" in days
 
 
 # --- order ---------------------------------------------------------------------------------------

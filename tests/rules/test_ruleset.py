@@ -208,3 +208,23 @@ def test_every_rule_is_compiled_for_the_engine(ruleset: RuleSet) -> None:
         values(percent("0"), percent("0"), True) | {"response.improved": True}
     )
     assert ruleset.engine.fired(attributes) == {"not improved", "taper"}
+
+
+def test_thresholds_that_are_no_whole_percentage_are_known(minimal: Path) -> None:
+    """Of conditions as of bands, so that no card shows a number as one that it did not reach."""
+    improved = minimal / "criteria/improved.yaml"
+    text = improved.read_text(encoding="utf-8")
+    assert read_ruleset(minimal).thresholds == frozenset()
+
+    improved.write_text(text.replace("value: 20,", "value: 17.5,"), encoding="utf-8")
+    (minimal / "criteria/points.yaml").write_text(
+        text.split("parameters:")[0].replace("id: improved", "id: points")
+        + "derive: response.points\n"
+        "sum:\n"
+        "  - of: measure.strength.improvement\n"
+        '    unit: "%"\n'
+        "    bands: [{above: 2.25, points: 1}, {above: 5, points: 2}]\n",
+        encoding="utf-8",
+    )
+
+    assert read_ruleset(minimal).thresholds == {Decimal("17.5"), Decimal("2.25")}

@@ -6,7 +6,7 @@ import pytest
 
 from cds.located import Document
 from cds.rules.parsing import Scope
-from cds.rules.texts import Slot, Text, parse_text
+from cds.rules.texts import Slot, Text, names_in, parse_text
 
 ParseText = Callable[[str], tuple[Text, list[str]]]
 
@@ -108,3 +108,11 @@ def test_reports_everything_at_once(text_of: ParseText) -> None:
     parts, problems = text_of("{zebra} and {finding.lung:colour} and {finding.heart")
     assert [p.split()[1] for p in problems] == ["unknown-fact", "bad-text", "bad-text"]
     assert parts == (" and ", " and ", "finding.heart")
+
+
+def test_the_facts_of_a_text_are_those_it_shows_or_has_a_parameter_of(text_of: ParseText) -> None:
+    """A parameter of the rule itself is of no fact."""
+    made, _ = text_of("{finding.lung:evidence} within {parameters.recent}, {{so}}")
+    assert list(names_in(made)) == ["finding.lung"]
+    shown = (Slot("response.worsened.parameters.vas", "value"), " and ", Slot("a.b", "value"))
+    assert list(names_in(shown)) == ["response.worsened", "a.b"]

@@ -3,11 +3,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cds.chart.facts import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.rules.conditions import Constant
-from cds.rules.words import OPERATORS, say_constant, say_number, say_truth, say_value
+from cds.rules.words import OPERATORS, say_constant, say_number, say_percent, say_truth, say_value
 
 
 @pytest.mark.parametrize(
@@ -51,11 +53,67 @@ def test_rounding_never_reaches_a_threshold(value: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
+        ("15.625", "15.6"),
+        ("42.85714285714285714285714286", "42.9"),
+        ("-4.166666666666666666666666667", "-4.2"),
+        ("20", "20"),
+        ("20.0", "20"),
+        ("15.5", "15.5"),
+        ("19.96", "19.96"),
+        ("20.04", "20.04"),
+        ("-24.98", "-24.98"),
+        ("0.04", "0.04"),
+        ("14.9996", "14.9996"),
+    ],
+)
+def test_a_percentage_has_one_decimal_unless_it_would_read_as_a_whole_number(
+    value: str, said: str
+) -> None:
+    """What is just below 20 % or just above 15 % has as many decimals as tell it apart."""
+    assert say_percent(Decimal(value)) == f"{said}\u202f%"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("17.46", "17.46"),
+        ("17.54", "17.54"),
+        ("-17.46", "-17.46"),
+        ("17.5", "17.5"),
+        ("17.43", "17.4"),
+        ("2.2449", "2.2"),
+        ("2.2451", "2.25"),
+        ("2.26", "2.3"),
+    ],
+)
+def test_a_percentage_is_never_rounded_onto_or_over_a_threshold(value: str, said: str) -> None:
+    """A site may set thresholds that are no whole numbers; these are not reached falsely either."""
+    thresholds = frozenset({Decimal("17.5"), Decimal("2.245")})
+    assert say_percent(Decimal(value), thresholds) == f"{said}\u202f%"
+
+
+@given(
+    value=st.decimals(min_value=-200, max_value=200, places=6),
+    threshold=st.decimals(min_value=0, max_value=100, places=2),
+)
+def test_a_percentage_as_shown_is_on_the_same_side_of_every_threshold(
+    value: Decimal, threshold: Decimal
+) -> None:
+    """Whatever the numbers, the reader decides as the rule did."""
+    shown = Decimal(say_percent(value, frozenset({threshold})).removesuffix("\u202f%"))
+    assert abs(value).compare(threshold) == abs(shown).compare(threshold)
+    assert abs(value - shown) <= Decimal("0.05")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
         (True, "yes"),
         (False, "no"),
         (None, "not known"),
         (Interval(Decimal(20), Decimal(20)), "20\u202f%"),
         (Interval(Decimal(-50), Decimal(100)), "-50 to 100\u202f%"),
+        (Interval(Decimal("-27.125"), Decimal("19.96")), "-27.1 to 19.96\u202f%"),
         (Interval(Decimal(-50), INFINITY), "at least -50\u202f%"),
         (Interval(-INFINITY, Decimal(0)), "at most 0\u202f%"),
         (UNKNOWN, "not known"),

@@ -9,7 +9,7 @@ from cds.advice import load_rules
 from cds.rules.ruleset import RuleSet
 from cds.store.archive import pack
 from cds.store.database import connect, upgrade
-from cds.store.decisions import CardGiven, Decision, KeptRules, insert_entries
+from cds.store.decisions import CardGiven, Decision, KeptRules, insert_rows, rows_of
 from cds.store.store import Place, Store, open_store
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -84,6 +84,6 @@ def keep(engine: Engine) -> Callable[..., None]:
 
     def keep(*decisions: Decision) -> None:
         with engine.begin() as connection:
-            insert_entries(connection, [RULES, *decisions])
+            insert_rows(connection, rows_of([RULES, *decisions]))
 
     return keep

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cds.advice import advise
+from cds.chart.facts import Event
 from cds.chart.quantities import Interval
 from cds.fhir.bundles import Delivery, decode, read_resource
 from cds.rules.ruleset import Evaluation, RuleSet
@@ -140,3 +141,21 @@ def test_the_passing_of_time_alone_changes_nothing(
 
     early = Interval(Decimal(1), Decimal(1))
     assert of(ruleset, evaluation, treatment__line_days=early) != of(ruleset, evaluation)
+
+
+def test_a_treatment_that_goes_on_does_not_change_from_day_to_day(
+    ruleset: RuleSet, evaluation: Evaluation
+) -> None:
+    """That it ended does, on whatever day somebody looks."""
+    drug = "drug.immunomodulating.was_current"
+    (rule,) = [rule for rule in ruleset.rules if rule.id == RULE]
+    assert drug in behind(rule, ruleset).facts
+    assert evaluation.values[drug] == Event(Decimal(0), Decimal(0), complete=False)
+    assert of(ruleset, evaluation, later=7) == of(ruleset, evaluation)
+
+    def ended(days: int, later: int) -> str:
+        event = Event(Decimal(days), Decimal(days), complete=False)
+        return of(ruleset, evaluation, later, drug__immunomodulating__was_current=event)
+
+    assert ended(10, 0) != of(ruleset, evaluation)
+    assert ended(17, 7) == ended(10, 0)

@@ -15,36 +15,109 @@ def leave(folder: Path, *records: bytes) -> Path:
     return journal.file
 
 
-def test_records_come_back_in_order_and_are_forgotten_when_done(tmp_path: Path) -> None:
-    """What was noted is read once, and a file that has grown long is emptied then."""
-    journal = Journal(tmp_path, 100)
+def read(folder: Path) -> list[bytes]:
+    """Read everything that was handed over or left, as whoever writes into the database does."""
+    records: list[bytes] = []
+    for found in leftovers(folder):
+        while batch := found.next_batch().records:
+            records += batch
+            found.done(found.next_batch())
+        found.remove()
+        found.close()
+    return records
+
+
+def test_what_is_handed_over_comes_back_in_order_and_once(tmp_path: Path) -> None:
+    """Over several files too, whatever is noted meanwhile."""
+    journal = Journal(tmp_path, 10**6)
     journal.append(b"one")
     journal.append(b"two")
-    batch = journal.next_batch()
+    journal.hand_over()
     journal.append(b"three")
-    journal.done(batch)
-    rest = journal.next_batch()
-    journal.done(rest)
+    journal.hand_over()
+    journal.append(b"four")
 
-    assert (batch.records, rest.records) == ((b"one", b"two"), (b"three",))
+    assert read(tmp_path) == [b"one", b"two", b"three"]
+    assert read(tmp_path) == []
+    journal.hand_over()
+    assert read(tmp_path) == [b"four"]
     assert journal.pending == 0
-    assert journal.file.stat().st_size == 0
-    assert journal.file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_noted_is_its_owners_alone(tmp_path: Path) -> None:
+    """Nobody else may read the file, and with nothing noted no further one is begun."""
+    journal = Journal(tmp_path, 10**6)
+    journal.hand_over()
+
+    assert [file.stat().st_mode & 0o777 for file in tmp_path.iterdir()] == [0o600]
+
+
+def test_records_are_read_some_at_a_time(tmp_path: Path) -> None:
+    """So that no transaction is long; together they are all."""
+    leave(tmp_path, *(b"%d" % number for number in range(40)))
+
+    (found,) = leftovers(tmp_path)
+    sizes = []
+    while (batch := found.next_batch()).records:
+        sizes.append(len(batch.records))
+        found.done(batch)
+
+    assert sizes == [16, 16, 8]
 
 
 def test_a_full_journal_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
     """Nothing is dropped to make room, and once the database has it there is room again."""
     journal = Journal(tmp_path, 40)
     journal.append(b"x" * 20)
+    journal.hand_over()
 
     with pytest.raises(JournalFull):
         journal.append(b"y" * 20)
 
-    batch = journal.next_batch()
-    assert batch.records == (b"x" * 20,)
-    journal.done(batch)
+    assert journal.pending == 28
+    assert read(tmp_path) == [b"x" * 20]
     journal.append(b"y" * 20)
-    assert journal.next_batch().records == (b"y" * 20,)
+    journal.hand_over()
+    assert read(tmp_path) == [b"y" * 20]
+
+
+def test_how_long_records_have_waited_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From when the oldest were handed over, until somebody has taken them."""
+    now = [100.0]
+    monkeypatch.setattr("cds.store.journal.time.monotonic", lambda: now[0])
+    journal = Journal(tmp_path, 10**6)
+    journal.append(b"one")
+    assert journal.late() == 0
+    journal.hand_over()
+    now[0] = 107.0
+    journal.append(b"two")
+    journal.hand_over()
+
+    assert journal.late() == 7
+    read(tmp_path)
+    assert journal.late() == 0
+
+
+def test_without_room_for_a_further_file_the_journal_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was noted stays in the file that there is, and is handed over later."""
+    journal = Journal(tmp_path, 10**6)
+    journal.append(b"one")
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        journal.hand_over()
+    journal.append(b"two")
+    assert read(tmp_path) == []
+    journal.hand_over()
+
+    assert read(tmp_path) == [b"one", b"two"]
 
 
 def test_a_record_that_the_disk_has_no_room_for_is_refused_whole(
@@ -60,11 +133,12 @@ def test_a_record_that_the_disk_has_no_room_for_is_refused_whole(
 
     monkeypatch.undo()
     journal.append(b"two")
-    assert journal.next_batch().records == (b"two",)
+    journal.hand_over()
+    assert read(tmp_path) == [b"two"]
 
 
 def test_a_living_journal_is_nobody_elses(tmp_path: Path) -> None:
-    """Only what an ended process has left is taken over."""
+    """Only what is no longer written to is found."""
     journal = Journal(tmp_path, 10**6)
     journal.append(b"one")
     left = leave(tmp_path, b"two")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds.store.replays import UsedTokens, forget_expired
+from cds.store.replays import UsedTokens
 from cds.store.tables import used_tokens
 from tests.store.conftest import AT
 
@@ -70,7 +70,7 @@ def test_expired_tokens_are_forgotten_and_no_others(engine: Engine) -> None:
     first_use(engine, "a", "old", AT - timedelta(seconds=1))
     first_use(engine, "a", "new", AT + timedelta(seconds=1))
 
-    assert forget_expired(engine, AT) == 1
+    assert UsedTokens(engine).forget_expired(AT) == 1
     with engine.connect() as connection:
         assert len(connection.execute(select(used_tokens)).all()) == 1
     assert first_use(engine, "a", "new", AT) is False

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import stat
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from structlog.testing import capture_logs
 
 from cds.store.database import DatabaseUnusable, sqlite_url
+from cds.store.decisions import encode_entry
 from cds.store.feedback import Feedback
-from cds.store.store import Place, open_database, open_store, prepare_store
+from cds.store.store import Place, Store, open_database, open_store, prepare_store
 from tests.databases import new_database, silent
+from tests.store.conftest import RULES, decision
 
 AT = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 TOLD = Feedback(card="c1", outcome="overridden", at=AT)
@@ -76,3 +79,67 @@ def test_nobody_else_can_read_the_database(tmp_path: Path, named: bool) -> None:
         os.umask(before)
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Store]:
+    """Open a store on SQLite whose writer does not look while a test does."""
+    store = open_store(Place(tmp_path), writes=False)
+    store._journal.append(encode_entry(RULES))
+    yield store
+    store.close()
+
+
+def test_a_database_that_takes_no_writes_is_not_well(on_sqlite: Store) -> None:
+    """As where the disk is full: what can still be read is not enough to answer calls."""
+    assert asyncio.run(on_sqlite.ailment()) is None
+    with on_sqlite.used_tokens._engine.connect() as connection:
+        # Of this one connection, which the pool gives out again.
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    assert asyncio.run(on_sqlite.ailment()) == "The database does not answer, or takes nothing."
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_was_removed_under_the_service_is_told_and_nothing_is_lost(
+    on_sqlite: Store, tmp_path: Path, replaced: bool
+) -> None:
+    """What would be written into a file that nobody finds again stays in the journal."""
+    on_sqlite.note(decision(1))
+    (tmp_path / "cds.sqlite").rename(tmp_path / "elsewhere")
+    if replaced:
+        (tmp_path / "cds.sqlite").touch()
+
+    said = asyncio.run(on_sqlite.ailment())
+    with pytest.raises(OSError):
+        on_sqlite.settle()
+
+    assert said is not None
+    assert "removed or replaced" in said
+    assert on_sqlite.state.waiting > 0
+    (tmp_path / "elsewhere").rename(tmp_path / "cds.sqlite")
+    assert asyncio.run(on_sqlite.ailment()) is None
+
+
+def test_where_nobody_writes_what_was_noted_the_store_says_so(
+    on_sqlite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that does may be gone: calls go on, and readiness tells."""
+    monkeypatch.setattr("cds.store.store.LATE_SECONDS", 0.0)
+    on_sqlite.note(decision(1))
+    on_sqlite._journal.hand_over()
+
+    assert on_sqlite.state.failing
+    assert "waits in the journal" in (asyncio.run(on_sqlite.ailment()) or "")
+    on_sqlite.settle()
+    assert not on_sqlite.state.failing
+
+
+def test_on_sqlite_tokens_have_a_file_of_their_own(on_sqlite: Store, tmp_path: Path) -> None:
+    """A call notes its token while decisions are being written, and nobody else can read it."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    with on_sqlite.engine.begin() as connection:  # holds the lock of those who write decisions
+        assert asyncio.run(on_sqlite.used_tokens.first_use("issuer", "t1", until))
+        connection.exec_driver_sql("SELECT 1")
+
+    assert stat.S_IMODE((tmp_path / "cds.sqlite-tokens").stat().st_mode) == 0o600

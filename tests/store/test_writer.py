@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from cds.store import writer
 from cds.store.decisions import encode_entry
 from cds.store.journal import Journal
+from cds.store.replays import UsedTokens
 from cds.store.tables import decisions
 from cds.store.writer import Writer
 from tests.store.conftest import RULES, decision
@@ -20,7 +21,7 @@ from tests.store.conftest import RULES, decision
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the writer look every few milliseconds."""
     monkeypatch.setattr(writer, "PAUSE_SECONDS", 0.005)
-    monkeypatch.setattr(writer, "LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(writer, "PAUSE_AFTER_FAILURE_SECONDS", 0.005)
 
 
 def kept(engine: Engine) -> int:
@@ -40,7 +41,8 @@ def until(holds: Callable[[], bool]) -> None:
 def make_writer(engine: Engine, folder: Path) -> tuple[Writer, Journal]:
     """Make a writer and the journal that it reads."""
     journal = Journal(folder, 10**6)
-    return Writer(engine, folder, journal, 0, contextlib.nullcontext()), journal
+    tokens = UsedTokens(engine)
+    return Writer(engine, folder, journal, 0, contextlib.nullcontext(), tokens), journal
 
 
 def rename(engine: Engine, table: str, name: str) -> None:
@@ -116,7 +118,7 @@ def test_a_damaged_leftover_is_read_as_far_as_it_goes_and_set_aside(
     made, _ = make_writer(engine, tmp_path)
 
     with capture_logs() as log:
-        made.adopt()
+        made.write()
 
     assert kept(engine) == 1
     assert file.with_suffix(".damaged").read_bytes() == content
@@ -134,7 +136,7 @@ def test_a_record_that_no_database_takes_does_not_stop_the_others(
     journal.append(b"no entry at all")
 
     with capture_logs() as log:
-        made.flush()
+        made.write()
 
     refused = sorted(file.read_bytes() for file in tmp_path.glob("*.damaged"))
     assert kept(engine) == 1

@@ -1,0 +1,158 @@
+"""What workers of one service know of each other: connections are shared out among them evenly.
+
+Workers accept at one socket. Connections stay open for many calls, and whoever is quicker at the
+moment would get most of them: a worker with five of eight connections keeps each waiting nearly
+twice as long as one with three. Each also gives a sign of life, by which one that hangs is noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import structlog
+import uvicorn
+from msgspec import Struct
+
+_log = structlog.get_logger()
+
+_GIVE_WAY_SECONDS = 0.001
+_GIVE_WAY_TIMES = 5
+"""So often a worker lets others go first; one that is stopped or died takes nothing."""
+_PAUSE_SECONDS = 1.0
+"""After which accepting is tried again where the process may open no more files."""
+
+
+class Share(Struct, frozen=True):
+    """What one worker of several knows of the others, in memory that all share.
+
+    ``counts`` are the connections that each has open, ``signs`` the time (``time.monotonic``) of
+    the last sign of life of each, ``own`` the place of this one.
+    """
+
+    counts: Any
+    signs: Any
+    own: int
+
+    def note(self, connections: int) -> None:
+        """Let the others know how many connections this one has open, and that it lives."""
+        self.counts[self.own] = connections
+        self.signs[self.own] = time.monotonic()
+
+    def begin(self) -> None:
+        """Let the others know that this one has just been begun."""
+        self.note(0)
+
+    def last_sign(self) -> float:
+        """When this one last gave a sign of life."""
+        return float(self.signs[self.own])
+
+    def is_above_others(self) -> bool:
+        """Whether another one has fewer."""
+        return bool(self.counts[self.own] > min(self.counts))
+
+
+def shares(workers: int) -> list[Share]:
+    """The shares of so many workers that are yet to be forked."""
+    memory = get_context("fork")
+    counts, signs = memory.RawArray("i", workers), memory.RawArray("d", workers)
+    return [Share(counts, signs, own) for own in range(workers)]
+
+
+class SharingServer(uvicorn.Server):
+    """uvicorn's server for one worker of several: it gives way to those with fewer connections."""
+
+    def __init__(self, config: uvicorn.Config, share: Share) -> None:
+        super().__init__(config)
+        self._share = share
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept at sockets that listen already."""
+        await super().startup(sockets=[])
+        # As uvicorn makes it, whose type says less of its arguments.
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        protocol = partial(
+            make,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            _loop=asyncio.get_running_loop(),
+        )
+        for listening in sockets or []:
+            # uvicorn closes it, and waits for its end, like a server of its own.
+            self.servers.append(_Accepting(listening, protocol, self._give_way))  # type: ignore[arg-type]
+
+    async def on_tick(self, counter: int) -> bool:
+        """Let the others know of connections that ended."""
+        self._share.note(len(self.server_state.connections))
+        return await super().on_tick(counter)
+
+    def _give_way(self) -> bool:
+        self._share.note(len(self.server_state.connections))
+        return self._share.is_above_others()
+
+
+class _Accepting:
+    """Accepts at a listening socket, one connection at a time."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        give_way: Callable[[], bool],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listening = listening
+        self._protocol = protocol
+        self._give_way = give_way
+        self._given_way = 0
+        self._beginning: set[asyncio.Task[Any]] = set()
+        self._waiting: asyncio.TimerHandle | None = None
+        listening.setblocking(False)
+        self._resume()
+
+    def _resume(self) -> None:
+        self._waiting = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listening.fileno())
+        self._waiting = self._loop.call_later(seconds, self._resume)
+
+    def _accept(self) -> None:
+        if self._beginning:
+            return  # counted once it has begun, which is in the next round of the loop
+        if self._given_way < _GIVE_WAY_TIMES and self._give_way():
+            self._given_way += 1
+            self._pause(_GIVE_WAY_SECONDS)
+            return
+        self._given_way = 0
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return  # another worker was quicker, or the client has gone
+        except OSError as fault:
+            _log.error("accept_failed", fault=fault.strerror)
+            self._pause(_PAUSE_SECONDS)
+            return
+        begin = self._loop.connect_accepted_socket(self._protocol, connection)
+        task = self._loop.create_task(begin)
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+        else:
+            self._loop.remove_reader(self._listening.fileno())
+
+    async def wait_closed(self) -> None:
+        """Wait until what was accepted last has begun."""
+        if self._beginning:
+            await asyncio.wait(self._beginning)

@@ -1,0 +1,100 @@
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+
+from cds.hooks.accepting import Share, SharingServer, shares
+from tests.hooks.test_workers import BODY, CALL, Serving
+
+
+def test_a_share_is_above_others_where_one_has_fewer() -> None:
+    """With as many as the others it takes its turn; what ended counts no more."""
+    one, other = shares(2)
+    one.note(3)
+    other.note(2)
+
+    assert (one.is_above_others(), other.is_above_others()) == (True, False)
+    one.note(2)
+    assert (one.is_above_others(), other.is_above_others()) == (False, False)
+
+
+async def say_hello(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Answer everything in the same way."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def answered(share: Share, connections: int) -> list[int]:
+    """Serve with this share of several, and call over so many connections that stay open."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(say_hello, lifespan="off", log_config=None, ws="none")
+    server = SharingServer(config, share)
+    serving = asyncio.create_task(server._serve([listening]))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    clients = [httpx2.AsyncClient(timeout=30) for _ in range(connections)]
+    try:
+        statuses = [(await client.get(url)).status_code for client in clients]
+        open_connections = share.counts[share.own]
+        # Noted at the latest with the next sign of life.
+        while open_connections != connections:
+            await asyncio.sleep(0.01)
+            open_connections = share.counts[share.own]
+    finally:
+        for client in clients:
+            await client.aclose()
+        server.should_exit = True
+        await serving
+    return statuses
+
+
+def test_a_worker_that_others_leave_alone_answers_all_the_same() -> None:
+    """One that has stopped keeps nobody waiting, though it has the fewest connections."""
+    own, stopped = shares(2)
+
+    assert asyncio.run(answered(own, 4)) == [200] * 4
+    assert stopped.counts[1] == 0
+
+
+def test_a_server_that_has_ended_accepts_no_more() -> None:
+    """Its socket is closed, and the end waits for what was accepted."""
+    (own,) = shares(1)
+
+    async def run() -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(say_hello, lifespan="off", log_config=None, ws="none")
+        server = SharingServer(config, own)
+        serving = asyncio.create_task(server._serve([listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        address = listening.getsockname()
+        server.should_exit = True
+        await serving
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+    asyncio.run(run())
+
+
+def test_connections_are_shared_out_evenly() -> None:
+    """Of eight that stay open, neither of two workers has more than five."""
+    serving = Serving()
+    try:
+        clients = [httpx2.Client(timeout=30) for _ in range(8)]
+        decisions = [
+            client.post(serving.url + CALL, content=BODY).headers["X-Decision-Id"]
+            for client in clients
+        ]
+        answering = Counter(serving.line_of(decision)["process"] for decision in decisions)
+        for client in clients:
+            client.close()
+    finally:
+        serving.process.terminate()
+        serving.process.wait(30)
+
+    assert len(answering) == 2
+    assert max(answering.values()) <= 5
