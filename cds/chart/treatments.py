@@ -7,6 +7,7 @@ for their route.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -658,12 +659,14 @@ def carried_out(exposures: Iterable[Exposure]) -> set[str]:
             given.setdefault((e.route, e.dose), set()).add(first)
         elif e.kind == "ordered" and e.dose is not None:
             orders.append((e, first, last))
+    # In order, the days from first to last are counted and not gone through for each order.
+    in_order = {of: sorted(days) for of, days in given.items()}
     return {
         order.reference
         for order, first, last in orders
-        if (days := given.get((order.route, order.dose)))
-        and 0 <= last - first < len(days)
-        and days.issuperset(range(first, last + 1))
+        if (days := in_order.get((order.route, order.dose)))
+        and first <= last
+        and bisect_right(days, last) - bisect_left(days, first) == last - first + 1
     }
 
 
