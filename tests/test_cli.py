@@ -320,7 +320,9 @@ def test_a_request_about_one_patient_with_the_data_of_another_is_refused() -> No
     for entry in request["prefetch"]["conditions"]["entry"]:
         entry["resource"]["subject"]["reference"] = "Patient/another"
     (line,) = lines(run("evaluate", write("a.json", request), *DAY, "--json"))
-    assert "every Condition in it is about somebody else" in line["error"]["problem"]
+    problem = line["error"]["problem"]
+    assert "`prefetch.conditions` is about another patient" in problem
+    assert "nothing of it was used" in problem
 
 
 @pytest.mark.parametrize(

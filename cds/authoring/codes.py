@@ -964,10 +964,32 @@ _CLIENTS = (
         told_by="clients",
     ),
     Code(
+        id="bad-name",
+        title="the name of a client cannot be written behind its calls",
+        why="The name stands in the log and with each decision, with the tenant behind a slash. It "
+        "must be short and printable, and have no slash of its own.",
+        told_by="clients",
+    ),
+    Code(
+        id="bad-tenant",
+        title="a tenant in the list of clients can never be met",
+        why="A tenant is kept with each decision, so a token with one that is empty, long or not "
+        "printable is refused.",
+        told_by="clients",
+    ),
+    Code(
         id="duplicate-client",
-        title="two clients have the same name or issuer",
+        title="two clients have the same name, or an issuer without tenants to tell them apart",
         why="The issuer says whose a token is, and the name is what the log has of it: of two "
-        "clients with the same, it could not be told which one called.",
+        "clients with the same, it could not be told which one called. Entries of one issuer are "
+        "told apart by their `tenants`.",
+        told_by="clients",
+    ),
+    Code(
+        id="duplicate-tenant",
+        title="two clients of one issuer have the same tenant",
+        why="Issuer and tenant together say whose a token is. With a tenant in two entries it "
+        "could not be told which one called.",
         told_by="clients",
     ),
     Code(
@@ -975,6 +997,13 @@ _CLIENTS = (
         title="it is not said where the public keys of a client are",
         why="They are in a file beside the list, `jwks_file`, or at an address, `jku`. One of the "
         "two must be given, and not both: it would be a guess which one counts.",
+        told_by="clients",
+    ),
+    Code(
+        id="other-keys",
+        title="clients of one issuer have their keys in different places",
+        why="A token is checked with the keys of its issuer before its tenant is believed, so all "
+        "entries of one issuer must name the same keys.",
         told_by="clients",
     ),
 )
