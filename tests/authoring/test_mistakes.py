@@ -634,7 +634,7 @@ SEEDED = (
         "response.tis.category is nothing",
         "unknown-category",
         "- when: {all: [response.imacs.improved, response.tis.category is nothing]}",
-        "`nothing` is not one of major, moderate, minimal, none",
+        "`nothing` is not one of major, moderate, minimal, below minimal",
     ),
     Mistake(
         "a category is compared with a number",
