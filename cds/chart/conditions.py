@@ -26,7 +26,7 @@ class Assertion(Struct, frozen=True, gc=False):
     """A Condition that asserts a diagnosis or finding.
 
     ``remark`` says what a reader must know of it: provisional, matched by name, a code of low
-    specificity.
+    specificity. ``doubted``: by its verificationStatus it is not confirmed yet.
     """
 
     key: str
@@ -34,6 +34,7 @@ class Assertion(Struct, frozen=True, gc=False):
     text: str
     since: DateSpan | None
     remark: str
+    doubted: bool = False
 
 
 def read_conditions(
@@ -116,9 +117,13 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for key in tuple(found):
         for implied in terms.condition_entries[key].implies:
             found.setdefault(f"finding.{implied}", found[key])
+    for key in tuple(found):
+        for broader in terms.condition_entries[key].in_place_of:
+            found.pop(f"finding.{broader}", None)
     text = words[0] if words else terms.condition_entries[next(iter(found))].title
+    name, doubted = name_of(condition), bool(status)
     return [
-        Assertion(key, name_of(condition), text, since, "; ".join(filter(None, (remark, *status))))
+        Assertion(key, name, text, since, "; ".join(filter(None, (remark, *status))), doubted)
         for key, remark in found.items()
     ]
 
@@ -135,6 +140,8 @@ def _status(condition: Condition, as_of: date) -> list[str]:
     ended = read_date(condition.abatementDateTime) or end or start
     if ended is not None and ended.last <= as_of:
         raise _NotUsed(f"it ended on {ended}")
+    if not clinical and (condition.abatementAge or condition.abatementString):
+        raise _NotUsed("it ended, as its abatement says, and no clinicalStatus says otherwise")
     return sorted(verification & DOUBTED)
 
 

@@ -207,10 +207,22 @@ def test_vocabulary_as_json() -> None:
                 "title": "Myositis, days since its earliest date on record",
             },
             {
+                "name": "diagnosis.myositis.days_latest",
+                "kind": "number",
+                "unit": "d",
+                "title": "Myositis, days since its latest date on record",
+            },
+            {
                 "name": "diagnosis.myositis.age",
                 "kind": "number",
                 "unit": "a",
                 "title": "Myositis, age at its earliest date on record",
+            },
+            {
+                "name": "diagnosis.myositis.confirmed",
+                "kind": "boolean",
+                "unit": "",
+                "title": "Myositis, recorded without doubt",
             },
         ],
         "codes": [
