@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import shlex
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, NoReturn
 
 import msgspec
-import structlog
 import typer
 from msgspec import UNSET, Raw, Struct, UnsetType
 from rich.console import Console
@@ -74,12 +72,13 @@ from cds.fhir.bundles import (
 )
 from cds.fhir.resources import Bundle, Condition, MedicationUse, Observation
 from cds.fhir.strict import Fault, NotValid, validate
+from cds.hooks.logs import log_plainly
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template, make_templates, read_prefetch
 from cds.hooks.requests import OrderSignContext, Request, hook_of, read_request
 from cds.located import FilesInvalid, Place, Problem, did_you_mean
-from cds.report import print_report, printable, record_of
+from cds.report import print_report, record_of
 from cds.rules.derivations import Derivation
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, Rule, RuleSet
@@ -88,6 +87,7 @@ from cds.ruletests import describe as describe_tests
 from cds.ruletests import run as run_tests
 from cds.ruletests import run_drafts, to_junit, together
 from cds.settings import Settings, SettingsInvalid, from_environment, today
+from cds.terminal import printable, printable_json, printable_line
 
 app = typer.Typer(
     help="Decision support for inflammatory myopathies over FHIR R4 and CDS Hooks.",
@@ -107,13 +107,30 @@ app.add_typer(records.feedback, name="feedback")
 
 def main() -> None:
     """Run the command line."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that lacks a character shows its number, in place of the program ending.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     # What the hooks log is not for this reader, and stdout is for answers.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    log_plainly()
     app()
+
+
+def _have_streams() -> None:
+    """Put nothing where a standard stream was closed, before a database or a call gets its number.
+
+    What is written to that stream would else be written into these.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
 def _version(asked: bool) -> None:
@@ -317,7 +334,7 @@ def _evaluate_one(file: str, asking: _Asking, console: Console, *, as_json: bool
         unanswered = _Unanswered(name, _Error(name, f"no answer can be trusted: {fault}"))
     else:
         if as_json:
-            typer.echo(_ENCODER.encode(record_of(name, advice, asking.ruleset)))
+            typer.echo(printable_json(_ENCODER.encode(record_of(name, advice, asking.ruleset))))
         else:
             print_report(name, advice, asking.ruleset, console)
         if advice.applies is None:
@@ -333,7 +350,7 @@ def _evaluate_one(file: str, asking: _Asking, console: Console, *, as_json: bool
     for each in unanswered.faults:
         _complain(f"{name}: {each.path}: {each.problem}")
     if as_json:
-        typer.echo(_ENCODER.encode(unanswered))
+        typer.echo(printable_json(_ENCODER.encode(unanswered)))
     return False
 
 
@@ -613,7 +630,7 @@ def test_rules(
         return str(msgspec.structs.replace(place, file=str(_from_here(folder / place.file))))
 
     for line in describe_tests(report, placed):
-        typer.echo(printable(line))
+        typer.echo(printable_line(line))
     if junit is not None:
         try:
             junit.write_bytes(to_junit(report))
@@ -638,10 +655,10 @@ def list_of_rules(
     records, problems = list_rules(folder, read_site(own) if own else None)
     if as_json:
         for record in records:
-            typer.echo(msgspec.json.encode(record))
+            typer.echo(printable_json(msgspec.json.encode(record)))
     else:
         for line in rule_lines(records, today(settings)):
-            typer.echo(printable(line))
+            typer.echo(printable_line(line))
     if problems:
         _fail("\n".join(_said(problem, folder) for problem in problems))
 
@@ -838,7 +855,7 @@ def explain_rule(
     except (EngineFault, EnginesDisagree, NotValid) as fault:
         _fail(f"{name}: no answer can be trusted: {fault}")
     if as_json:
-        typer.echo(_ENCODER.encode(explanation))
+        typer.echo(printable_json(_ENCODER.encode(explanation)))
         return
     lines = (
         describe_derived(explanation)
@@ -846,7 +863,7 @@ def explain_rule(
         else describe_explanation(explanation)
     )
     for line in lines:
-        typer.echo(printable(line))
+        typer.echo(printable_line(line))
 
 
 def _at_hook_of(rule: Rule | Derivation, question: Question) -> Question:
@@ -915,7 +932,7 @@ def impact_of_rules(
         except OSError as fault:
             _fail(f"{fault.filename}: cannot be written: {fault.strerror}")
         for line in describe_impact(totals, before, after, members.aside):
-            typer.echo(printable(line))
+            typer.echo(printable_line(line))
         if totals.faults:
             raise typer.Exit(1)
 
@@ -998,10 +1015,10 @@ def list_of_entries(
     found = search_entries(entries, section, search)
     if as_json:
         for record in found:
-            typer.echo(msgspec.json.encode(record))
+            typer.echo(printable_json(msgspec.json.encode(record)))
     else:
         for line in entry_lines(found):
-            typer.echo(printable(line))
+            typer.echo(printable_line(line))
     if problems:
         _fail("\n".join(_said(problem, folder) for problem in problems))
     if not found:
@@ -1047,10 +1064,10 @@ def coverage_of_files(
             deliveries.append(question.delivery)
     found = find_unmapped(deliveries, ruleset.terms)
     if as_json:
-        typer.echo(msgspec.json.encode(found))
+        typer.echo(printable_json(msgspec.json.encode(found)))
     else:
         for line in coverage_lines(found):
-            typer.echo(printable(line))
+            typer.echo(printable_line(line))
     if len(deliveries) < len(files):
         raise typer.Exit(1)
 

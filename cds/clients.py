@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cds.located import FilesInvalid
-from cds.report import printable
+from cds.terminal import printable, printable_line
 
 if TYPE_CHECKING:
     from cds.hooks.clients import Client
@@ -134,7 +134,7 @@ def _listed(values: Sequence[str]) -> str:
 
 
 def _say(line: str) -> None:
-    typer.echo(printable(line))
+    typer.echo(printable_line(line))
 
 
 def _fail(message: str) -> NoReturn:

@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from cds.located import FilesInvalid
-from cds.report import printable
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree
 from cds.settings import SettingsInvalid, from_environment
@@ -28,6 +27,7 @@ from cds.store.decisions import Decision, NotKept, find_decision, list_decisions
 from cds.store.feedback import Period, Report, RuleCount, count_feedback
 from cds.store.repetition import repeat
 from cds.store.store import Place, open_database
+from cds.terminal import printable, printable_json, printable_line
 
 decisions = typer.Typer(help="Look at the decisions that were given.", no_args_is_help=True)
 feedback = typer.Typer(help="Look at what clinicians did with cards.", no_args_is_help=True)
@@ -97,14 +97,15 @@ def list_(
         )
     if as_json:
         for each in found:
-            typer.echo(msgspec.json.encode(each))
+            typer.echo(printable_json(msgspec.json.encode(each)))
         return
     table = _table("Time (UTC)", "Decision", "Service", "Patient", "Cards of", "ms")
     # What is copied to the next command stands on one line.
     table.columns[1].no_wrap = True
     for each in found:
         said = [*each.cards, *(f"({name}, left out)" for name in each.left_out)]
-        table.add_row(
+        _add(
+            table,
             f"{each.at:%Y-%m-%d %H:%M:%S}",
             each.id,
             each.service,
@@ -126,7 +127,7 @@ def show(id_: Id, as_json: AsJson = False) -> None:
         told = msgspec.to_builtins(decision)
         for name in ("inputs", "facts", "answer"):
             told[name] = json.loads(getattr(decision, name))
-        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        typer.echo(printable_json(json.dumps(told, indent=1, ensure_ascii=False).encode()))
         return
     _print(_head(decision))
     facts = json.loads(decision.facts)
@@ -135,7 +136,8 @@ def show(id_: Id, as_json: AsJson = False) -> None:
     if excluded := facts.get("excluded"):
         _print(_not_used(excluded))
     for card in json.loads(decision.answer)["cards"]:
-        _print(Markdown(f"# {card['indicator']}: {card['summary']}\n\n{card['detail']}"))
+        told = f"# {card['indicator']}: {card['summary']}\n\n{card['detail']}"
+        _print(Markdown(printable(told)))
 
 
 def _head(decision: Decision) -> Table:
@@ -160,9 +162,9 @@ def _head(decision: Decision) -> Table:
         ),
         *(("Left out", f"{c.rule}: overridden, feedback {c.silenced_by}") for c in left_out),
     ):
-        table.add_row(name, value)
+        _add(table, name, value)
     if not decision.overrides_known:
-        table.add_row("Overrides", "could not be found out in time, so nothing was left out")
+        _add(table, "Overrides", "could not be found out in time, so nothing was left out")
     return table
 
 
@@ -170,18 +172,18 @@ def _facts(facts: dict[str, Any]) -> Table:
     table = _table("Fact", "Value", "From")
     for name, value in sorted(facts["values"].items()):
         sources = [
-            ", ".join(filter(None, (e["text"], e["date"], e["reference"])))
+            printable_line(", ".join(filter(None, (e["text"], e["date"], e["reference"]))))
             for e in facts["evidence"].get(name, ())
         ]
         if value is not None:
-            table.add_row(name, _say(value), "\n".join(sources))
+            _add(table, name, _say(value), "\n".join(sources))
     return table
 
 
 def _not_used(excluded: list[dict[str, str]]) -> Table:
     table = _table("Not used", "Why")
     for each in excluded:
-        table.add_row(each["reference"], each["reason"])
+        _add(table, each["reference"], each["reason"])
     return table
 
 
@@ -232,7 +234,7 @@ def replay(id_: Id) -> None:
     for rule, (kept, now) in made.outcomes.items():
         typer.echo(f"{rule}: {_TRUTHS[kept]} then, {_TRUTHS[now]} now")
     for line in made.difference:
-        typer.echo(printable(line))
+        typer.echo(printable_line(line))
     raise typer.Exit(1)
 
 
@@ -252,7 +254,7 @@ def report(
     with _database() as connection:
         found = count_feedback(connection, since=_utc(since), until=_utc(until), by=by)
     if as_json:
-        typer.echo(msgspec.json.encode(found))
+        typer.echo(printable_json(msgspec.json.encode(found)))
         return
     _print(_counts(found.rules, periods=by is not None))
     _tell_rest(found)
@@ -270,9 +272,9 @@ def _counts(rules: Sequence[RuleCount], *, periods: bool) -> Table:
             _share(each.overridden, each.shown),
             _share(each.without_feedback, each.shown),
             str(each.left_out),
-            "\n".join(f"{reason}: {count}" for reason, count in each.reasons.items()),
+            "\n".join(f"{printable_line(r)}: {count}" for r, count in each.reasons.items()),
         ]
-        table.add_row(*([each.period, *row] if periods else row))
+        _add(table, *([each.period, *row] if periods else row))
     return table
 
 
@@ -294,6 +296,11 @@ def _table(*head: str) -> Table:
     for column in table.columns:
         column.overflow = "fold"
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """Add a row, of which nothing that a client or a chart says can steer the terminal."""
+    table.add_row(*map(printable, cells))
 
 
 def _print(what: Table | Markdown) -> None:

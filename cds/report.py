@@ -8,7 +8,6 @@ that was not, nor missed that was reached.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import ROUND_05UP, Decimal
@@ -39,6 +38,7 @@ from cds.fhir.bundles import Excluded
 from cds.rules.ruleset import RuleSet, Selection
 from cds.rules.trace import Seen, terms_of
 from cds.rules.words import say_percent, say_value
+from cds.terminal import printable
 
 IMPROVED = "response.imacs.improved"
 IMPROVED_MEASURES = "response.imacs.improved_measures"
@@ -288,14 +288,6 @@ def print_report(file: str, advice: Advice, ruleset: RuleSet, console: Console) 
     telling = _telling(advice, ruleset)
     for part in _report(file, advice, telling):
         console.print(part, highlight=False)
-
-
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Text without what would steer a terminal; only line breaks stay."""
-    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _text(text: str, style: str = "") -> Text:

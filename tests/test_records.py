@@ -156,3 +156,47 @@ def test_a_database_that_cannot_be_used_is_said(
     assert result.exit_code == 1
     assert "mysql is neither" in result.stderr
     assert "secret" not in result.stderr
+
+
+STEERING = "\x1b[2J\x9b1m\u202e\nforged"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("decisions", "list"),
+        ("decisions", "list", "--json"),
+        ("decisions", "show", "ID"),
+        ("decisions", "show", "ID", "--json"),
+        ("feedback", "report"),
+        ("feedback", "report", "--json"),
+    ],
+)
+def test_what_charts_and_clients_say_does_not_steer_the_terminal(
+    store: Store, arguments: tuple[str, ...]
+) -> None:
+    """Their texts, ids, codes and reasons are shown without control characters."""
+    request = json.loads(json.dumps(REQUEST))
+    for entry in request["prefetch"]["conditions"]["entry"]:
+        entry["resource"]["code"]["text"] = f"Myositis {STEERING}"
+        entry["resource"]["id"] += STEERING
+    ruleset = load_rules(ROOT / "rules")
+    serving = TestClient(create_app(ruleset, lambda: date(2026, 11, 16), store=store))
+    (given, *_) = serving.post(CALL, json=request).json()["cards"]
+    item = {
+        "card": given["uuid"],
+        "outcome": "overridden",
+        "overrideReason": {"reason": {"code": STEERING, "display": STEERING}},
+        "outcomeTimestamp": datetime.now(UTC).isoformat(),
+    }
+    assert serving.post(f"{CALL}/feedback", json={"feedback": [item]}).status_code == 200
+    store.settle()
+    id_ = latest()["id"]
+
+    shown = run(*(id_ if each == "ID" else each for each in arguments)).stdout
+
+    assert shown
+    assert not set(shown) & {"\x1b", "\x9b", "\u202e"}
+    assert not [line for line in shown.splitlines() if line.startswith("forged")]
+    if arguments in [("feedback", "report"), ("decisions", "show", "ID")]:
+        assert "forged" in shown

@@ -74,7 +74,7 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
     try:
         items = _BODY.decode(body).feedback
     except msgspec.ValidationError as fault:
-        # Its text names types and places, never values.
+        # Of this form its text names types and places, never values.
         raise Refused(
             400, "invalid", [f'{_REFUSED}: {fault}. It should be {{"feedback": [...]}}.']
         ) from None
@@ -109,10 +109,15 @@ class _Wrong(Exception):
         return said if f"`{place}" in said else f"`{place}`: {said}"
 
 
+_OUTCOMES = "`$.outcome` should be `accepted` or `overridden`."
+
+
 def _read_item(raw: Raw) -> Feedback:
     try:
         item = _ITEM.decode(raw)
     except msgspec.ValidationError as fault:
+        if "Invalid enum value" in str(fault):  # which the text goes on to repeat
+            raise _Wrong(_OUTCOMES) from None
         raise _Wrong(f"{fault}.") from None
     except _NOT_JSON:
         raise _Wrong("is not JSON.") from None

@@ -100,6 +100,11 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self._lost_lines = Counter(
+            "myositis_cds_log_lines_lost",
+            "Lines of the log that were not written: nobody read them, or the disk was full.",
+            registry=self.registry,
+        )
         self._serving = Gauge(
             "myositis_cds_rules_in_service",
             "Processes that answer by this version of the rules.",
@@ -142,6 +147,10 @@ class Metrics:
     def reloaded(self, *, accepted: bool) -> None:
         """Count an attempt to take changed rules into service."""
         self._reloads.labels("accepted" if accepted else "refused").inc()
+
+    def lost_lines(self, count: int) -> None:
+        """Count lines of the log that were lost."""
+        self._lost_lines.inc(count)
 
     def serves(self, version: str) -> None:
         """Note the version of the rules that this process answers by from now on."""

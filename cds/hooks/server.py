@@ -29,7 +29,8 @@ from cds.hooks.connections import BoundedHead
 from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
-from cds.hooks.logs import log_json
+from cds.hooks.lines import Lines
+from cds.hooks.logs import FLUSH_SECONDS, log_json
 from cds.hooks.metrics import Metrics, forget, registry_of_all
 from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
@@ -100,7 +101,7 @@ def serve(settings: Settings) -> None:
     if operation.tracing:
         _check_tracing()
     settle_memory()
-    log_json(lambda: in_service.served.version)
+    log = log_json(lambda: in_service.served.version)
     with contextlib.ExitStack() as open_until_the_end:
         listening = open_until_the_end.enter_context(_listen(settings.host, settings.port))
         metrics = None
@@ -110,7 +111,7 @@ def serve(settings: Settings) -> None:
             )
             open_until_the_end.enter_context(metrics)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        print(_greeting(_base(listening), ruleset, settings, example, metrics, clients), flush=True)
+        _greet(_greeting(_base(listening), ruleset, settings, example, metrics, clients))
 
         folders = settings.rules, settings.site
         watching = Watching(
@@ -120,12 +121,12 @@ def serve(settings: Settings) -> None:
         )
         if operation.workers == 1:
             leave_on_signals()
-            _work(settings, clients, fetching, watching, listening, metrics)
+            _work(settings, clients, fetching, watching, log, listening, metrics)
             return
         jobs = [
             Job(
                 f"worker {number}",
-                partial(_work, settings, clients, fetching, watching, listening, share=share),
+                partial(_work, settings, clients, fetching, watching, log, listening, share=share),
                 share,
             )
             for number, share in enumerate(shares(operation.workers), start=1)
@@ -143,6 +144,7 @@ def serve(settings: Settings) -> None:
             seconds=settings.reload_seconds,
             shutdown_seconds=operation.shutdown_seconds,
             died=died,
+            ending=partial(log.flush, FLUSH_SECONDS),
         ).run()
     # What the workers noted last, which no longer has anybody to write it.
     with contextlib.suppress(SystemExit):
@@ -166,6 +168,7 @@ def _work(
     clients: tuple[Client, ...] | None,
     fetching: Fetching,
     watching: Watching,
+    log: Lines,
     listening: socket.socket,
     metrics_listening: socket.socket | None = None,
     share: Share | None = None,
@@ -197,6 +200,7 @@ def _work(
         tracer=provider.get_tracer("cds.hooks") if provider else None,
     )
     metrics: Metrics = app.state.metrics
+    log.lost = metrics.lost_lines
     if metrics_listening is not None:
         serve_them = partial(_serve_metrics, metrics_listening, metrics.registry)
         threading.Thread(target=serve_them, name="metrics", daemon=True).start()
@@ -371,6 +375,13 @@ def _listen(host: str, port: int, variable: str = "CDS_PORT", other: int = 8001)
 def _base(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _greet(text: str) -> None:
+    """Say something on stdout, whether or not anybody listens there."""
+    said = Lines(1)
+    said.put(text.encode(sys.stdout.encoding, "backslashreplace"))
+    said.flush(1)
 
 
 _OFF = "for a trial on this machine only, never with real patients."

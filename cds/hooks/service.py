@@ -41,7 +41,7 @@ from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
 from cds.hooks.limits import HEALTH, KeepsLimits, Limits
 from cds.hooks.logs import describe
-from cds.hooks.metrics import UNKNOWN, Metrics
+from cds.hooks.metrics import UNKNOWN, Metrics, reason_of
 from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
@@ -109,13 +109,19 @@ async def answer(
     if delivery.foreign:
         _log.warning("resources_of_others", left_out=delivery.foreign)
     if advice.applies is None:
-        unread = [e.reason for e in advice.excluded if e.reference.startswith("Condition")]
+        # Other reasons name what stands in the chart, such as a date.
+        unread = dict.fromkeys(
+            excluded.reason
+            for excluded in advice.excluded
+            if excluded.reference.startswith("Condition") and reason_of(excluded) in _UNREAD
+        )
         raise Refused(412, "incomplete", [_NO_TELLING, *unread])
     answered = encode_cards(advice.cards) if recording is None else recording.end(question, advice)
     advised(advice)
     return answered
 
 
+_UNREAD = ("not read", "versions")
 _NO_TELLING = (
     "Whether the guidance is about this patient cannot be told: Conditions in "
     "`prefetch.conditions` could not be read or contradict each other."

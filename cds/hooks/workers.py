@@ -24,6 +24,8 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
+from cds.hooks.logs import describe
+
 _log = structlog.get_logger()
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
@@ -63,8 +65,9 @@ class Supervisor:
     """Runs each job in a process of its own, for as long as nobody stops this process.
 
     Every ``seconds`` it does ``tend`` (0 for never). Of a process that died, and will be replaced,
-    ``died`` gets the id. Stopped by SIGTERM or SIGINT, it closes ``sockets``, at which the jobs
-    listen, and lets each process end by itself within ``shutdown_seconds``.
+    ``died`` gets the id. Each process does ``ending`` last. Stopped by SIGTERM or SIGINT, it closes
+    ``sockets``, at which the jobs listen, and lets each process end by itself within
+    ``shutdown_seconds``.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Supervisor:
         seconds: float,
         shutdown_seconds: float,
         died: Callable[[int], None] | None = None,
+        ending: Callable[[], object] = lambda: None,
     ) -> None:
         self._jobs = jobs
         self._sockets = sockets
@@ -83,6 +87,7 @@ class Supervisor:
         self._seconds = seconds
         self._shutdown_seconds = shutdown_seconds
         self._died = died
+        self._ending = ending
         self._running: dict[int, BaseProcess] = {}
         self._started: dict[int, float] = {}
         self._stopping = False
@@ -131,7 +136,14 @@ class Supervisor:
         leave_on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         threading.Thread(target=_leave_with, args=(self._alive,), daemon=True).start()
-        job.work()
+        try:
+            job.work()
+        except Exception as fault:
+            # multiprocessing would print it, with its text.
+            _log.error("uncaught", job=job.name, **describe(fault))
+            raise SystemExit(1) from None
+        finally:
+            self._ending()
 
     def _kill_hung(self) -> None:
         """Kill what has given no sign of life, at two looks: this machine itself may have slept."""

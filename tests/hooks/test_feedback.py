@@ -98,7 +98,7 @@ def test_an_unknown_card_is_kept_and_logged_without_its_comment(
         ({"card": None}, "Expected `str`, got `null` - at `$.feedback[1].card`"),
         ({"card": ""}, "`$.feedback[1].card`"),
         ({"card": "x" * 201}, "`$.feedback[1].card`"),
-        ({"outcome": "ignored"}, "`$.feedback[1].outcome`"),
+        ({"outcome": "ignored"}, "`$.feedback[1].outcome` should be `accepted` or `overridden`."),
         ({"acceptedSuggestions": None}, "`$.feedback[1].acceptedSuggestions` is missing"),
         ({"acceptedSuggestions": [{}]}, "`$.feedback[1].acceptedSuggestions[0]`"),
         ({"outcomeTimestamp": "2026-11-16"}, "`$.feedback[1].outcomeTimestamp`"),
@@ -239,3 +239,29 @@ def test_feedback_is_counted_by_outcome_and_status(serving: TestClient) -> None:
 def test_without_a_store_no_feedback_is_taken(client: TestClient) -> None:
     """There is nowhere to keep it, and so it is not acknowledged."""
     assert client.post(FEEDBACK, json={"feedback": [ACCEPTED]}).status_code == 404
+
+
+def test_nothing_that_a_client_wrote_gets_into_the_log(
+    serving: TestClient, log: LogCapture
+) -> None:
+    """Whether feedback is kept or not: no outcome, reason, comment, field, service or header."""
+    mark = "Hana\x1b[2J"
+    reason = {"reason": {"code": mark, "system": mark, "display": mark}, "userComment": mark}
+    headers = {"User-Agent": "Hana", "Origin": "https://hana.example", "Referer": "Hana"}
+    batches = [
+        [OVERRIDDEN | {"overrideReason": reason, "card": mark, mark: mark}],
+        [OVERRIDDEN | {"outcome": mark}],
+        [OVERRIDDEN | {"outcomeTimestamp": mark}],
+        [OVERRIDDEN | {"overrideReason": mark}],
+    ]
+
+    statuses = [
+        serving.post(FEEDBACK, json={"feedback": batch, mark: mark}, headers=headers).status_code
+        for batch in batches
+    ]
+    unknown = serving.post("/cds-services/Hana/feedback", json={"feedback": []}, headers=headers)
+
+    assert (statuses, unknown.status_code) == ([200, 400, 400, 400], 404)
+    assert len([e for e in log.entries if e["event"] == "feedback_refused"]) == 3
+    assert "hana" not in str(log.entries).casefold()
+    assert "hana" not in unknown.text.casefold()

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -386,3 +387,117 @@ def test_a_served_process_counts_what_it_fetches_with_what_it_was_sent() -> None
 
     assert answer.status_code == 412
     assert "CDS_MAX_ENTRIES" in answer.json()["issue"][0]["diagnostics"]
+
+
+# --- what becomes of the log -------------------------------------------------------------------
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
+
+
+def full_pipe() -> tuple[int, int]:
+    """Open a pipe that takes nothing more until it is read."""
+    out, into = os.pipe()
+    os.set_blocking(into, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(into, b" " * 1023 + b"\n")
+    os.set_blocking(into, True)
+    return out, into
+
+
+def call_until_up(url: str) -> httpx2.Response:
+    """Call once the service answers; bounded by the time of the whole test run."""
+    body = (CHECKOUT / "fhir_examples/inclusion-body-myositis.request.json").read_bytes()
+    while True:
+        try:
+            return httpx2.post(f"{url}/cds-services/myositis-patient-view", content=body)
+        except httpx2.ConnectError:
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def serve_into(stdout: int, stderr: int, **settings: str) -> Iterator[tuple[Any, str]]:
+    """Serve with these streams; the process and where it is."""
+    port = str(free_port())
+    process = subprocess.Popen(
+        COMMAND,
+        cwd=CHECKOUT,
+        env=environment(**{"CDS_AUTH": "off", "CDS_PORT": port} | settings),
+        stdout=stdout,
+        stderr=stderr,
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_streams_that_nobody_reads_keep_no_call_waiting(workers: str) -> None:
+    """The service starts and answers, and what it logged is there for whoever reads it later."""
+    out, stuck_out = full_pipe()
+    err, stuck_err = full_pipe()
+    with serve_into(stuck_out, stuck_err, CDS_WORKERS=workers) as (process, url):
+        answers = [call_until_up(url) for _ in range(20)]
+        os.close(stuck_out)
+        os.close(stuck_err)
+        process.terminate()
+        with os.fdopen(err, "rb") as reading:
+            lines = [json.loads(line) for line in reading if line.strip()]
+        status = process.wait(30)
+    os.close(out)
+
+    assert {answer.status_code for answer in answers} == {200}
+    told = [line["decision"] for line in lines if line["event"] == "call_answered"]
+    assert sorted(told) == sorted(answer.headers["X-Decision-Id"] for answer in answers)
+    assert status == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_disk_under_the_log_fails_no_call(workers: str) -> None:
+    """Each line that could not be written is counted among the metrics."""
+    port = str(free_port())
+    with open("/dev/full", "wb", buffering=0) as full:
+        given = {"CDS_WORKERS": workers, "CDS_METRICS_PORT": port}
+        with serve_into(full.fileno(), full.fileno(), **given) as (_, url):
+            answers = [call_until_up(url) for _ in range(3)]
+            while True:  # bounded by the time of the whole test run
+                metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+                lost = float(
+                    re.findall(r"^myositis_cds_log_lines_lost_total (\S+)", metrics, re.M)[0]
+                )
+                if lost >= 3:
+                    break
+
+    assert {answer.status_code for answer in answers} == {200}
+
+
+def test_closed_streams_are_no_reason_not_to_serve(tmp_path: Path) -> None:
+    """Nothing is written into what gets their numbers instead, such as the database."""
+    port = free_port()
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND],
+        cwd=CHECKOUT,
+        env=environment(CDS_AUTH="off", CDS_PORT=str(port), CDS_STATE=str(state)),
+    )
+    try:
+        answer = call_until_up(f"http://127.0.0.1:{port}")
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+    assert answer.status_code == 200
+    assert streams == [os.devnull] * 3
+    with contextlib.closing(sqlite3.connect(state / "cds.sqlite")) as database:
+        assert database.execute("select count(*) from decisions").fetchall() == [(1,)]
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]

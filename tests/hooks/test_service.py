@@ -457,6 +457,27 @@ def test_conditions_that_cannot_be_read_are_not_an_answer_without_cards(
     assert "`Condition.onsetDateTime`" in problems(answer.content)[1]
 
 
+def test_what_stands_in_the_chart_is_no_part_of_a_refusal_or_of_the_log(
+    client: TestClient, example: Example, log: LogCapture
+) -> None:
+    """Of Conditions only those that cannot be read are told of; others have dates and codes."""
+    request = example("rp-ild-mda5")
+    known = request["prefetch"]["conditions"]["entry"][0]["resource"]
+    request["prefetch"]["conditions"]["entry"] = [
+        {"resource": known | {"id": "unread", "onsetDateTime": 20260914}},
+        {"resource": known | {"id": "ended", "abatementDateTime": "2001-02-03"}},
+        {"resource": known | {"id": "odd", "clinicalStatus": {"coding": [{"code": "Hana"}]}}},
+    ]
+
+    answer = call(client, request)
+
+    assert answer.status_code == 412
+    assert len(problems(answer.content)) == 2
+    assert [entry["event"] for entry in log.entries] == ["request_refused"]
+    for said in ("Hana", "2001-02"):
+        assert said not in str(log.entries) + answer.text
+
+
 @pytest.mark.parametrize("key", ["conditions", "core_set_measures", "medication_requests"])
 def test_resources_that_are_all_about_another_patient_are_refused(
     client: TestClient, example: Example, key: str
