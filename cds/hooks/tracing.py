@@ -29,7 +29,8 @@ class TracingUnavailable(RuntimeError):
 def start_tracing(headers: str | None = None) -> TracerProvider:
     """Send spans from this process, as the variables ``OTEL_*`` say; ``shutdown()`` sends the last.
 
-    ``headers`` go with them, as ``OTEL_EXPORTER_OTLP_HEADERS`` is written. Raises ``TracingUnavailable``.
+    ``headers`` go with them, as ``OTEL_EXPORTER_OTLP_HEADERS`` is written. Raises
+    ``TracingUnavailable``.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
