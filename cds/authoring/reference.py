@@ -21,7 +21,7 @@ from msgspec import Struct
 from cds.authoring.codes import CODES
 from cds.authoring.schemas import Scope, sentences
 from cds.chart import vocabulary
-from cds.chart.facts import Declaration, declare
+from cds.chart.facts import CONTRAINDICATION, ORDERED, Declaration, any_ordered, declare
 from cds.chart.vocabulary import Vocabulary
 from cds.rules import language, site
 
@@ -370,6 +370,10 @@ def _facts() -> str:
     facts = declare(msgspec.convert(_EXAMPLE, Vocabulary, strict=False))
     rows = ["| fact | kind | what it is |", "|---|---|---|"]
     rows += [_fact_row(each) for each in facts.values()]
+    against = f"{CONTRAINDICATION}x"
+    rows.append(f"| `{against}` | true or false | what the contraindication x says holds |")
+    ordered = any_ordered(against + ORDERED, "A drug of the contraindication x is ordered", ())
+    rows.append(_fact_row(ordered))
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
         "its `falls`, `dose.x.days_y` and `measure.x.days_y` of each of their `levels`. A value "

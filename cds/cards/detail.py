@@ -15,7 +15,13 @@ from cds.cards.beside import (
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.options import options_blocks, shown_options, unverified_of_options
+from cds.cards.options import (
+    drafts_blocks,
+    options_blocks,
+    rules_of_drafts,
+    shown_options,
+    unverified_of_options,
+)
 from cds.cards.resting import unverified_choices
 from cds.cards.results import say_measured, say_results
 from cds.cards.texts import (
@@ -58,7 +64,8 @@ def detail_of(
         blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
     for shown in card.show:
         if shown in telling.evaluation.selections:
-            blocks += [settled_by(telling.evaluation.selections[shown].members, telling)]
+            members = telling.evaluation.selections[shown].members
+            blocks += [settled_by(members, telling), *drafts_blocks(members, telling)]
     for fact in card.show:
         if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
@@ -436,9 +443,14 @@ def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
 
 
 def cited_evidence(rule: Rule, card: CardTemplate, telling: Telling) -> list[EvidenceItem]:
-    """The evidence of a rule that bears on this patient."""
-    return [
+    """The evidence of a rule that bears on this patient, after that of what speaks against drafts.
+
+    Of several items that say the same one is cited.
+    """
+    own = [
         item
         for item, when in zip(rule.file.evidence, card.cited, strict=True)
         if when is None or when.test(telling.evaluation.values) is True
     ]
+    behind = [item for each in rules_of_drafts(card, telling) for item in each.file.evidence]
+    return list({(item.source, item.supports): item for item in (*behind, *own)}.values())

@@ -331,14 +331,20 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
 
 def is_about_drafts(fact: str) -> bool:
     """Whether a fact is about the orders that somebody is about to place."""
-    of_drugs = fact.startswith(("drug.", "dose."))
-    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
+    of_drugs = fact.startswith(("drug.", "dose.", CONTRAINDICATION))
+    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(ORDERED))
 
 
 def lasts(fact: str) -> bool:
     """Whether a fact is an event that goes on: of today, it says now and not that day."""
     return fact.endswith(f".{WAS_CURRENT}")
 
+
+ORDERED = ".ordered"
+"""What the names of facts end with that are about draft orders of a drug."""
+
+CONTRAINDICATION = "contraindication."
+"""What the names of facts begin with that rules make which speak against drugs."""
 
 WAS_CURRENT = "was_current"
 """The last part of a fact that says when a drug last was current treatment."""
@@ -371,6 +377,21 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
         return None if drafted.uncertain or chart.drafts.unread else False
 
     return read
+
+
+def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
+    """The fact that a draft order is of one of these drugs and classes of drugs."""
+    each = [_ordered(drug) for drug in drugs]
+    cited = [_drafted(drug) for drug in drugs]
+
+    def read(chart: Chart) -> Value:
+        ordered = [of(chart) for of in each]
+        return True if True in ordered else None if None in ordered else False
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
 
 
 def _drafted(name: str) -> EvidenceReader:
@@ -1110,7 +1131,7 @@ def _of_visits() -> list[Declaration]:
         Declaration(
             name="patient.male",
             kind="boolean",
-            title="Administrative gender male",
+            title="Male sex (administrative gender)",
             read=lambda chart: {"male": True, "female": False}.get(chart.gender or ""),
             evidence=no_evidence,
         ),

@@ -11,7 +11,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from cds.chart.facts import Declaration, Kind, Value, declare, groups, misnamed, no_evidence
+from cds.chart.facts import (
+    CONTRAINDICATION,
+    ORDERED,
+    Declaration,
+    Kind,
+    Value,
+    any_ordered,
+    declare,
+    groups,
+    misnamed,
+    no_evidence,
+)
 from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
 from cds.chart.vocabulary import Number, Vocabulary
@@ -414,6 +425,8 @@ def _read_headers(reading: _Reading) -> None:
                 derived[rule.derive] = document.place(("derive",))
                 reading.behind[rule.derive] = rule.parameters
                 _declare_derived(rule.derive, rule.title, rule, reading)
+        if rule.contraindication is not None and rule.status in reading.taken:
+            _declare_contraindication(rule, rule.contraindication, reading)
         if rule.status in reading.taken:
             for steps, selected in _selected(rule):
                 earlier = selections.setdefault(selected, (document, steps))
@@ -493,6 +506,28 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
     )
 
 
+def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
+    """Declare that it holds, and that one of its drugs is ordered; and whether cards count it."""
+    fact = _contraindication(rule)
+    known = [d for d in said.drugs if _is_drug(d, reading)]
+    title = f"{rule.title}: in the draft orders"
+    reading.behind[fact] = rule.parameters
+    _declare_derived(fact, rule.title, rule, reading)
+    reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
+    if said.ordered is None:
+        members = reading.groups.get(CONTRAINDICATIONS, ())
+        reading.groups[CONTRAINDICATIONS] = (*members, fact)
+
+
+def _contraindication(rule: RuleFile) -> str:
+    """The fact that a contraindication holds."""
+    return CONTRAINDICATION + rule.id.replace("-", "_")
+
+
+CONTRAINDICATIONS = "contraindications"
+"""The group of those contraindications of whose drugs no card of their own tells when ordered."""
+
+
 def _abandon(rule: RuleFile, selections: Container[str], reading: _Reading) -> None:
     """Note what nothing derives or selects any more, and keep it known until it is checked."""
     if rule.derive is not None and rule.derive not in reading.facts:
@@ -559,6 +594,8 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
         if condition is None or (file.card is not None and card is None):
             continue
         node = compile_node(condition, reading.facts)
+        if file.contraindication is not None:
+            file = msgspec.structs.replace(file, derive=_contraindication(file))
         rules.append(
             Rule(
                 id=file.id,
@@ -659,17 +696,29 @@ def _read_contraindication(
     steps = ("contraindication",)
     for i, drug in enumerate(said.drugs):
         _check_drug(document, (*steps, "drugs", i), drug, reading)
+    cards = {rule.id for _, rule in reading.documents if rule is not None and rule.card is not None}
+    if said.ordered is not None and said.ordered not in cards:
+        document.report(
+            "unknown-id",
+            (*steps, "ordered"),
+            f"`{said.ordered}` is not a rule with a card{did_you_mean(said.ordered, cards)}",
+        )
     return parse_text(document, (*steps, "text"), said.text, scope, reading.selections)
 
 
 def _check_drug(document: Document, steps: Steps, drug: str, reading: _Reading) -> None:
-    drugs = {**reading.vocabulary.drugs, **reading.vocabulary.drug_classes}
-    if drug not in drugs:
+    if not _is_drug(drug, reading):
+        drugs = [*reading.vocabulary.drugs, *reading.vocabulary.drug_classes]
         document.report(
             "unknown-id",
             steps,
             f"`{drug}` is not declared among the drugs and drug_classes{did_you_mean(drug, drugs)}",
         )
+
+
+def _is_drug(name: str, reading: _Reading) -> bool:
+    """Whether a drug or a class of drugs has this name."""
+    return name in reading.vocabulary.drugs or name in reading.vocabulary.drug_classes
 
 
 _MEANINGS = ("when", "sum", "count", "categories")
