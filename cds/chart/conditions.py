@@ -28,7 +28,7 @@ class Assertion(Struct, frozen=True, gc=False):
 
     ``remark`` says what a reader must know of it: provisional, matched by name, a code of low
     specificity. One that is not ``sure`` leaves open whether it is so. ``onset`` is when it began,
-    where that is stated, ``since`` that or when it was recorded.
+    where that is stated, ``recorded`` when it was recorded, ``since`` the one or else the other.
     """
 
     key: str
@@ -38,6 +38,7 @@ class Assertion(Struct, frozen=True, gc=False):
     remark: str
     sure: bool = True
     onset: DateSpan | None = None
+    recorded: DateSpan | None = None
 
 
 def read_conditions(
@@ -126,7 +127,8 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
             raise
         status = [over.status]
     onset = _onset(condition)
-    since = onset or read_date(condition.recordedDate)
+    recorded = read_date(condition.recordedDate)
+    since = onset or recorded
     if since is not None and since.first > as_of:
         raise _NotUsed(f"it begins on {since}, after {as_of}")
     for of, asserted, pattern in terms.phrases:
@@ -141,12 +143,14 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
         entry = terms.condition_entries[key]
         old = too_old(entry, since, as_of)
         said = "; ".join(filter(None, (remark, *status, old)))
-        made.append(Assertion(key, name_of(condition), text, since, said, not old, onset))
+        made.append(Assertion(key, name_of(condition), text, since, said, not old, onset, recorded))
         section = key.partition(".")[0]
         for other in entry.perhaps:
             if (open_ := f"{section}.{other}") not in found:
                 said = f"left open by “{entry.title}”"
-                made.append(Assertion(open_, name_of(condition), text, since, said, False, onset))
+                made.append(
+                    Assertion(open_, name_of(condition), text, since, said, False, onset, recorded)
+                )
     return made
 
 

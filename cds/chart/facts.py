@@ -149,6 +149,7 @@ def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
         for suffix, title, unit, read in (
             ("days", "days since its earliest date on record", "d", _days_since(key)),
             ("age", "age at its earliest date on record", "a", _age_at(key)),
+            ("recorded_days", "days since it was first recorded", "d", _days_since_recorded(key)),
             ("onset_days", "days since it began", "d", _days_since_onset(key)),
             ("onset_age", "age when it began", "a", _age_at_onset(key)),
         ):
@@ -215,6 +216,23 @@ def _days_since_onset(key: str) -> Callable[[Chart], Value]:
         if earliest is None or not isinstance(known, Interval):
             return UNKNOWN
         return known if onset is not None else Interval(known.low, INFINITY)
+
+    return read
+
+
+def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
+    days_since = _days_since(key)
+
+    def read(chart: Chart) -> Value:
+        sure = [a for a in chart.conditions.get(key, ()) if a.sure]
+        dates = [a.recorded for a in sure if a.recorded is not None]
+        known = days_since(chart)
+        if not isinstance(known, Interval) or known is UNKNOWN:
+            return UNKNOWN
+        low = max((chart.as_of - min(d.last for d in dates)).days, 0) if dates else 0
+        if not dates or len(dates) < len(sure):  # one without a date may have been recorded before
+            return Interval(Decimal(low), max(known.high, Decimal(low)))
+        return Interval(Decimal(low), Decimal((chart.as_of - min(d.first for d in dates)).days))
 
     return read
 

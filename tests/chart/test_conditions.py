@@ -282,7 +282,7 @@ def patient(gender: str, born: str | None) -> Json:
         ("male", "1990-01-01", False),
         ("female", "1950-01-01", False),
         ("female", "2020-01-01", False),
-        ("female", "1971-01-01", None),
+        ("female", "1976-01-01", None),
     ],
 )
 def test_a_pregnancy_that_nobody_recorded_is_not_known(

@@ -705,6 +705,20 @@ def test_when_it_began_is_known_where_it_is_stated() -> None:
     assert fact(undated, "diagnosis.myositis.onset_age") == UNKNOWN
 
 
+def test_when_it_was_recorded_is_apart_from_when_it_began() -> None:
+    """Without a date of the record it was recorded on any day since it began."""
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200), recordedDate=ago(30)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == exactly(30)
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(0, 200)
+    chart = read(
+        condition("snomed|396230008", onsetDateTime=ago(200)),
+        condition("snomed|31384009", recordedDate=ago(30)),
+    )
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(30, 200)
+    assert fact(read(condition("snomed|396230008")), "diagnosis.myositis.recorded_days") == UNKNOWN
+
+
 def test_what_was_recorded_before_it_is_said_to_have_begun_leaves_that_open() -> None:
     """Of two Conditions the one that is older without an onset may be of the same disease."""
     chart = read(
