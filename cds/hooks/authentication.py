@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal
@@ -29,7 +29,6 @@ from structlog.contextvars import bind_contextvars
 
 from cds.hooks.clients import Caller, Client, is_tenant
 from cds.hooks.keys import KeySets, KeysInvalid, PublicKey
-from cds.hooks.replays import FirstUse
 
 ALGORITHMS = (
     *("ES384", "RS384", "ES256", "RS256", "PS256", "PS384"),
@@ -73,6 +72,14 @@ Reason = Literal[
     "replayed",
 ]
 """Why a token is not accepted; docs/authentication.md says what to do about each."""
+
+FirstUse = Callable[[str, str, datetime], Awaitable[bool]]
+"""Whether a token is used for the first time, by its issuer and its id (`jti`).
+
+If so, it is remembered until the time that is given, at least. Of several calls for the same token,
+from however many processes that share what is remembered, exactly one is answered True. Where that
+cannot be told or remembered, an exception is raised, never True given.
+"""
 
 _log = structlog.get_logger()
 

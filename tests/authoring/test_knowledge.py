@@ -98,7 +98,7 @@ def test_scores_and_categories_are_in_words(text: str) -> None:
         "above 5\u202f%: 7.5; above 15\u202f%: 15; above 25\u202f%: 17.5; above 40\u202f%: 20"
         in score
     )
-    assert "none: otherwise" in rule(text, "total-improvement-category")
+    assert "below minimal: otherwise" in rule(text, "total-improvement-category")
 
 
 def test_every_source_says_whether_it_was_read(text: str, ruleset: RuleSet) -> None:

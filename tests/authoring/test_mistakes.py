@@ -630,7 +630,7 @@ SEEDED = (
     Mistake(
         "a category is misspelt where it is asked for",
         ESCALATE,
-        "response.tis.category is none",
+        "response.tis.category is below minimal",
         "response.tis.category is nothing",
         "unknown-category",
         "- when: {all: [response.imacs.improved, response.tis.category is nothing]}",
@@ -639,7 +639,7 @@ SEEDED = (
     Mistake(
         "a category is compared with a number",
         ESCALATE,
-        "response.tis.category is none",
+        "response.tis.category is below minimal",
         "response.tis.category < 20 points",
         "wrong-kind",
         "- when: {all: [response.imacs.improved, response.tis.category < 20",
@@ -648,7 +648,7 @@ SEEDED = (
     Mistake(
         "a category is asked for without saying which",
         ESCALATE,
-        "response.tis.category is none",
+        "response.tis.category is below minimal",
         "response.tis.category",
         "wrong-kind",
         "- when: {all: [response.imacs.improved, response.tis.category]}",
@@ -657,7 +657,7 @@ SEEDED = (
     Mistake(
         "`is` is asked of a diagnosis",
         ESCALATE,
-        "response.tis.category is none",
+        "response.tis.category is below minimal",
         "diagnosis.myositis is true",
         "wrong-kind",
         "- when: {all: [response.imacs.improved, diagnosis.myositis is true]}",
@@ -666,7 +666,7 @@ SEEDED = (
     Mistake(
         "a score is true or false",
         ESCALATE,
-        "response.tis.category is none",
+        "response.tis.category is below minimal",
         "response.tis.score",
         "wrong-kind",
         "- when: {all: [response.imacs.improved, response.tis.score]}",
@@ -675,10 +675,10 @@ SEEDED = (
     Mistake(
         "the lowest category has a condition",
         CATEGORY,
-        "  - category: none\n",
-        "  - category: none\n    when: diagnosis.myositis\n",
+        "  - category: below minimal\n",
+        "  - category: below minimal\n    when: diagnosis.myositis\n",
         "bad-categories",
-        "- category: none",
+        "- category: below minimal",
         "is the last, which is had by all others: take out its `when`",
     ),
     Mistake(

@@ -22,10 +22,15 @@ from joserfc.jws import JWSRegistry
 from sqlalchemy.exc import OperationalError
 from structlog.testing import LogCapture
 
-from cds.hooks.authentication import ALGORITHMS, Authenticator, Reason, Unauthenticated
+from cds.hooks.authentication import (
+    ALGORITHMS,
+    Authenticator,
+    FirstUse,
+    Reason,
+    Unauthenticated,
+)
 from cds.hooks.clients import Caller, Client
 from cds.hooks.keys import KeySets, KeysInvalid
-from cds.hooks.replays import InMemory
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 
@@ -225,11 +230,22 @@ def client(**changed: Any) -> Client:
     return Client(**(known | changed))
 
 
+def remembering() -> FirstUse:
+    """What remembers the tokens of one test, as the database does those of a service."""
+    used: set[tuple[str, str]] = set()
+
+    async def first_use(issuer: str, jti: str, until: datetime) -> bool:
+        first = (issuer, jti) not in used
+        used.add((issuer, jti))
+        return first
+
+    return first_use
+
+
 def authenticator(published: Published | None = None, **changed: Any) -> Authenticator:
     """What knows this client, at a time that stands still."""
     keys = KeySets((published or Published()).fetch)
-    memory = InMemory(clock=lambda: datetime.fromtimestamp(NOW, UTC))
-    return Authenticator([client(**changed)], keys, memory.first_use, lambda: NOW)
+    return Authenticator([client(**changed)], keys, remembering(), lambda: NOW)
 
 
 def authenticate(
@@ -361,12 +377,11 @@ def test_a_tenant_that_cannot_be_kept_is_refused(tenant: object) -> None:
 
 def several() -> Authenticator:
     """What knows two clients of one issuer."""
-    memory = InMemory(clock=lambda: datetime.fromtimestamp(NOW, UTC))
     clients = [
         client(name="North", tenants=("n1", "n2"), audience=(NORTH,)),
         client(name="South", tenants=("s",), audience=(SOUTH,)),
     ]
-    return Authenticator(clients, KeySets(Published().fetch), memory.first_use, lambda: NOW)
+    return Authenticator(clients, KeySets(Published().fetch), remembering(), lambda: NOW)
 
 
 @pytest.mark.parametrize(
@@ -506,7 +521,7 @@ def test_point_18_key_rotation_takes_effect_with_the_first_new_token() -> None:
     seconds = [0.0]
     published = Published()
     keys = KeySets(published.fetch, lambda: seconds[0])
-    known = Authenticator([client()], keys, InMemory().first_use, lambda: NOW)
+    known = Authenticator([client()], keys, remembering(), lambda: NOW)
 
     async def use(jti: str, key: RSAKey, kid: str) -> Client | Reason:
         try:
@@ -543,7 +558,7 @@ def test_without_keys_nobody_is_accepted(log: LogCapture) -> None:
     async def fetch(address: str) -> bytes:
         raise KeysInvalid("it was answered with status 503, not 200")
 
-    known = Authenticator([client()], KeySets(fetch), InMemory().first_use, lambda: NOW)
+    known = Authenticator([client()], KeySets(fetch), remembering(), lambda: NOW)
     assert authenticate(sign(), known=known) == "no-keys"
 
 
