@@ -100,20 +100,35 @@ def test_what_is_deployed_names_only_settings_that_there_are(file: str) -> None:
     assert names_in(read(file)) <= names_in("\n".join(documented()))
 
 
+def headings(name: str) -> set[str]:
+    """Return the headings of a page, as links name them."""
+    return {
+        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", read(name), re.MULTILINE)
+    }
+
+
 def test_links_of_the_guide_lead_somewhere() -> None:
     """Files and headings that the guide points to exist."""
-    text = read("docs/deployment.md")
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", text)
+    links = re.findall(r"\]\(([^)]+)\)", read("docs/deployment.md"))
     assert links
     for link in links:
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        elif not link.startswith("https://"):
-            assert (CHECKOUT / "docs" / link).resolve().exists(), link
+        if link.startswith("https://"):
+            continue
+        file, _, heading = link.partition("#")
+        assert (CHECKOUT / "docs" / file).resolve().exists(), link
+        if heading:
+            assert heading in headings(f"docs/{file or 'deployment.md'}"), link
+
+
+def test_the_guide_says_of_each_claim_about_an_ehr_how_well_it_is_known() -> None:
+    """Each point about a vendor is marked as read, inferred, or to be asked."""
+    guide = read("docs/deployment.md")
+    vendors = guide[guide.index("### Epic") :]
+    points = re.findall(r"^- \[ \] (.*)$", vendors, re.MULTILINE)
+    assert len(points) > 8
+    for point in points:
+        assert re.match(r"\*(Read|Read in an example only|Inferred|To ask)\*: ", point), point
 
 
 def test_the_image_is_of_pinned_bases_that_the_project_supports() -> None:
