@@ -212,6 +212,7 @@ def test_each_container_of_the_example_may_do_little(compose: Any, name: str) ->
     assert "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["logging"]["options"]["max-size"]
+    assert service["ulimits"] == {"core": 0}
     # The user of its own image is tested above.
     assert name == "cds" or not service["user"].startswith("0")
 
@@ -268,6 +269,7 @@ def test_the_unit_runs_the_command_without_rights() -> None:
     assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"
     assert service["CapabilityBoundingSet"] == ""
+    assert service["LimitCORE"] == "0"
     assert service["Restart"] == "always"
     # Only the first process is told to stop: it tells its workers, which finish what they began.
     assert service["KillMode"] == "mixed"
