@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from cds.chart.quantities import Interval
+from cds.chart.quantities import Category, Interval
 from cds.rules.reading import read_ruleset
 from cds.rules.ruleset import RuleSet
 from tests.chart.conftest import (
@@ -38,7 +38,7 @@ from tests.rules.test_derivations import score
 
 LIMIT = 200
 """The upper limit of CK; its range in an adult is 15 times that."""
-THEN, NOW = ago(180), ago(0)
+THEN, NOW = DAYS = ago(180), ago(0)
 
 Judged = Literal["better", "same", "worse"]
 Missing = Literal["nothing", "now", "both"]
@@ -72,6 +72,7 @@ MAKE: Mapping[str, Callable[[str, str], Json]] = {
     "physician_global": physician,
     "patient_global": patient_global,
     "muscle_strength": mmt150,
+    "mmt8_80": lambda value, on: observation("core_set|mmt8-80", value, None, on),
     "physical_function": haq,
     "muscle_enzyme": lambda value, on: ck(value, on, LIMIT),
     "extramuscular": lambda value, on: observation(
@@ -133,6 +134,75 @@ def completions(values: Mapping[str, Pair], missing: Mapping[str, Missing]) -> I
 def shipped() -> RuleSet:
     """The rules that are shipped."""
     return read_ruleset(Path(__file__).parents[2] / "rules")
+
+
+STILL: Mapping[str, tuple[str, str]] = {
+    "physician_global": ("3", "3"),
+    "patient_global": ("3", "3"),
+    "physical_function": ("1", "1"),
+    "muscle_enzyme": ("300", "300"),
+    "extramuscular": ("2", "2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "points", "category"),
+    [
+        (
+            {
+                "physician_global": ("7", "4"),
+                "patient_global": ("6", "5"),
+                "muscle_strength": ("120", "135"),
+                "physical_function": ("1.5", "1.125"),
+                "muscle_enzyme": ("3000", "600"),
+                "extramuscular": ("5", "3"),
+            },
+            "55",
+            "moderate",
+        ),
+        ({**STILL, "mmt8_80": ("70", "78")}, "10", None),
+        (
+            {
+                "physician_global": ("3", "6"),
+                "patient_global": ("3", "7"),
+                "muscle_strength": ("140", "110"),
+                "physical_function": ("1", "2"),
+                "muscle_enzyme": ("300", "3000"),
+                "extramuscular": ("2", "4"),
+            },
+            "0",
+            None,
+        ),
+        (
+            {
+                "physician_global": ("10", "0"),
+                "patient_global": ("10", "0"),
+                "muscle_strength": ("0", "150"),
+                "physical_function": ("3", "0"),
+                "muscle_enzyme": ("3000", "0"),
+                "extramuscular": ("10", "0"),
+            },
+            "100",
+            "major",
+        ),
+    ],
+)
+def test_the_worked_cases_of_the_score(
+    shipped: RuleSet, values: Mapping[str, tuple[str, str]], points: str, category: str | None
+) -> None:
+    """The cases worked by hand come out from the values of both visits, of an adult."""
+    visits = [
+        MAKE[n](value, on)
+        for n, pair in values.items()
+        for value, on in zip(pair, DAYS, strict=True)
+    ]
+    found = shipped.evaluate(read(ADULT, *visits)).values
+    expected = Decimal(points)
+    assert found["response.tis.score"] == Interval(expected, expected)
+    seen = found["response.tis.category"]
+    assert isinstance(seen, Category)
+    assert len(seen.possible) == 1
+    assert category is None or set(seen.possible) == {category}
 
 
 MISSING: tuple[Missing, ...] = ("nothing", "now", "both")
