@@ -25,7 +25,6 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
@@ -36,7 +35,7 @@ from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Caller
 from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
-from cds.hooks.headers import Secures, cors
+from cds.hooks.headers import Secures
 from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
 from cds.hooks.limits import HEALTH, KeepsLimits, Limits
@@ -339,9 +338,7 @@ def create_app(
         fail=fail,
     )
     app.add_middleware(Traces, tracer=tracer)
-    app.add_middleware(Secures, fail=fail_outside)
-    if origins:
-        app.add_middleware(CORSMiddleware, **cors(origins))
+    app.add_middleware(Secures, fail=fail_outside, origins=origins)
     rules = rules_work(lambda: in_service.served.ruleset, today)
     add_health(app, {"rules": rules, **(checks or {})})
 
