@@ -12,8 +12,17 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
+
 from cds.advice import Advice
 from cds.fhir.bundles import Excluded
+from cds.hooks.headers import Secures
+from cds.hooks.outcomes import operation_outcome
 from cds.rules.ruleset import EnginesDisagree
 
 if TYPE_CHECKING:
@@ -158,6 +167,34 @@ class Metrics:
             self._serving.labels(self._version).set(0)
         self._serving.labels(version).set(1)
         self._version = version
+
+
+PATH = "/metrics"
+
+
+def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
+    """Make the application that shows what is counted, at one address and by GET or HEAD only.
+
+    One form for whoever asks: what a client says of others it could read is not believed.
+    """
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    async def show(request: Request) -> Response:
+        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def fail(scope: Scope, fault: Exception) -> Response:
+        return Response(status_code=500)
+
+    async def refuse(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, HTTPException)
+        problem = f"Metrics are read with GET {PATH}; nothing else is served here."
+        outcome = operation_outcome("not-supported", [problem])
+        return Response(outcome, fault.status_code, fault.headers, media_type="application/json")
+
+    routes = [Route(PATH, show, methods=["GET"])]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+    app.router.redirect_slashes = False
+    return Secures(app, fail)
 
 
 def registry_of_all() -> CollectorRegistry:
