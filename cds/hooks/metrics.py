@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,11 +23,14 @@ from starlette.types import ASGIApp, Scope
 from cds.advice import Advice
 from cds.fhir.bundles import Excluded
 from cds.hooks.headers import Secures
+from cds.hooks.logs import describe
 from cds.hooks.outcomes import operation_outcome
 from cds.rules.ruleset import EnginesDisagree
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+_log = structlog.get_logger()
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -171,6 +175,8 @@ class Metrics:
 
 PATH = "/metrics"
 
+_UNREADABLE = "The metrics cannot be read just now; ask again."
+
 
 def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
     """Make the application that shows what is counted, at one address and by GET or HEAD only.
@@ -180,15 +186,22 @@ def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     async def show(request: Request) -> Response:
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        try:
+            content = generate_latest(registry)
+        except Exception as fault:  # such as a file that a worker is just about to make
+            _log.warning("metrics_unreadable", **describe(fault))
+            raise HTTPException(503, _UNREADABLE, {"Retry-After": "1"}) from None
+        return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     def fail(scope: Scope, fault: Exception) -> Response:
         return Response(status_code=500)
 
     async def refuse(request: Request, fault: Exception) -> Response:
         assert isinstance(fault, HTTPException)
-        problem = f"Metrics are read with GET {PATH}; nothing else is served here."
-        outcome = operation_outcome("not-supported", [problem])
+        if fault.status_code == 503:
+            outcome = operation_outcome("transient", [fault.detail])
+        else:
+            outcome = operation_outcome("not-supported", [f"Here is only GET {PATH}."])
         return Response(outcome, fault.status_code, fault.headers, media_type="application/json")
 
     routes = [Route(PATH, show, methods=["GET"])]

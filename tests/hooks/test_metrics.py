@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import LogCapture
 
 from cds.fhir.bundles import Excluded
 from cds.hooks import service
@@ -171,3 +172,19 @@ def test_metrics_are_at_one_address_and_only_read() -> None:
         assert refused.status_code == 405
         assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD"}
         assert refused.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_metrics_that_cannot_be_read_are_told_so(log: LogCapture) -> None:
+    """Files that workers are just making are no fault of theirs: the next look has them."""
+
+    class Unreadable:
+        def collect(self) -> list[Any]:
+            raise ValueError("half a file")
+
+    registry = CollectorRegistry()
+    registry.register(Unreadable())
+    unreadable = TestClient(make_metrics_app(registry)).get("/metrics")
+
+    assert (unreadable.status_code, unreadable.headers["Retry-After"]) == (503, "1")
+    assert "ask again" in unreadable.json()["issue"][0]["diagnostics"]
+    assert [entry["event"] for entry in log.entries] == ["metrics_unreadable"]
