@@ -45,7 +45,7 @@ from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.recording import Recording
-from cds.hooks.requests import read_request
+from cds.hooks.requests import check_type, read_request
 from cds.hooks.services import TITLE, Service, make_services
 from cds.hooks.tracing import Traces
 from cds.rules.engine import EngineFault
@@ -398,6 +398,7 @@ def create_app(
                 store, served.ruleset, service.id, client_of(request), request.state.decision
             )
         try:
+            check_type(request.headers)
             content = await answer(
                 body,
                 served.ruleset,
@@ -429,6 +430,7 @@ def create_app(
             request.state.service = service_id
             told: Iterable[str] = ()
             try:
+                check_type(request.headers)
                 items = await take_feedback(
                     await request.body(), store, client_of(request), service_id
                 )
