@@ -999,7 +999,7 @@ def _of_visits() -> list[Declaration]:
         Declaration(
             name="patient.male",
             kind="boolean",
-            title="Administrative gender male",
+            title="Male sex (administrative gender)",
             read=lambda chart: {"male": True, "female": False}.get(chart.gender or ""),
             evidence=no_evidence,
         ),

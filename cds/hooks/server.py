@@ -180,7 +180,7 @@ def _work(
     metrics is given where this process serves them too; ``share`` where it is one of several.
     """
     operation = settings.operation
-    provider = start_tracing() if operation.tracing else None
+    provider = start_tracing(operation.tracing_headers) if operation.tracing else None
     alone = share is None
     store = _open_store(settings, writes=alone, ruleset=watching.in_service.served.ruleset)
     app = create_app(
