@@ -392,8 +392,11 @@ def test_a_served_process_counts_what_it_fetches_with_what_it_was_sent() -> None
 # --- clients that mean ill ----------------------------------------------------------------------
 
 
-def converse(url: str, *parts: bytes) -> bytes:
-    """Send parts one after the other over a connection, and return what comes until its end."""
+def converse(url: str, *parts: bytes, then: bytes = b"") -> bytes:
+    """Send parts one after the other over a connection, and return what comes until its end.
+
+    What is to be sent ``then`` waits for the answer to them: who sends ahead is not answered.
+    """
     host, port = url.removeprefix("http://").split(":")
     received = b""
     with socket.create_connection((host, int(port)), timeout=30) as connection:
@@ -402,8 +405,24 @@ def converse(url: str, *parts: bytes) -> bytes:
             for part in parts:
                 connection.sendall(part)
                 time.sleep(0.05)
+            if then:
+                received = read_answer(connection)
+                connection.sendall(then)
             while piece := connection.recv(65536):
                 received += piece
+    return received
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read one answer, whose head says how long it is."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(re.findall(rb"(?i)content-length: (\d+)", head)[0])
+    while len(body) < length:
+        piece = connection.recv(65536)
+        received, body = received + piece, body + piece
     return received
 
 
@@ -418,7 +437,10 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
     close = b"GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
     upgraded = converse(
-        serving.url, head + upgrade + b"Content-Length: %d\r\n\r\n" % len(body), body, close
+        serving.url,
+        head + upgrade + b"Content-Length: %d\r\n\r\n" % len(body),
+        body,
+        then=close,
     )
     endless = converse(
         serving.url,
