@@ -225,13 +225,18 @@ def _holding(trace: Trace) -> Iterator[Trace]:
 
 
 def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:
-    """What is not known and would speak against drugs: ``eGFR (methotrexate, tacrolimus)``."""
+    """What is not known and would speak against drugs: ``eGFR (methotrexate, tacrolimus)``.
+
+    With what is on record of it all the same: a value that is too old, what leaves it open.
+    """
     drugs_of = telling.ruleset.terms.vocabulary.drugs
     found: dict[str, dict[str, None]] = {}
     for each in perhaps:
         names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
         for leaf in undecided(_trace(each.rule, telling)):
-            found.setdefault(_title(leaf, telling), {}).update(dict.fromkeys(names))
+            recorded = say_all(leaf.evidence, MOST_CITED)
+            said = _title(leaf, telling) + (f" – {escape(recorded)}" if recorded else "")
+            found.setdefault(said, {}).update(dict.fromkeys(names))
     return "; ".join(f"{title} ({', '.join(names)})" for title, names in found.items())
 
 

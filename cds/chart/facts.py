@@ -32,7 +32,15 @@ from cds.chart.measurements import (
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe, was_current
-from cds.chart.vocabulary import DoseEntry, DoseLevel, MeasureLevel, Vocabulary
+from cds.chart.vocabulary import (
+    ConditionEntry,
+    DoseEntry,
+    DoseLevel,
+    MeasureLevel,
+    Number,
+    Unrecorded,
+    Vocabulary,
+)
 from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
@@ -117,7 +125,7 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}",
             kind="boolean",
             title=entry.title,
-            read=_asserted(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
+            read=_asserted(f"{prefix}.{name}", entry, _sources_of(name, prefix, vocabulary)),
             evidence=_assertions(f"{prefix}.{name}"),
         )
         for prefix, entries in (
@@ -131,7 +139,8 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
 def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
     """How long a diagnosis or finding is on record, and how old the patient was at its first date.
 
-    That is when it began or, where that is not stated, when it was recorded.
+    That is when it began or, where that is not stated, when it was recorded. When it began, of
+    which no statement may be earlier, is apart: it is no later than it was recorded.
     """
     made = []
     entries = [(f"diagnosis.{name}", entry) for name, entry in vocabulary.diagnoses.items()]
@@ -140,6 +149,9 @@ def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
         for suffix, title, unit, read in (
             ("days", "days since its earliest date on record", "d", _days_since(key)),
             ("age", "age at its earliest date on record", "a", _age_at(key)),
+            ("recorded_days", "days since it was first recorded", "d", _days_since_recorded(key)),
+            ("onset_days", "days since it began", "d", _days_since_onset(key)),
+            ("onset_age", "age when it began", "a", _age_at_onset(key)),
         ):
             made.append(
                 Declaration(
@@ -155,7 +167,7 @@ def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
 
 
 def _earliest(key: str, chart: Chart) -> DateSpan | None:
-    dates = [a.since for a in chart.conditions.get(key, ()) if a.since is not None]
+    dates = [a.since for a in chart.conditions.get(key, ()) if a.sure and a.since is not None]
     if not dates or "Condition" not in chart.complete:
         return None
     return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
@@ -184,6 +196,60 @@ def _age_at(key: str) -> Callable[[Chart], Value]:
     return read
 
 
+def _onset_of(key: str, chart: Chart) -> tuple[DateSpan | None, DateSpan | None]:
+    """When it began as that is stated, and its earliest date on record."""
+    stated = [a.onset for a in chart.conditions.get(key, ()) if a.sure and a.onset is not None]
+    earliest = _earliest(key, chart)
+    if not stated or earliest is None:
+        return None, earliest
+    onset = DateSpan(min(d.first for d in stated), min(d.last for d in stated))
+    # What was recorded before it is said to have begun leaves open when that was.
+    return (onset if onset.first <= earliest.first else None), earliest
+
+
+def _days_since_onset(key: str) -> Callable[[Chart], Value]:
+    days_since = _days_since(key)
+
+    def read(chart: Chart) -> Value:
+        onset, earliest = _onset_of(key, chart)
+        known = days_since(chart)
+        if earliest is None or not isinstance(known, Interval):
+            return UNKNOWN
+        return known if onset is not None else Interval(known.low, INFINITY)
+
+    return read
+
+
+def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
+    days_since = _days_since(key)
+
+    def read(chart: Chart) -> Value:
+        sure = [a for a in chart.conditions.get(key, ()) if a.sure]
+        dates = [a.recorded for a in sure if a.recorded is not None]
+        known = days_since(chart)
+        if not isinstance(known, Interval) or known is UNKNOWN:
+            return UNKNOWN
+        low = max((chart.as_of - min(d.last for d in dates)).days, 0) if dates else 0
+        if not dates or len(dates) < len(sure):  # one without a date may have been recorded before
+            return Interval(Decimal(low), max(known.high, Decimal(low)))
+        return Interval(Decimal(low), Decimal((chart.as_of - min(d.first for d in dates)).days))
+
+    return read
+
+
+def _age_at_onset(key: str) -> Callable[[Chart], Value]:
+    age_at = _age_at(key)
+
+    def read(chart: Chart) -> Value:
+        onset, _ = _onset_of(key, chart)
+        known = age_at(chart)
+        if known is UNKNOWN or not isinstance(known, Interval):
+            return UNKNOWN
+        return known if onset is not None else Interval(Decimal(0), known.high)
+
+    return read
+
+
 def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str]:
     """The resource types that may assert an entry: without all of them it may be recorded."""
     answers = any(name in status.asserts for status in vocabulary.statuses.values())
@@ -191,13 +257,37 @@ def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str
     return frozenset({"Condition", *also})
 
 
-def _asserted(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
+def _asserted(key: str, entry: ConditionEntry, types: frozenset[str]) -> Callable[[Chart], Value]:
+    """Whether something is so: unknown where it is left open, or may be over."""
+    denied = tuple(f"finding.{name}" for name in entry.denied_by)
+
     def read(chart: Chart) -> Value:
-        if key in chart.conditions:
-            return True
-        return False if types <= chart.complete else None
+        assertions = chart.conditions.get(key)
+        if assertions is not None:
+            if any(a.sure for a in assertions):
+                return True
+            return None if not _denied(denied, chart) else False
+        if not types <= chart.complete:
+            return None
+        if entry.unrecorded is None or _denied(denied, chart):
+            return False
+        return None if _may_be_unrecorded(entry.unrecorded, chart) else False
 
     return read
+
+
+def _denied(by: tuple[str, ...], chart: Chart) -> bool:
+    return any(a.sure for key in by for a in chart.conditions.get(key, ()))
+
+
+def _may_be_unrecorded(unrecorded: Unrecorded, chart: Chart) -> bool:
+    """Whether what nobody recorded may be so all the same in this patient."""
+    if unrecorded.false_in is not None and chart.gender == unrecorded.false_in:
+        return False
+    known = age(chart.born, chart.as_of)
+    if known is None:
+        return True
+    return known[1] >= unrecorded.from_age.value and known[0] <= unrecorded.to_age.value
 
 
 def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
@@ -205,7 +295,12 @@ def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
         text = f"{a.text} ({a.remark})" if a.remark else a.text
         return Evidence(a.reference, str(a.since) if a.since else "", text)
 
-    return lambda chart: tuple(say(a) for a in chart.conditions.get(key, ()))
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        assertions = chart.conditions.get(key, ())
+        sure = [a for a in assertions if a.sure]
+        return tuple(say(a) for a in sure or assertions)
+
+    return evidence
 
 
 # --- antibodies ----------------------------------------------------------------------------------
@@ -586,10 +681,14 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
             )
             for fall, within in entry.falls.items()
         ]
+        within = entry.counts_for
+        latest = _current_only(name, within, _nth_last(name, 1))
+        multiple = _current_only(name, within, _multiple(name))
+        now = _last_with_age(name, within)
         for suffix, title, of_unit, read, evidence in (
-            (".latest", "", unit, _nth_last(name, 1), _last(name, 1)),
+            (".latest", "", unit, latest, now),
             (".previous", ", the value before", unit, _nth_last(name, 2), _last(name, 2)),
-            (".multiple", ", times its upper limit", "", _multiple(name), _last(name, 1)),
+            (".multiple", ", times its upper limit", "", multiple, now),
             *falls,
         ):
             made.append(
@@ -627,6 +726,35 @@ def _nth_last(name: str, n: int) -> Callable[[Chart], Value]:
         return Interval(taken[-n].low, taken[-n].high) if len(taken) >= n else UNKNOWN
 
     return read
+
+
+def _too_old(name: str, within: Number | None, chart: Chart) -> bool:
+    """Whether the last value of an observation is too old to be taken for the current one."""
+    taken = chart.measurements.series.get(name, ())
+    return within is not None and any((chart.as_of - m.day).days > within.value for m in taken[-1:])
+
+
+def _current_only(
+    name: str, within: Number | None, read: Callable[[Chart], Value]
+) -> Callable[[Chart], Value]:
+    if within is None:
+        return read
+    return lambda chart: UNKNOWN if _too_old(name, within, chart) else read(chart)
+
+
+def _last_with_age(name: str, within: Number | None) -> EvidenceReader:
+    """The last value as evidence, and that it is too old, where it is."""
+    last = _last(name, 1)
+    if within is None:
+        return last
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        if not _too_old(name, within, chart):
+            return last(chart)
+        said = f"older than {plain(within.value)} days, so not taken for the current value"
+        return tuple(replace(e, text=f"{e.text}; {said}") for e in last(chart))
+
+    return evidence
 
 
 def _multiple(name: str) -> Callable[[Chart], Value]:

@@ -159,10 +159,12 @@ def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
 
 
 def test_what_is_not_known_and_would_speak_against_options_is_named(example: Example) -> None:
-    """Where the filtration rate was never measured the card says for which drugs it counts."""
+    """A filtration rate that was never measured, a pregnancy of which nothing is recorded."""
     text = detail(example("new-untreated-dermatomyositis"))
     said = text.split("**Not known, and of weight for the options:** ")[1]
-    assert said.startswith("eGFR (methotrexate, tacrolimus, ciclosporin).")
+    assert said.startswith(
+        "eGFR (methotrexate, tacrolimus, ciclosporin); Pregnancy (methotrexate, mycophenolate)."
+    )
 
 
 def test_a_measured_filtration_rate_leaves_nothing_open(

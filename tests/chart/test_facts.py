@@ -7,7 +7,7 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, groups, level_of
-from cds.chart.quantities import UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
     AS_OF,
@@ -689,6 +689,52 @@ def test_without_a_date_the_time_of_a_diagnosis_is_not_known() -> None:
     for chart in (read(condition("snomed|396230008")), read()):
         assert fact(chart, "diagnosis.myositis.days") == UNKNOWN
         assert fact(chart, "diagnosis.myositis.age") == UNKNOWN
+
+
+def test_when_it_began_is_known_where_it_is_stated() -> None:
+    """A date on which it was recorded says only that it did not begin later."""
+    patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-11-16"}
+    stated = read(patient, condition("snomed|396230008", onsetDateTime=ago(30)))
+    assert fact(stated, "diagnosis.myositis.onset_days") == exactly(30)
+    assert fact(stated, "diagnosis.myositis.onset_age") == exactly(39)
+    recorded = read(patient, condition("snomed|396230008", recordedDate=ago(30)))
+    assert fact(recorded, "diagnosis.myositis.onset_days") == Interval(Decimal(30), INFINITY)
+    assert fact(recorded, "diagnosis.myositis.onset_age") == between(0, 39)
+    undated = read(patient, condition("snomed|396230008"))
+    assert fact(undated, "diagnosis.myositis.onset_days") == UNKNOWN
+    assert fact(undated, "diagnosis.myositis.onset_age") == UNKNOWN
+
+
+def test_when_it_was_recorded_is_apart_from_when_it_began() -> None:
+    """Without a date of the record it was recorded on any day since it began."""
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200), recordedDate=ago(30)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == exactly(30)
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(0, 200)
+    chart = read(
+        condition("snomed|396230008", onsetDateTime=ago(200)),
+        condition("snomed|31384009", recordedDate=ago(30)),
+    )
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(30, 200)
+    assert fact(read(condition("snomed|396230008")), "diagnosis.myositis.recorded_days") == UNKNOWN
+
+
+def test_what_was_recorded_before_it_is_said_to_have_begun_leaves_that_open() -> None:
+    """Of two Conditions the one that is older without an onset may be of the same disease."""
+    chart = read(
+        condition("snomed|31384009", recordedDate=ago(400)),
+        condition("snomed|396230008", onsetDateTime=ago(30)),
+    )
+    assert fact(chart, "diagnosis.myositis.onset_days") == Interval(Decimal(400), INFINITY)
+
+
+@pytest.mark.parametrize(("days", "now"), [(183, exactly(24)), (184, UNKNOWN)])
+def test_an_old_filtration_rate_is_not_the_current_one(days: int, now: Interval) -> None:
+    """It is unknown then, and the evidence says that it is too old."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min/{1.73_m2}", ago(days)))
+    assert fact(chart, "observation.egfr.latest") == now
+    (cited,) = evidence(chart, "observation.egfr.latest")
+    assert ("older than 183 days" in cited[2]) is (now == UNKNOWN)
 
 
 @pytest.mark.parametrize(
