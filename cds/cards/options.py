@@ -14,6 +14,7 @@ from msgspec import Struct
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.once import once
+from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.chart.facts import CONTRAINDICATION, ORDERED
 from cds.rules.language import LicenceStatus
@@ -323,6 +324,7 @@ def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
             yield f"contraindication: {in_sentence(rule.file.title)}"
+        yield from unverified_choices(telling.ruleset.behind[rule.id], telling)
         for constant in telling.ruleset.unverified[rule.id]:
             name = (constant.parameter or "").replace("_", " ")
             yield f"“{name}” {say_constant(constant)}"
