@@ -422,12 +422,14 @@ def _networks(environ: Mapping[str, str], problems: list[str]) -> tuple[str, ...
     networks = _listed(environ, "CDS_FORWARDED_ALLOW_IPS")
     for network in networks:
         try:
-            ipaddress.ip_network(network)
+            everyone = ipaddress.ip_network(network).prefixlen == 0
         except ValueError:
+            everyone = True
+        if everyone:
             problems.append(
                 f"CDS_FORWARDED_ALLOW_IPS has {network!r}, which is neither an IP address nor a "
-                "network. Write those of the proxies in front of this service, such as "
-                "127.0.0.1,10.1.0.0/16. Whoever is named can say whose request it is."
+                "network, or is everyone's. Write those of the proxies in front of this service, "
+                "such as 127.0.0.1,10.1.0.0/16. Whoever is named can say whose request it is."
             )
     return networks
 

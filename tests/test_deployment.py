@@ -100,20 +100,35 @@ def test_what_is_deployed_names_only_settings_that_there_are(file: str) -> None:
     assert names_in(read(file)) <= names_in("\n".join(documented()))
 
 
+def headings(name: str) -> set[str]:
+    """Return the headings of a page, as links name them."""
+    return {
+        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", read(name), re.MULTILINE)
+    }
+
+
 def test_links_of_the_guide_lead_somewhere() -> None:
     """Files and headings that the guide points to exist."""
-    text = read("docs/deployment.md")
-    headings = {
-        re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    }
-    links = re.findall(r"\]\(([^)]+)\)", text)
+    links = re.findall(r"\]\(([^)]+)\)", read("docs/deployment.md"))
     assert links
     for link in links:
-        if link.startswith("#"):
-            assert link[1:] in headings, link
-        elif not link.startswith("https://"):
-            assert (CHECKOUT / "docs" / link).resolve().exists(), link
+        if link.startswith("https://"):
+            continue
+        file, _, heading = link.partition("#")
+        assert (CHECKOUT / "docs" / file).resolve().exists(), link
+        if heading:
+            assert heading in headings(f"docs/{file or 'deployment.md'}"), link
+
+
+def test_the_guide_says_of_each_claim_about_an_ehr_how_well_it_is_known() -> None:
+    """Each point about a vendor is marked as read, inferred, or to be asked."""
+    guide = read("docs/deployment.md")
+    vendors = guide[guide.index("### Epic") :]
+    points = re.findall(r"^- \[ \] (.*)$", vendors, re.MULTILINE)
+    assert len(points) > 8
+    for point in points:
+        assert re.match(r"\*(Read|Read in an example only|Inferred|To ask)\*: ", point), point
 
 
 def test_the_image_is_of_pinned_bases_that_the_project_supports() -> None:
@@ -197,6 +212,7 @@ def test_each_container_of_the_example_may_do_little(compose: Any, name: str) ->
     assert "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["logging"]["options"]["max-size"]
+    assert service["ulimits"] == {"core": 0}
     # The user of its own image is tested above.
     assert name == "cds" or not service["user"].startswith("0")
 
@@ -253,6 +269,7 @@ def test_the_unit_runs_the_command_without_rights() -> None:
     assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
     assert service["ProtectSystem"] == "strict"
     assert service["CapabilityBoundingSet"] == ""
+    assert service["LimitCORE"] == "0"
     assert service["Restart"] == "always"
     # Only the first process is told to stop: it tells its workers, which finish what they began.
     assert service["KillMode"] == "mixed"

@@ -346,6 +346,8 @@ def test_every_variable_of_the_operation_is_read() -> None:
         ("CDS_FORWARDED_ALLOW_IPS", "proxy.example.org"),
         ("CDS_FORWARDED_ALLOW_IPS", "*"),
         ("CDS_FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
+        ("CDS_FORWARDED_ALLOW_IPS", "0.0.0.0/0"),
+        ("CDS_FORWARDED_ALLOW_IPS", "::/0"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
     ],
 )

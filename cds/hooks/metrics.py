@@ -94,6 +94,12 @@ class Metrics:
             ["limit"],
             registry=self.registry,
         )
+        self._unauthenticated = Counter(
+            "myositis_cds_unauthenticated",
+            "Requests without a token that is accepted.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "myositis_cds_reloads",
             "Attempts to take changed rules into service.",
@@ -143,6 +149,10 @@ class Metrics:
     def refused(self, limit: str) -> None:
         """Count a request that passed this limit."""
         self._refusals.labels(limit).inc()
+
+    def unauthenticated(self, reason: str) -> None:
+        """Count a request without a token that is accepted."""
+        self._unauthenticated.labels(reason).inc()
 
     def reloaded(self, *, accepted: bool) -> None:
         """Count an attempt to take changed rules into service."""

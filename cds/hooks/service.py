@@ -337,6 +337,7 @@ def create_app(
         authenticator=authenticator,
         is_open=_is_open,
         fail=fail,
+        refused=metrics.unauthenticated,
     )
     app.add_middleware(Traces, tracer=tracer)
     app.add_middleware(Secures, fail=fail_outside)

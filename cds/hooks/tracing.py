@@ -68,7 +68,8 @@ class Traces:
         carrier = {
             name.decode(): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name in (b"traceparent", b"tracestate")
+            # Not `tracestate`: what a client writes into it is free text, and would be sent on.
+            if name == b"traceparent"
         }
         if self.tracer is not None:
             await self._in_span(self.tracer, carrier, scope, receive, send)

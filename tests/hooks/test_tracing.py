@@ -123,9 +123,12 @@ def test_a_span_tells_nothing_of_what_was_asked_for(
     traced: TestClient, spans: InMemorySpanExporter
 ) -> None:
     """Addresses that do not exist, and services that do not, are not in it: both are free text."""
-    traced.get("/Doe-Jane")
+    state = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "name=Doe-Jane"}
+    traced.get("/Doe-Jane", headers=state)
     traced.post("/cds-services/Doe-Jane", json={})
-    assert "Jane" not in "".join(span.to_json() for span in spans.get_finished_spans())
+    for span in spans.get_finished_spans():
+        assert span.context is not None
+        assert "Jane" not in span.to_json() + str(span.context.trace_state)
 
 
 def test_a_fault_marks_its_span(
