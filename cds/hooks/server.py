@@ -31,7 +31,8 @@ from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
 from cds.hooks.lines import Lines
 from cds.hooks.logs import FLUSH_SECONDS, log_json
-from cds.hooks.metrics import Metrics, forget, registry_of_all
+from cds.hooks.metrics import PATH as METRICS
+from cds.hooks.metrics import Metrics, forget, make_metrics_app, registry_of_all
 from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
@@ -261,9 +262,7 @@ def _open_store(
 
 def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None = None) -> None:
     """Serve the metrics of this process, or without ``registry`` those of all workers."""
-    from prometheus_client import make_asgi_app
-
-    _run(listening, make_asgi_app(registry or registry_of_all()))
+    _run(listening, make_metrics_app(registry or registry_of_all()))
 
 
 def _run(listening: socket.socket, app: Any, share: Share | None = None, **more: Any) -> None:
@@ -401,7 +400,7 @@ def _greeting(
     if ruleset.site is not None:
         rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
     if metrics is not None:
-        rules += f"\nMetrics for Prometheus on {_base(metrics)}/metrics"
+        rules += f"\nMetrics for Prometheus on {_base(metrics)}{METRICS}"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
     serves = f"""\

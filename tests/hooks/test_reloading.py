@@ -472,7 +472,7 @@ def test_a_request_is_answered_by_the_rules_that_it_began_with(running: Running)
             "method": "POST",
             "path": CALL,
             "query_string": b"",
-            "headers": [],
+            "headers": [(b"content-type", b"application/json")],
         }
         request = asyncio.create_task(running.app(scope, receive, send))
         await begun.wait()
