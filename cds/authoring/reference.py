@@ -54,6 +54,9 @@ _EXAMPLE: Mapping[str, object] = {
             "levels": {"y": {"title": "at a level y", "dose": {"value": 1, "unit": "mg"}}},
         }
     },
+    "elapsed": {
+        "x": {"title": "Days to X", "since": ["drug.x.days"], "until": "observation.x"},
+    },
 }
 """A vocabulary with one entry of each kind that makes facts, all called x; a part of one is y."""
 
@@ -285,6 +288,7 @@ _NAMES: Mapping[str, str] = {
     "SuggestionFile": "A suggestion",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
+    "Fall": "A fall",
     "MeasureLevel": "A level of a measure",
     "DoseLevel": "A level of a dose",
     "CaseFile": "A test file",
@@ -352,6 +356,7 @@ def _sections() -> Iterator[str]:
         yield "### " + ", ".join(f"`{name}`" for name in same)
         yield from blocks[1:]
     yield from _structure(vocabulary.Bounds)
+    yield from _structure(vocabulary.Fall)
     yield from _structure(vocabulary.MeasureLevel)
     yield from _structure(vocabulary.DoseLevel)
 

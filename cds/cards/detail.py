@@ -377,11 +377,15 @@ def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> It
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
     """What of a fact was recalled: the dose of a pulse, how far back a fall is looked for."""
     kind, name, *form = fact.split(".")
+    if kind == "elapsed":
+        entry = vocabulary.elapsed[name]
+        for each in (*entry.since, entry.until):
+            yield from _unverified_behind(each, vocabulary)
     if kind == "drug" and name in vocabulary.drug_classes:
-        entry = vocabulary.drug_classes[name]
-        dose = entry.daily_dose_at_least
+        drugs = vocabulary.drug_classes[name]
+        dose = drugs.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
-            yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
+            yield f"{drugs.title} from {say_number(dose.value, dose.unit)} a day"
     if kind == "observation":
         observed = vocabulary.observations[name]
         within = observed.falls.get(form[0]) if form else None

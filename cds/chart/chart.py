@@ -190,13 +190,13 @@ def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
             since = courses[each].since if each in courses else None
             if since is not None:
                 title = (vocabulary.drug_classes.get(each) or vocabulary.drugs[each]).title
-                started.setdefault(since.first, {})[_inner(title)] = None
+                started.setdefault(since.first, {})[inner_title(title)] = None
     if not started:
         return None
     latest = max(started)
     return TreatmentLine(latest, " and ".join(started[latest]))
 
 
-def _inner(title: str) -> str:
+def inner_title(title: str) -> str:
     """A title within a sentence; an abbreviation stays as it is."""
     return title[0].lower() + title[1:] if title[1:2].islower() else title

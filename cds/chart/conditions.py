@@ -29,6 +29,7 @@ class Assertion(Struct, frozen=True, gc=False):
     ``remark`` says what a reader must know of it: provisional, matched by name, a code of low
     specificity. One that is not ``sure`` leaves open whether it is so. ``onset`` is when it began,
     where that is stated, ``recorded`` when it was recorded, ``since`` the one or else the other.
+    ``doubted``: by its verificationStatus it is not confirmed yet.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Assertion(Struct, frozen=True, gc=False):
     sure: bool = True
     onset: DateSpan | None = None
     recorded: DateSpan | None = None
+    doubted: bool = False
 
 
 def read_conditions(
@@ -137,20 +139,23 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for key in tuple(found):
         for implied in terms.condition_entries[key].implies:
             found.setdefault(f"finding.{implied}", found[key])
+    for key in tuple(found):
+        for broader in terms.condition_entries[key].in_place_of:
+            found.pop(f"finding.{broader}", None)
     text = words[0] if words else terms.condition_entries[next(iter(found))].title
     made = []
+    name, doubted = name_of(condition), bool(status)
     for key, remark in found.items():
         entry = terms.condition_entries[key]
         old = too_old(entry, since, as_of)
         said = "; ".join(filter(None, (remark, *status, old)))
-        made.append(Assertion(key, name_of(condition), text, since, said, not old, onset, recorded))
+        dated = (onset, recorded, doubted)
+        made.append(Assertion(key, name, text, since, said, not old, *dated))
         section = key.partition(".")[0]
         for other in entry.perhaps:
             if (open_ := f"{section}.{other}") not in found:
                 said = f"left open by “{entry.title}”"
-                made.append(
-                    Assertion(open_, name_of(condition), text, since, said, False, onset, recorded)
-                )
+                made.append(Assertion(open_, name, text, since, said, False, *dated))
     return made
 
 
@@ -182,6 +187,8 @@ def _status(condition: Condition, as_of: date) -> list[str]:
     ended = read_date(condition.abatementDateTime) or end or start
     if ended is not None and ended.last <= as_of:
         raise _Over(f"it ended on {ended}")
+    if not clinical and (condition.abatementAge or condition.abatementString):
+        raise _Over("it ended, as its abatement says, and no clinicalStatus says otherwise")
     return sorted(verification & DOUBTED)
 
 

@@ -9,8 +9,8 @@ and only where the resources that would hold it were delivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.assessments import MeasureChange
-from cds.chart.chart import Chart, age
+from cds.chart.chart import Chart, age, inner_title
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
 from cds.chart.held import days_held, values_behind
@@ -31,11 +31,20 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe, was_current
+from cds.chart.treatments import (
+    NO_COURSE,
+    Exposure,
+    carried_out,
+    describe,
+    latest,
+    was_current,
+)
 from cds.chart.vocabulary import (
     ConditionEntry,
     DoseEntry,
     DoseLevel,
+    Elapsed,
+    Fall,
     MeasureLevel,
     Number,
     Unrecorded,
@@ -94,6 +103,7 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
     made = [
         *_of_conditions(vocabulary),
         *_of_onset(vocabulary),
+        *_of_confirmation(vocabulary),
         *_of_antibodies(vocabulary),
         *_of_drugs(vocabulary),
         *_of_orders(),
@@ -102,7 +112,8 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
         *_of_measures(vocabulary),
         *_of_visits(),
     ]
-    return {d.name: d for d in made}
+    declared = {d.name: d for d in made}
+    return declared | {d.name: d for d in _of_elapsed(vocabulary, declared)}
 
 
 def groups(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
@@ -139,15 +150,17 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
 def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
     """How long a diagnosis or finding is on record, and how old the patient was at its first date.
 
-    That is when it began or, where that is not stated, when it was recorded. When it began, of
-    which no statement may be earlier, is apart: it is no later than it was recorded.
+    A date is when it began or, where that is not stated, when it was recorded. The latest one tells
+    a further episode from one that is long known. When it began, of which no statement may be
+    earlier, is apart: it is no later than it was recorded.
     """
     made = []
     entries = [(f"diagnosis.{name}", entry) for name, entry in vocabulary.diagnoses.items()]
     entries += [(f"finding.{name}", entry) for name, entry in vocabulary.findings.items()]
     for key, entry in entries:
         for suffix, title, unit, read in (
-            ("days", "days since its earliest date on record", "d", _days_since(key)),
+            ("days", "days since its earliest date on record", "d", _days_since(key, min)),
+            ("days_latest", "days since its latest date on record", "d", _days_since(key, max)),
             ("age", "age at its earliest date on record", "a", _age_at(key)),
             ("recorded_days", "days since it was first recorded", "d", _days_since_recorded(key)),
             ("onset_days", "days since it began", "d", _days_since_onset(key)),
@@ -166,16 +179,20 @@ def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
     return made
 
 
-def _earliest(key: str, chart: Chart) -> DateSpan | None:
+Choose = Callable[[Iterable[date]], date]
+
+
+def _dated(key: str, chart: Chart, choose: Choose) -> DateSpan | None:
+    """The earliest or latest date of what asserts something; of several spans, what it may be."""
     dates = [a.since for a in chart.conditions.get(key, ()) if a.sure and a.since is not None]
     if not dates or "Condition" not in chart.complete:
         return None
-    return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
+    return DateSpan(choose(d.first for d in dates), choose(d.last for d in dates))
 
 
-def _days_since(key: str) -> Callable[[Chart], Value]:
+def _days_since(key: str, choose: Choose) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(key, chart)
+        began = _dated(key, chart, choose)
         if began is None:
             return UNKNOWN
         low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
@@ -186,7 +203,7 @@ def _days_since(key: str) -> Callable[[Chart], Value]:
 
 def _age_at(key: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(key, chart)
+        began = _dated(key, chart, min)
         youngest = age(chart.born, began.first) if began else None
         oldest = age(chart.born, began.last) if began else None
         if youngest is None or oldest is None:
@@ -199,7 +216,7 @@ def _age_at(key: str) -> Callable[[Chart], Value]:
 def _onset_of(key: str, chart: Chart) -> tuple[DateSpan | None, DateSpan | None]:
     """When it began as that is stated, and its earliest date on record."""
     stated = [a.onset for a in chart.conditions.get(key, ()) if a.sure and a.onset is not None]
-    earliest = _earliest(key, chart)
+    earliest = _dated(key, chart, min)
     if not stated or earliest is None:
         return None, earliest
     onset = DateSpan(min(d.first for d in stated), min(d.last for d in stated))
@@ -208,7 +225,7 @@ def _onset_of(key: str, chart: Chart) -> tuple[DateSpan | None, DateSpan | None]
 
 
 def _days_since_onset(key: str) -> Callable[[Chart], Value]:
-    days_since = _days_since(key)
+    days_since = _days_since(key, min)
 
     def read(chart: Chart) -> Value:
         onset, earliest = _onset_of(key, chart)
@@ -221,7 +238,7 @@ def _days_since_onset(key: str) -> Callable[[Chart], Value]:
 
 
 def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
-    days_since = _days_since(key)
+    days_since = _days_since(key, min)
 
     def read(chart: Chart) -> Value:
         sure = [a for a in chart.conditions.get(key, ()) if a.sure]
@@ -288,6 +305,34 @@ def _may_be_unrecorded(unrecorded: Unrecorded, chart: Chart) -> bool:
     if known is None:
         return True
     return known[1] >= unrecorded.from_age.value and known[0] <= unrecorded.to_age.value
+
+
+def _of_confirmation(vocabulary: Vocabulary) -> list[Declaration]:
+    """Whether a diagnosis or finding is recorded as more than provisional or a differential."""
+    return [
+        Declaration(
+            name=f"{prefix}.{name}.confirmed",
+            kind="boolean",
+            title=f"{entry.title}, recorded without doubt",
+            read=_confirmed(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
+            evidence=_assertions(f"{prefix}.{name}"),
+        )
+        for prefix, entries in (
+            ("diagnosis", vocabulary.diagnoses),
+            ("finding", vocabulary.findings),
+        )
+        for name, entry in entries.items()
+    ]
+
+
+def _confirmed(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        if any(a.sure and not a.doubted for a in chart.conditions.get(key, ())):
+            return True
+        open_ = any(not a.sure and not a.doubted for a in chart.conditions.get(key, ()))
+        return False if types <= chart.complete and not open_ else None
+
+    return read
 
 
 def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
@@ -674,10 +719,10 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
         falls = [
             (
                 f".{fall}",
-                f", fall within {plain(within.value)} days",
+                f", fall within {plain(within.value)} days{_of_fall(within, vocabulary)}",
                 unit,
-                _fall(name, int(within.value)),
-                _falling(name, int(within.value)),
+                _fall(name, within),
+                _falling(name, within),
             )
             for fall, within in entry.falls.items()
         ]
@@ -767,20 +812,56 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     return read
 
 
-def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, Measurement] | None:
-    """The latest measurement and the highest one before it within so many days."""
+def _of_fall(fall: Fall, vocabulary: Vocabulary) -> str:
+    """Which values a fall is looked for in, for its title."""
+    titles = {**vocabulary.drugs, **vocabulary.drug_classes}
+    if fall.after is not None:
+        return f", since the last {inner_title(titles[fall.after].title)}"
+    drugs = " or ".join(inner_title(titles[drug].title) for drug in fall.during)
+    return f", on {drugs}" if drugs else ""
+
+
+def _from_day(fall: Fall, chart: Chart) -> date | None:
+    """The first day of which values count for a fall; None where there is none or it is not known.
+
+    Of a partial date it is the last day that it may mean: no value before counts.
+    """
+    if fall.after is not None:
+        course = chart.courses.get(fall.after, NO_COURSE)
+        if course.uncertain:
+            return None
+        last = latest(course.events)
+        return None if last is None else last.last
+    if fall.during:
+        begun = [chart.courses.get(drug, NO_COURSE).since for drug in fall.during]
+        days = [since.last for since in begun if since is not None]
+        numbers = chart.terms.vocabulary.assessments
+        window = int(numbers.window.value) if numbers else 0
+        return min(days) - timedelta(days=window) if days else None
+    return date.min
+
+
+def _highest_before(chart: Chart, name: str, fall: Fall) -> tuple[Measurement, Measurement] | None:
+    """The latest measurement and the highest one before it of those that count for a fall."""
     if name not in chart.measurements.series:
         return None
-    *earlier, latest = last_of_days(chart, name)
-    near = [m for m in earlier if (latest.day - m.day).days <= within and m.value is not None]
-    if not near or latest.value is None:
+    first = _from_day(fall, chart)
+    if first is None:
         return None
-    return max(near, key=lambda m: m.low), latest
+    *earlier, latest_one = last_of_days(chart, name)
+    near = [
+        m
+        for m in earlier
+        if m.day >= first and (latest_one.day - m.day).days <= fall.value and m.value is not None
+    ]
+    if not near or latest_one.value is None:
+        return None
+    return max(near, key=lambda m: m.low), latest_one
 
 
-def _fall(name: str, within: int) -> Callable[[Chart], Value]:
+def _fall(name: str, fall: Fall) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        pair = _highest_before(chart, name, within)
+        pair = _highest_before(chart, name, fall)
         if pair is None:
             return UNKNOWN
         fallen = pair[0].low - pair[1].low
@@ -789,9 +870,9 @@ def _fall(name: str, within: int) -> Callable[[Chart], Value]:
     return read
 
 
-def _falling(name: str, within: int) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _falling(name: str, fall: Fall) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        pair = _highest_before(chart, name, within)
+        pair = _highest_before(chart, name, fall)
         return tuple(cite(m, chart) for m in pair) if pair else ()
 
     return evidence
@@ -1019,6 +1100,60 @@ def _both(name: str, changes: Changes) -> Callable[[Chart], tuple[Evidence, ...]
         return tuple(cite(m, chart) for m in (change.baseline, change.current) if m is not None)
 
     return evidence
+
+
+# --- from one thing to another -------------------------------------------------------------------
+
+
+def _of_elapsed(vocabulary: Vocabulary, declared: dict[str, Declaration]) -> list[Declaration]:
+    """The days from one fact to another; what names a fact that is none makes no fact itself."""
+    return [
+        Declaration(
+            name=f"elapsed.{name}",
+            kind="number",
+            title=entry.title,
+            unit="d",
+            read=_elapsed([declared[fact] for fact in entry.since], declared[entry.until]),
+            evidence=_both_ends([declared[fact] for fact in (*entry.since, entry.until)]),
+        )
+        for name, entry in vocabulary.elapsed.items()
+        if not misnamed(entry, declared)
+    ]
+
+
+def misnamed(entry: Elapsed, declared: dict[str, Declaration]) -> list[str]:
+    """The facts of an entry that do not say how long ago something was."""
+    return [
+        fact
+        for fact in (*entry.since, entry.until)
+        if fact not in declared
+        or not (declared[fact].kind == "event" or declared[fact].unit == "d")
+    ]
+
+
+def _days_ago(value: Value) -> Interval:
+    if isinstance(value, Event):
+        if value.surely is None:
+            return UNKNOWN
+        return Interval(value.surely if value.possibly is None else value.possibly, value.surely)
+    assert isinstance(value, Interval)
+    return value
+
+
+def _elapsed(since: list[Declaration], until: Declaration) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        begun = [_days_ago(each.read(chart)) for each in since]
+        ended = _days_ago(until.read(chart))
+        low = max(each.low for each in begun)
+        if low == -INFINITY or ended == UNKNOWN:
+            return UNKNOWN
+        return Interval(low - ended.high, max(each.high for each in begun) - ended.low)
+
+    return read
+
+
+def _both_ends(facts: list[Declaration]) -> EvidenceReader:
+    return lambda chart: tuple(evidence for fact in facts for evidence in fact.evidence(chart))
 
 
 # --- visits and patient --------------------------------------------------------------------------

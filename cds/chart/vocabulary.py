@@ -68,6 +68,18 @@ class Number(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str | None = None
 
 
+class Fall(Number, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far back the highest value before the latest is looked for, to say how much it fell.
+
+    Of a fall ``after`` a drug or class, only values from the day of its last use on count; of one
+    ``during`` treatment only those since the earliest current course of these began, or at most the
+    window of an assessment before that.
+    """
+
+    after: str | None = None
+    during: tuple[str, ...] = ()
+
+
 class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The least and greatest value that an instrument can give, in its unit; either may be open."""
 
@@ -116,7 +128,7 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     upper_limit: Number | None = None
     adult_range_in_upper_limits: Number | None = None
     juvenile_range_in_upper_limits: Number | None = None
-    falls: dict[str, Number] = {}
+    falls: dict[str, Fall] = {}
     counts_for: Number | None = None
 
 
@@ -176,6 +188,8 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     and ``phrases``: a Condition of that other entry asserts this one where its text says so.
     ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
     has for itself asserts this entry, and the evidence says that its code was not verified.
+    ``in_place_of`` names findings that a Condition asserting this one does not assert as well,
+    whatever its other codes are: of two that it says, this is what is meant.
     ``perhaps`` names entries of the same section that it leaves open: they are unknown, not false.
     ``past`` names the finding that a Condition of this entry asserts once it is over. One that
     began, or was recorded, more than ``counts_for`` (days) ago may be over: it is unknown then.
@@ -187,6 +201,7 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     families: Codes = {}
     any_of: tuple[str, ...] = ()
     implies: tuple[str, ...] = ()
+    in_place_of: tuple[str, ...] = ()
     said_of: str | None = None
     phrases: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
@@ -300,6 +315,18 @@ class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     child_within: Number
 
 
+class Elapsed(Entry, frozen=True, kw_only=True):
+    """The days from one thing to another, below 0 where the second came first.
+
+    Each is a fact that says how long ago something was: an event (``drug.x``, ``observation.x``,
+    ``assessment.current``), or a number of days (``drug.x.days``, ``finding.x.days_latest``). Of
+    several facts ``since`` the earliest counts.
+    """
+
+    since: tuple[str, ...]
+    until: str
+
+
 class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``."""
 
@@ -324,6 +351,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: dict[str, RouteEntry] = {}
     drug_classes: dict[str, DrugClassEntry] = {}
     doses: dict[str, DoseEntry] = {}
+    elapsed: dict[str, Elapsed] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     weight: WeightNumbers | None = None
@@ -463,6 +491,10 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
 
     for name, observation in vocabulary.observations.items():
         known("observations", name, (observation.units,), "units", "units")
+        for fall in observation.falls.values():
+            for drug in filter(None, (fall.after, *fall.during)):
+                if drug not in vocabulary.drugs:
+                    known("observations", name, (drug,), "falls", "drug_classes")
     for name, measure in vocabulary.measures.items():
         known("measures", name, measure.instruments, "instruments", "observations")
         for i, id_ in enumerate(measure.for_children):
@@ -479,6 +511,7 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
         for name, entry in entries.items():
             known(section, name, entry.any_of, "any_of", section)
             known(section, name, entry.implies, "implies", "findings")
+            known(section, name, entry.in_place_of, "in_place_of", "findings")
             known(section, name, entry.perhaps, "perhaps", section)
             known(section, name, entry.denied_by, "denied_by", "findings")
             if entry.said_of:

@@ -20,6 +20,7 @@ from cds.chart.facts import (
     any_ordered,
     declare,
     groups,
+    misnamed,
     no_evidence,
 )
 from cds.chart.quantities import UNKNOWN, Category
@@ -169,6 +170,7 @@ def check_ruleset(
     )
     _read_shared(reading)
     _check_vocabulary_sources(reading)
+    _check_elapsed(reading)
     _read_headers(reading)
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
@@ -280,16 +282,44 @@ def _check_vocabulary_sources(reading: _Reading) -> None:
     good = {name for name, source in reading.sources.items() if not source.retired}
     if good.issuperset(s for _, s in _citations(msgspec.to_builtins(reading.vocabulary), ())):
         return
+    for document in _vocabulary_documents(reading):
+        for steps, source in _citations(document.data, ()):
+            _check_source(document, steps, source, reading)
+        reading.problems.extend(document.problems)
+
+
+def _vocabulary_documents(reading: _Reading) -> Iterator[Document]:
+    """The files of the vocabulary, and those of the site's own, read anew."""
     folders = [(reading.folder / "vocabulary", "vocabulary/")]
     if reading.site is not None:
         own = reading.site.folder / "vocabulary"
         folders.append((own, f"{own}/"))
     for folder, prefix in folders:
         for path in sorted(folder.glob("*.yaml")):
-            document = read_document(path, prefix + path.name)
-            for steps, source in _citations(document.data, ()):
-                _check_source(document, steps, source, reading)
-            reading.problems.extend(document.problems)
+            yield read_document(path, prefix + path.name)
+
+
+def _check_elapsed(reading: _Reading) -> None:
+    """What days are counted from and to must be facts that say how long ago something was.
+
+    Where they stand is looked up only where one is not.
+    """
+    wrong = {
+        name: facts
+        for name, entry in reading.vocabulary.elapsed.items()
+        if (facts := misnamed(entry, reading.facts))
+    }
+    for document in _vocabulary_documents(reading) if wrong else ():
+        entries = document.data.get("elapsed") if isinstance(document.data, dict) else None
+        for name in entries if isinstance(entries, dict) else ():
+            for fact in wrong.get(name, ()):
+                document.report(
+                    "unknown-fact",
+                    ("elapsed", name),
+                    f"`{fact}` is no event and no number of days"
+                    f"{did_you_mean(fact, reading.facts)}",
+                )
+        reading.problems.extend(document.problems)
 
 
 def _citations(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:

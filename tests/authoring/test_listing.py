@@ -209,12 +209,19 @@ def test_vocabulary_as_json() -> None:
                 }
                 for name, unit, said in (
                     ("days", "d", "Myositis, days since its earliest date on record"),
+                    ("days_latest", "d", "Myositis, days since its latest date on record"),
                     ("age", "a", "Myositis, age at its earliest date on record"),
                     ("recorded_days", "d", "Myositis, days since it was first recorded"),
                     ("onset_days", "d", "Myositis, days since it began"),
                     ("onset_age", "a", "Myositis, age when it began"),
                 )
             ),
+            {
+                "name": "diagnosis.myositis.confirmed",
+                "kind": "boolean",
+                "unit": "",
+                "title": "Myositis, recorded without doubt",
+            },
         ],
         "codes": [
             {"system": "local", "code": "myositis", "display": "Myositis", "unverified": False}

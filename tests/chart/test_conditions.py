@@ -21,6 +21,7 @@ from tests.chart.conftest import (
     deliver,
     fact,
     observation,
+    quantity,
     read,
     reasons,
 )
@@ -130,6 +131,14 @@ def test_a_status_may_be_words() -> None:
         ({"abatementPeriod": {"start": ago(9), "end": ago(-9)}}, None),
         ({"abatementDateTime": ago(-1)}, None),
         ({"abatementDateTime": "2026"}, None),  # the year is not over
+        (
+            {"abatementAge": quantity(40, "a")},
+            "it ended, as its abatement says, and no clinicalStatus says otherwise",
+        ),
+        (
+            {"abatementString": "in childhood"},
+            "it ended, as its abatement says, and no clinicalStatus says otherwise",
+        ),
         ({"onsetDateTime": "2026"}, None),  # the year has begun
         ({"onsetDateTime": ago(0)}, None),
     ],
@@ -333,12 +342,37 @@ def test_respiratory_involvement_is_no_proof_of_ild(code: str) -> None:
     assert found.remark == "respiratory involvement is no proof of interstitial lung disease"
 
 
-def test_a_code_of_low_specificity_says_so() -> None:
-    """I51.4 asserts myocarditis with a remark, a better coding beside it takes the remark away."""
-    (doubtful,) = read(condition("icd10cm|I51.4")).conditions["finding.myocarditis"]
-    assert "low specificity" in doubtful.remark
+def test_a_code_of_low_specificity_asserts_less() -> None:
+    """I51.4 may be myocarditis, and says so; a better coding beside it asserts myocarditis too."""
+    doubtful = read(condition("icd10cm|I51.4"))
+    assert fact(doubtful, "finding.myocarditis") is False
+    (found,) = doubtful.conditions["finding.possible_myocarditis"]
+    assert "low specificity" in found.remark
     both = read(condition("icd10cm|I51.4", "snomed|50920009"))
-    assert [a.remark for a in both.conditions["finding.myocarditis"]] == [""]
+    assert fact(both, "finding.myocarditis.confirmed") is True
+
+
+@pytest.mark.parametrize("code", ["icd10cm|I40.0", "icd10cm|B58.81", "icd10cm|B33.22"])
+def test_an_infective_myocarditis_is_not_that_of_the_myositis(code: str) -> None:
+    """Of what one Condition is coded as, the infective one is meant; another asserts the other."""
+    one = read(condition(code, "snomed|50920009"))
+    assert fact(one, "finding.infective_myocarditis") is True
+    assert (fact(one, "finding.myocarditis"), fact(one, "finding.active_infection")) == (
+        False,
+        True,
+    )
+    assert fact(read(condition(code), condition("snomed|50920009")), "finding.myocarditis") is True
+
+
+@pytest.mark.parametrize("doubt", ["provisional", "differential", "unconfirmed"])
+def test_a_doubted_condition_counts_and_is_not_confirmed(doubt: str) -> None:
+    """One beside it that is not doubted confirms the finding."""
+    doubted = condition("snomed|50920009", verificationStatus={"coding": [{"code": doubt}]})
+    chart = read(doubted)
+    assert fact(chart, "finding.myocarditis") is True
+    assert fact(chart, "finding.myocarditis.confirmed") is False
+    both = read(doubted, condition("snomed|50920009"))
+    assert fact(both, "finding.myocarditis.confirmed") is True
 
 
 def test_inclusion_body_myositis_is_in_one_group_only() -> None:
