@@ -358,7 +358,7 @@ def test_a_draft_that_is_not_fhir_is_refused_when_the_rules_are_read(
 
 
 def test_a_rule_with_a_lasting_reason_says_for_how_long(ruleset: RuleSet) -> None:
-    """But what threatens life: no reason keeps a critical card away, and none a warning for long."""
+    """But for what threatens life: nothing keeps a critical card away, or a warning for long."""
     longest = {"critical": 0, "warning": 190, "info": 366}
     for rule in ruleset.card_rules:
         card = rule.card
