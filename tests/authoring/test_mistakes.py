@@ -449,11 +449,11 @@ SEEDED = (
     Mistake(
         "a table of units is unknown",
         OBSERVATIONS,
-        "units: vas",
-        "units: cm",
+        "units: ferritin",
+        "units: ng",
         "unknown-id",
-        "units: cm",
-        "`cm` is not declared among the units",
+        "units: ng",
+        "`ng` is not declared among the units",
     ),
     Mistake(
         "the ends of a range are exchanged",
