@@ -1,8 +1,11 @@
-# The service in an image that runs as a user of its own and writes only to its state folder.
+# The service in an image that runs as a user of its own and writes only to its state folder. Nothing
+# secret goes into it: database, key and clients are told to the container, in files.
 #     docker build --tag myositis-cds .
 
 FROM python:3.11.14-slim-bookworm AS build
-# The rule engine is compiled when it is installed.
+# The rule engine is compiled when it is installed, by what Debian's release has at that moment: none
+# of it is in the image, and Debian keeps no older version that could be named.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends build-essential \
     && rm -rf /var/lib/apt/lists/*

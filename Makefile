@@ -20,13 +20,15 @@ serve: $(INSTALLED) ## serve on 127.0.0.1 for a local trial, without authenticat
 test: $(INSTALLED) ## run the tests
 	$(RUN) pytest
 
-check: $(INSTALLED) ## check style, types, the order of the house and the rule files
+check: $(INSTALLED) ## check style, types, the order of the house, the rule files, what is deployed
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/cds rules check
 	.venv/bin/cds rules test --coverage 100
+	.venv/bin/hadolint --no-color --failure-threshold style Dockerfile
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
 
 bench: $(INSTALLED) ## measure latency, evaluations per second and memory
 	.venv/bin/python benchmarks/patient_view.py

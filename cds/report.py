@@ -416,7 +416,12 @@ def _score(telling: Telling) -> Iterator[RenderableType]:
 
 def _criteria(telling: Telling) -> Iterator[RenderableType]:
     """Every further conclusion of the rules, and what would settle those that are unknown."""
-    further = [r for r in telling.ruleset.rules if r.file.derive not in (None, IMPROVED)]
+    against = {rule.id for rule in telling.ruleset.contraindications}
+    further = [
+        r
+        for r in telling.ruleset.rules
+        if r.file.derive not in (None, IMPROVED) and r.id not in against
+    ]
     if not further:
         return
     yield ""

@@ -31,6 +31,10 @@
 | ``CDS_METRICS_PORT`` | port to serve metrics for Prometheus on, 0 for any free one | no metrics |
 | ``CDS_METRICS_HOST`` | address to serve them on; they need no authentication | ``127.0.0.1`` |
 | ``OTEL_EXPORTER_OTLP_ENDPOINT`` | base URL of an OpenTelemetry collector | no spans |
+| ``OTEL_EXPORTER_OTLP_HEADERS`` | headers for it, such as a token: ``name=value,...`` | none |
+
+Each may also be given as the content of a file, which ``_FILE`` behind its name names: so secrets
+stand neither in the environment nor on a command line.
 """
 
 import difflib
@@ -52,6 +56,12 @@ _A_DAY = 86400
 _AN_HOUR = 3600
 _ACCEPTED = "accept-the-risk"
 _LONGEST_DAYS = 6
+
+
+_MOST_IN_A_FILE = 64 * 1024
+_IN_FILE = "_FILE"
+_IS_OF_A_FILE = "CDS_PSEUDONYM_KEY_FILE"
+"""Names a file in the first place; the key stands in no variable."""
 
 
 class SettingsInvalid(ValueError):
@@ -86,6 +96,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: str = "127.0.0.1"
     tracing: bool = False
     """Whether spans are sent; where to, OpenTelemetry reads from the environment itself."""
+    tracing_headers: str | None = None
+    """What is sent to the collector with them; it may hold a token, and is shown nowhere."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +141,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     Raises SettingsInvalid with every problem at once.
     """
     problems: list[str] = []
+    environ = _with_files(environ, problems)
 
     rules = _shipped("rules")
     if value := environ.get("CDS_RULES"):
@@ -253,11 +266,53 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         fetch_seconds=fetch_seconds,
         state=_state(environ),
         database_url=environ.get("CDS_DATABASE_URL") or None,
-        pseudonym_key=_file(environ.get("CDS_PSEUDONYM_KEY_FILE")),
+        pseudonym_key=_file(environ.get(_IS_OF_A_FILE)),
         keep_days=keep_days,
         timezone=timezone,
         operation=operation,
     )
+
+
+def _with_files(environ: Mapping[str, str], problems: list[str]) -> Mapping[str, str]:
+    """The variables, with those whose values stand in files; no problem tells what stands there."""
+    found = dict(environ)
+    for name, path in environ.items():
+        variable = name.removesuffix(_IN_FILE)
+        of_ours = name.startswith("CDS_") or variable == "OTEL_EXPORTER_OTLP_HEADERS"
+        if variable == name or not path or not of_ours or name == _IS_OF_A_FILE:
+            continue
+        if environ.get(variable):
+            problems.append(
+                f"{variable} and {name} are both set, and nothing says which counts. "
+                "Leave one of them out."
+            )
+            continue
+        try:
+            found[variable] = _line_in(Path(path))
+        except (OSError, ValueError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+            problems.append(
+                f"{name} is {path!r}, which cannot be used: {reason}. "
+                f"Write the path of a file whose one line is the value of {variable}."
+            )
+    return found
+
+
+def _line_in(file: Path) -> str:
+    """The one line of a file; raises ``OSError`` or ``ValueError``, which says nothing of it."""
+    with file.open("rb") as opened:
+        content = opened.read(_MOST_IN_A_FILE + 1)
+    if len(content) > _MOST_IN_A_FILE:
+        raise ValueError(f"it has more than {_MOST_IN_A_FILE} bytes")
+    try:
+        line = content.decode().strip()
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
+    if not line:
+        raise ValueError("it is empty")
+    if not line.isprintable():
+        raise ValueError("it has several lines, or characters that are not printable")
+    return line
 
 
 def _operation(environ: Mapping[str, str], auth: str, problems: list[str]) -> Operation:
@@ -284,6 +339,7 @@ def _operation(environ: Mapping[str, str], auth: str, problems: list[str]) -> Op
         metrics_port=metrics_port,
         metrics_host=environ.get("CDS_METRICS_HOST") or default.metrics_host,
         tracing=_collector(environ, problems),
+        tracing_headers=environ.get("OTEL_EXPORTER_OTLP_HEADERS") or None,
     )
 
 
@@ -366,12 +422,14 @@ def _networks(environ: Mapping[str, str], problems: list[str]) -> tuple[str, ...
     networks = _listed(environ, "CDS_FORWARDED_ALLOW_IPS")
     for network in networks:
         try:
-            ipaddress.ip_network(network)
+            everyone = ipaddress.ip_network(network).prefixlen == 0
         except ValueError:
+            everyone = True
+        if everyone:
             problems.append(
                 f"CDS_FORWARDED_ALLOW_IPS has {network!r}, which is neither an IP address nor a "
-                "network. Write those of the proxies in front of this service, such as "
-                "127.0.0.1,10.1.0.0/16. Whoever is named can say whose request it is."
+                "network, or is everyone's. Write those of the proxies in front of this service, "
+                "such as 127.0.0.1,10.1.0.0/16. Whoever is named can say whose request it is."
             )
     return networks
 

@@ -8,7 +8,8 @@ the vocabulary, and read what changed.
 A request is what an EHR would send that holds the patient of the Bundle: each prefetch key has the
 resources that its query finds there, so Observations with no code of the vocabulary stay behind.
 Only ``real-world-mess`` carries all that its Bundle holds. Where a Bundle holds draft orders, the
-request is made when they are to be signed. The cards are the service's own answer.
+request is made when they are to be signed, or when those of ``SELECTED`` were selected just now.
+The cards are the service's own answer.
 """
 
 import asyncio
@@ -30,6 +31,8 @@ FHIR = "https://hospital.example/fhir"
 MESS = "real-world-mess"
 MESS_KEY = "core_set_measures"
 """Where everything of the mess is that no query would find, and its pages."""
+SELECTED = {"jak-inhibitor-selected": ["MedicationRequest/jak-selected-tofacitinib-draft"]}
+"""The draft orders that are selected, of the cases that are asked at order-select."""
 
 Json = dict[str, Any]
 
@@ -47,14 +50,23 @@ def make_request(bundle: Json, templates: tuple[Template, ...]) -> Json:
     if case == MESS:
         prefetch[MESS_KEY] = mess(bundle, found)
     context: Json = {"userId": "Practitioner/example", "patientId": patient["id"]}
+    if case in SELECTED:
+        context["selections"] = SELECTED[case]
     if drafts:
         context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": drafts}
     return {
-        "hook": "order-sign" if drafts else "patient-view",
+        "hook": hook(case, drafts),
         "hookInstance": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{FHIR}/hooks/{case}")),
         "context": context,
         "prefetch": prefetch,
     }
+
+
+def hook(case: str, drafts: list[Json]) -> str:
+    """The hook that a case is asked at."""
+    if case in SELECTED:
+        return "order-select"
+    return "order-sign" if drafts else "patient-view"
 
 
 def resources(bundle: Json) -> Iterator[Json]:

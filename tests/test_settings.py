@@ -305,6 +305,7 @@ def test_every_variable_of_the_operation_is_read() -> None:
         "CDS_METRICS_PORT": "0",
         "CDS_METRICS_HOST": "10.0.0.2",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer abc",
     }
     assert from_environment(environ).operation == Operation(
         workers=4,
@@ -319,6 +320,7 @@ def test_every_variable_of_the_operation_is_read() -> None:
         metrics_port=0,
         metrics_host="10.0.0.2",
         tracing=True,
+        tracing_headers="authorization=Bearer abc",
     )
 
 
@@ -344,6 +346,8 @@ def test_every_variable_of_the_operation_is_read() -> None:
         ("CDS_FORWARDED_ALLOW_IPS", "proxy.example.org"),
         ("CDS_FORWARDED_ALLOW_IPS", "*"),
         ("CDS_FORWARDED_ALLOW_IPS", "10.0.0.1/8"),
+        ("CDS_FORWARDED_ALLOW_IPS", "0.0.0.0/0"),
+        ("CDS_FORWARDED_ALLOW_IPS", "::/0"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
     ],
 )
@@ -365,3 +369,67 @@ def test_pages_of_every_origin_may_call_only_in_a_trial() -> None:
     ):
         (problem,) = problems_of(environ)
         assert problem.startswith("CDS_CORS_ORIGINS has '*', ")
+
+
+# --- values that stand in files ------------------------------------------------------------------
+
+
+def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
+    """Any variable with `_FILE` behind its name names one, whose line it is."""
+    address = tmp_path / "database-url"
+    address.write_text("postgresql://cds:secret@database/cds\n")
+    (tmp_path / "port").write_text("9000")
+    (tmp_path / "headers").write_text("authorization=Bearer abc\n")
+
+    settings = from_environment(
+        {
+            "CDS_DATABASE_URL_FILE": str(address),
+            "CDS_PORT_FILE": str(tmp_path / "port"),
+            "CDS_TIMEZONE_FILE": "",
+            "OTEL_EXPORTER_OTLP_HEADERS_FILE": str(tmp_path / "headers"),
+        }
+    )
+
+    assert settings.database_url == "postgresql://cds:secret@database/cds"
+    assert settings.port == 9000
+    assert settings.operation.tracing_headers == "authorization=Bearer abc"
+
+
+def test_the_key_of_the_pseudonyms_stands_in_no_variable(tmp_path: Path) -> None:
+    """Its setting names a file, which is not read as the value of another variable."""
+    settings = from_environment({"CDS_PSEUDONYM_KEY_FILE": str(tmp_path / "key")})
+    assert settings.pseudonym_key == tmp_path / "key"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file or directory"),
+        (b"", "it is empty"),
+        (b" \n", "it is empty"),
+        (b"secret\nsecret", "it has several lines"),
+        (b"secret\x00", "characters that are not printable"),
+        (b"secret\xff", "it is not UTF-8"),
+        (b"secret" * 20_000, "it has more than 65536 bytes"),
+    ],
+)
+def test_a_file_that_holds_no_value_is_refused(
+    tmp_path: Path, content: bytes | None, told: str
+) -> None:
+    """The variable, the file and the reason are told, and nothing of what stands in it."""
+    file = tmp_path / "database-url"
+    if content is not None:
+        file.write_bytes(content)
+
+    (problem,) = problems_of({"CDS_DATABASE_URL_FILE": str(file)})
+
+    assert problem.startswith(f"CDS_DATABASE_URL_FILE is {str(file)!r}, which cannot be used: ")
+    assert told in problem
+    assert "secret" not in problem
+
+
+def test_a_value_and_a_file_of_it_are_refused(tmp_path: Path) -> None:
+    """Which of them counts would be a guess."""
+    (tmp_path / "port").write_text("9000")
+    (problem,) = problems_of({"CDS_PORT": "8000", "CDS_PORT_FILE": str(tmp_path / "port")})
+    assert problem.startswith("CDS_PORT and CDS_PORT_FILE are both set")

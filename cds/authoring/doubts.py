@@ -514,7 +514,7 @@ def _unused_facts(ruleset: RuleSet, reader: _Reader, drafts: set[str]) -> Iterat
     asked |= {name for rule in ruleset.every for name in _slots(_texts_of(rule))}
     for rule in ruleset.every:
         fact = rule.file.derive
-        if fact is not None and fact not in asked | drafts:
+        if rule.file.contraindication is None and fact not in {None, *asked, *drafts}:
             yield _warning(
                 reader.document(rule.place.file).place(("derive",)),
                 "unused-derived-fact",

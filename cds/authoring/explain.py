@@ -20,7 +20,6 @@ from msgspec import Struct, field
 
 from cds.advice import Advice
 from cds.authoring.possible import bounds_of, categories, events, numbers
-from cds.cards.cards import rank_cards
 from cds.cards.criteria import SIGNS
 from cds.cards.texts import Telling, say_evidence, title_of
 from cds.chart.facts import Declaration, Event, Evidence, Value
@@ -137,11 +136,13 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
     if advice.chart is None or advice.evaluation is None:
         raise ValueError("an explanation needs advice made with `everything`")
     trace = trace_rule(rule, ruleset, advice.chart, advice.evaluation)
-    given = [each.id for each, _ in rank_cards(ruleset, advice.evaluation, advice.hook)]
     rivals = [
         each
         for each in ruleset.card_rules
-        if each.id in given and each.card and rule.card and each.card.problem == rule.card.problem
+        if each.id in advice.given
+        and each.card
+        and rule.card
+        and each.card.problem == rule.card.problem
     ]
     search = _Search(trace)
     solution = search.solution
@@ -154,7 +155,7 @@ def explain(rule: Rule, ruleset: RuleSet, advice: Advice) -> Explanation:
         rules_version=ruleset.version,
         applies=advice.applies,
         truth=trace.truth,
-        card_given=None if rule.card is None else advice.applies is True and rule.id in given,
+        card_given=None if rule.card is None else rule.id in advice.given,
         instead=rivals[0].id if trace.truth and rivals and rivals[0] is not rule else None,
         conditions=line_of(trace),
         changes=None if solution is None else tuple(search.words(solution)),
@@ -703,6 +704,8 @@ def _about_card(e: Explanation) -> str:
         return "The rules are not about this patient: no card is given, whatever this one says."
     if e.instead is not None:
         return f"Its card is not given: that of {e.instead}, about the same problem, comes first."
+    if e.truth and e.card_given is False:
+        return "Its card is not given: not at this hook, or not about an order that was selected."
     return ""
 
 

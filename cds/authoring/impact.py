@@ -30,7 +30,6 @@ from msgspec import Struct, field
 
 from cds.advice import Question, advise_on
 from cds.cards.card import Card, Suggestion
-from cds.cards.cards import rank_cards
 from cds.cards.markdown import escape, table
 from cds.chart.vocabulary import Number
 from cds.fhir.bundles import RESOURCE_TYPES, Unreadable, reference_id
@@ -422,9 +421,7 @@ def _answer(side: Side, member: Member, as_of: date) -> _Answer:
             f"{member.place}: Conditions are missing or could not be read, so whether the rules "
             "are about this patient is not known",
         )
-    ranked = rank_cards(side.ruleset, advice.evaluation, advice.hook) if advice.evaluation else []
-    names = [rule.id for rule, _ in ranked]
-    cards = dict(zip(names, advice.cards, strict=True)) if advice.applies else {}
+    cards = dict(zip(advice.given, advice.cards, strict=True))
     return _Answer(advice.patient, advice.applies, cards)
 
 
@@ -744,12 +741,15 @@ def describe(totals: Totals, old: Side, new: Side, aside: Counter[str]) -> Itera
     if totals.tallies:
         yield ""
         width = max(24, *map(len, totals.tallies))
-        head = "".join(f"{word:>8}" for word in ("old", "new", *KINDS))
+        words = ("old", "new", *KINDS)
+        columns = [max(6, len(word) + 1) for word in words]
+        head = "".join(f"{word:>{column}}" for word, column in zip(words, columns, strict=True))
         yield f"{'Cards by rule':{width}}{head}"
         for rule in sorted(totals.tallies):
             tally = totals.tallies[rule]
             counts = [tally.old, tally.new, *(len(tally.of(kind)) for kind in KINDS)]
-            yield f"{rule:{width}}" + "".join(f"{count or '·':>8}" for count in counts)
+            cells = (f"{n or '·':>{column}}" for n, column in zip(counts, columns, strict=True))
+            yield f"{rule:{width}}" + "".join(cells)
     for title, lines in (
         ("Given in place of another card about the same problem", list(_exchanges(totals))),
         ("Patients", _shown(totals)),

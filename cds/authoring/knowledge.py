@@ -7,6 +7,7 @@ vocabulary, every source; and first, all that nobody has read in a source.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -16,10 +17,18 @@ from typing import Any
 from msgspec import Struct
 
 from cds.advice import load_rules
+from cds.authoring.entries import HEADINGS, entries
 from cds.authoring.listing import list_rules
 from cds.cards.markdown import table
 from cds.cards.texts import join_words
-from cds.chart.vocabulary import Bounds, Number, Vocabulary, coded_entries
+from cds.chart.vocabulary import (
+    Bounds,
+    Codes,
+    ConditionEntry,
+    Number,
+    Vocabulary,
+    coded_entries,
+)
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
 from cds.rules.language import CardFile, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
@@ -73,12 +82,28 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         for rule in rules:
             yield from _rule(rule, ruleset, folder)
     yield from _idle(folder, {rule.id for rule in ruleset.every})
+    yield "## Numbers of the rules"
+    yield "Every number that a rule or a draft has for itself, with the day of its review."
+    yield table(
+        ("Rule", "Number", "Value", "Certainty", "Source", "Review by", "Note"),
+        _rule_numbers(ruleset),
+    )
+    yield "## Doses written in options and drafts"
+    yield "Numbers that stand in a text. Each has the source that is named beside it on the card."
+    yield table(("Rule or draft", "Text", "Source"), _written_doses(ruleset))
+    yield "## Policies of this project"
+    yield (
+        "What no publication says, and this project chose. To approve this document is to take "
+        "them for the policies of the hospital; each can be set otherwise by a site."
+    )
+    yield table(("Where", "Policy", "Value", "Certainty", "Review by"), _policies(ruleset))
     yield "## Numbers of the vocabulary"
     yield "Numbers that no single rule owns: ranges of instruments, windows, doses."
     yield table(
         ("Entry", "Number", "Value", "Certainty", "Source", "Note"),
         _vocabulary_rows(ruleset.terms.vocabulary),
     )
+    yield from entries(ruleset.terms.vocabulary)
     yield "## Groups that rules count over"
     yield table(
         ("Group", "Members"),
@@ -90,9 +115,16 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
     yield "## Drafts that a card may carry"
     yield from _drafts(ruleset)
     yield "## Reasons for not following a card"
+    yield (
+        "After a lasting reason the card stays away from this patient for as long as its rule "
+        "says, unless the facts behind it change; where the rule names no time it is given again."
+    )
     yield table(
-        ("Reason", "Display"),
-        ((f"`{key}`", _cell(reason.display)) for key, reason in ruleset.override_reasons.items()),
+        ("Reason", "Display", "Lasting"),
+        (
+            (f"`{key}`", _cell(reason.display), "yes" if reason.lasting else "no")
+            for key, reason in ruleset.override_reasons.items()
+        ),
     )
     yield "## Sources"
     yield table(("Source", "Publication", "Citation", "Note"), _sources(ruleset))
@@ -120,7 +152,11 @@ def _contents(
         for rule in rules:
             yield f"    - [{rule.file.title}](#{rule.id})"
     for heading in (
+        "Numbers of the rules",
+        "Doses written in options and drafts",
+        "Policies of this project",
         "Numbers of the vocabulary",
+        *HEADINGS,
         "Groups that rules count over",
         "Drafts that a card may carry",
         "Reasons for not following a card",
@@ -179,6 +215,14 @@ def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
         ]
         if codes:
             yield f"`{section}.{name}`", "codes", _cell("; ".join(codes)), "recalled"
+        families: Codes = coded.families if isinstance(coded, ConditionEntry) else {}
+        whole = [
+            f"{system} {code} ({display})"
+            for system, by_code in families.items()
+            for code, display in by_code.items()
+        ]
+        if whole:
+            yield f"`{section}.{name}`", "whole categories", _cell("; ".join(whole)), "recalled"
     for key, source in ruleset.sources.items():
         if source.checked == "recalled":
             yield f"source `{key}`", "title and citation", "", "recalled"
@@ -402,9 +446,74 @@ def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
         f"Reasons for not following: {_listed(file.override_reasons)}."
         if file.override_reasons
         else "",
+        _quiet(rule, file),
     ]
     if said := " ".join(filter(None, carries)):
         yield said
+
+
+def _quiet(rule: Rule, file: CardFile) -> str:
+    """For how long the card stays away after a lasting reason."""
+    if not file.override_reasons:
+        return ""
+    if file.quiet_after_override is None:
+        return "It does not stay away after a reason."
+    number = rule.file.parameters[file.quiet_after_override.removeprefix("parameters.")]
+    return f"After a lasting reason it stays away for {_value(number)}."
+
+
+def _rule_numbers(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for rule in sorted(ruleset.every, key=_by_file):
+        for name, number in rule.file.parameters.items():
+            where = f"[`{rule.id}`](#{rule.id})"
+            yield (where, *_number_cells(name, number, str(rule.file.review_by)))
+    for suggestion in _suggestions(ruleset):
+        for name, number in suggestion.parameters.items():
+            yield (f"draft `{suggestion.id}`", *_number_cells(name, number, ""))
+
+
+def _number_cells(name: str, number: Number, review_by: str) -> tuple[str, ...]:
+    known = (_READ[number.certainty], _ref(number.source))
+    return (_name(name), _value(number), *known, review_by, _cell(number.note or ""))
+
+
+_DIGIT = re.compile(r"\d")
+
+
+def _written_doses(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for rule in sorted(ruleset.every, key=_by_file):
+        for option in rule.file.card.options if rule.file.card else ():
+            if _DIGIT.search(option.option):
+                yield f"[`{rule.id}`](#{rule.id})", _cell(option.option), _ref(option.source)
+    for suggestion in _suggestions(ruleset):
+        for dose in suggestion.resource.get("dosageInstruction", ()):
+            if _DIGIT.search(dose.get("text", "")):
+                yield f"draft `{suggestion.id}`", _cell(dose["text"]), "as the text says"
+
+
+_POLICY = "project-policy"
+"""The source of what this project chose itself."""
+
+
+def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    for rule in sorted(ruleset.every, key=_by_file):
+        where, review_by = f"[`{rule.id}`](#{rule.id})", str(rule.file.review_by)
+        for name, number in rule.file.parameters.items():
+            if _is_policy(number):
+                said = f"{_name(name)}: {number.note}" if number.note else _name(name)
+                yield where, _cell(said), _value(number), _READ[number.certainty], review_by
+        for item in rule.file.evidence:
+            if item.source == _POLICY:
+                doubt = "**unverified**" if item.certainty == "unverified" else item.certainty
+                yield where, _cell(item.supports), "", doubt, review_by
+    for entry, what, found in _numbers(ruleset.terms.vocabulary):
+        if isinstance(found, Number) and _is_policy(found):
+            said = f"{what}: {found.note}" if found.note else what
+            yield f"`{entry}`", _cell(said), _value(found), _READ[found.certainty], ""
+
+
+def _is_policy(number: Number) -> bool:
+    return number.source == _POLICY or (number.note or "").startswith("Project policy")
 
 
 def _idle(folder: Path, active: set[str]) -> Iterator[str]:

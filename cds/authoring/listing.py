@@ -191,6 +191,7 @@ _PREFIXES: Mapping[str, str] = {
     "drugs": "drug",
     "drug_classes": "drug",
     "doses": "dose",
+    "elapsed": "elapsed",
     "statuses": "status",
 }
 """What the names of the facts of a section begin with."""

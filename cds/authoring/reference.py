@@ -21,7 +21,7 @@ from msgspec import Struct
 from cds.authoring.codes import CODES
 from cds.authoring.schemas import Scope, sentences
 from cds.chart import vocabulary
-from cds.chart.facts import Declaration, declare
+from cds.chart.facts import CONTRAINDICATION, ORDERED, Declaration, any_ordered, declare
 from cds.chart.vocabulary import Vocabulary
 from cds.rules import language, site
 
@@ -53,6 +53,9 @@ _EXAMPLE: Mapping[str, object] = {
             "gap": {"value": 1, "unit": "d"},
             "levels": {"y": {"title": "at a level y", "dose": {"value": 1, "unit": "mg"}}},
         }
+    },
+    "elapsed": {
+        "x": {"title": "Days to X", "since": ["drug.x.days"], "until": "observation.x"},
     },
 }
 """A vocabulary with one entry of each kind that makes facts, all called x; a part of one is y."""
@@ -285,6 +288,7 @@ _NAMES: Mapping[str, str] = {
     "SuggestionFile": "A suggestion",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
+    "Fall": "A fall",
     "MeasureLevel": "A level of a measure",
     "DoseLevel": "A level of a dose",
     "CaseFile": "A test file",
@@ -352,6 +356,7 @@ def _sections() -> Iterator[str]:
         yield "### " + ", ".join(f"`{name}`" for name in same)
         yield from blocks[1:]
     yield from _structure(vocabulary.Bounds)
+    yield from _structure(vocabulary.Fall)
     yield from _structure(vocabulary.MeasureLevel)
     yield from _structure(vocabulary.DoseLevel)
 
@@ -365,6 +370,10 @@ def _facts() -> str:
     facts = declare(msgspec.convert(_EXAMPLE, Vocabulary, strict=False))
     rows = ["| fact | kind | what it is |", "|---|---|---|"]
     rows += [_fact_row(each) for each in facts.values()]
+    against = f"{CONTRAINDICATION}x"
+    rows.append(f"| `{against}` | true or false | what the contraindication x says holds |")
+    ordered = any_ordered(against + ORDERED, "A drug of the contraindication x is ordered", ())
+    rows.append(_fact_row(ordered))
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
         "its `falls`, `dose.x.days_y` and `measure.x.days_y` of each of their `levels`. A value "

@@ -11,7 +11,7 @@ from cds.cards.detail import cited_evidence, detail_of
 from cds.cards.markdown import shorten
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
-from cds.chart.facts import is_about_drafts
+from cds.chart.facts import ORDERED, is_about_drafts
 from cds.fhir.strict import NotValid, built, validated
 from cds.located import Problem, Steps
 from cds.rules.language import Hook
@@ -63,10 +63,12 @@ def _concerns(
     evaluation: Evaluation,
 ) -> bool:
     asked = [f for f in ruleset.behind[rule.id] if is_about_drafts(f)]
+    values = evaluation.values
     return not asked or any(
         evidence.reference in selected
         for fact in asked
-        if evaluation.values[fact] is not False
+        # A contraindication that does not hold concerns no draft.
+        if values[fact] is not False and values.get(fact.removesuffix(ORDERED)) is not False
         for evidence in ruleset.facts[fact].evidence(chart)
     )
 

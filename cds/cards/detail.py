@@ -15,7 +15,13 @@ from cds.cards.beside import (
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.options import options_blocks, shown_options, unverified_of_options
+from cds.cards.options import (
+    drafts_blocks,
+    options_blocks,
+    rules_of_drafts,
+    shown_options,
+    unverified_of_options,
+)
 from cds.cards.resting import unverified_choices
 from cds.cards.results import say_measured, say_results
 from cds.cards.texts import (
@@ -58,7 +64,8 @@ def detail_of(
         blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
     for shown in card.show:
         if shown in telling.evaluation.selections:
-            blocks += [settled_by(telling.evaluation.selections[shown].members, telling)]
+            members = telling.evaluation.selections[shown].members
+            blocks += [settled_by(members, telling), *drafts_blocks(members, telling)]
     for fact in card.show:
         if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
@@ -370,11 +377,15 @@ def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> It
 def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
     """What of a fact was recalled: the dose of a pulse, how far back a fall is looked for."""
     kind, name, *form = fact.split(".")
+    if kind == "elapsed":
+        entry = vocabulary.elapsed[name]
+        for each in (*entry.since, entry.until):
+            yield from _unverified_behind(each, vocabulary)
     if kind == "drug" and name in vocabulary.drug_classes:
-        entry = vocabulary.drug_classes[name]
-        dose = entry.daily_dose_at_least
+        drugs = vocabulary.drug_classes[name]
+        dose = drugs.daily_dose_at_least
         if dose is not None and dose.certainty == "unverified":
-            yield f"{entry.title} from {say_number(dose.value, dose.unit)} a day"
+            yield f"{drugs.title} from {say_number(dose.value, dose.unit)} a day"
     if kind == "observation":
         observed = vocabulary.observations[name]
         within = observed.falls.get(form[0]) if form else None
@@ -432,9 +443,14 @@ def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
 
 
 def cited_evidence(rule: Rule, card: CardTemplate, telling: Telling) -> list[EvidenceItem]:
-    """The evidence of a rule that bears on this patient."""
-    return [
+    """The evidence of a rule that bears on this patient, after that of what speaks against drafts.
+
+    Of several items that say the same one is cited.
+    """
+    own = [
         item
         for item, when in zip(rule.file.evidence, card.cited, strict=True)
         if when is None or when.test(telling.evaluation.values) is True
     ]
+    behind = [item for each in rules_of_drafts(card, telling) for item in each.file.evidence]
+    return list({(item.source, item.supports): item for item in (*behind, *own)}.values())

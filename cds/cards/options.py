@@ -1,7 +1,8 @@
 """The options of a card: each a row with its evidence, and what of this patient bears on it.
 
 Of the drug of an option it says what was given before, and what speaks against it. What is being
-given already is not proposed, but named below the table.
+given already is not proposed, but named below the table. Of draft orders it likewise says what
+speaks against them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from msgspec import Struct
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.once import once
+from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
+from cds.chart.facts import CONTRAINDICATION, ORDERED
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
 from cds.rules.texts import Slot
@@ -40,11 +43,13 @@ def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     if warned:
         head = "**Options that are contraindicated or advised against in this patient**"
         blocks += [head, _table("Otherwise an option", warned, telling)]
-    if record := _on_record(options, telling):
+    speaking = [a for option in options for a in against(option, telling, truth=True)]
+    if record := _on_record(speaking, telling):
         blocks += ["**What speaks against options, from the record**", record]
     if given := _being_given(options, telling):
         blocks.append(f"**Being given already:** {given}.")
-    if unknown := _unknown(new, telling):
+    perhaps = [a for option in new for a in against(option, telling, truth=None)]
+    if unknown := _unknown(perhaps, telling):
         blocks.append(f"**Not known, and of weight for the options:** {unknown}.")
     return blocks
 
@@ -145,12 +150,14 @@ class Against(Struct, frozen=True):
 
 def against(option: Option, telling: Telling, *, truth: bool | None) -> list[Against]:
     """The contraindications to the drug of an option that have this truth in this patient."""
-    if option.drug is None:
-        return []
+    return [] if option.drug is None else _of_drug(option.drug, telling, truth=truth)
+
+
+def _of_drug(drug: str, telling: Telling, *, truth: bool | None) -> list[Against]:
     outcomes = telling.evaluation.outcomes
     return [
         each
-        for each in _contraindications(option.drug, telling.ruleset)
+        for each in _contraindications(drug, telling.ruleset)
         if outcomes[each.rule.id] is truth
     ]
 
@@ -178,8 +185,11 @@ _WEIGHTS = ("contraindicated", "advised against", "caution")
 
 def _reasons(option: Option, telling: Telling) -> list[str]:
     """What speaks against an option, the strongest reason first."""
-    found = sorted(against(option, telling, truth=True), key=lambda a: _WEIGHTS.index(a.weight))
-    return [_say_against(each, telling) for each in found]
+    return [_say_against(each, telling) for each in _ranked(against(option, telling, truth=True))]
+
+
+def _ranked(speaking: Iterable[Against]) -> list[Against]:
+    return sorted(speaking, key=lambda each: _WEIGHTS.index(each.weight))
 
 
 def _say_against(each: Against, telling: Telling) -> str:
@@ -197,14 +207,13 @@ MOST_CITED = 4
 """Resources cited for one fact that speaks against options."""
 
 
-def _on_record(options: Iterable[Option], telling: Telling) -> str:
-    """What of the record speaks against options, each fact once, with its evidence."""
+def _on_record(speaking: Iterable[Against], telling: Telling) -> str:
+    """What of the record speaks against drugs, each fact once, with its evidence."""
     found: dict[str, None] = {}
-    for option in options:
-        for each in against(option, telling, truth=True):
-            for leaf in _holding(_trace(each.rule, telling)):
-                if cited := say_all(leaf.evidence, MOST_CITED):
-                    found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
+    for each in speaking:
+        for leaf in _holding(_trace(each.rule, telling)):
+            if cited := say_all(leaf.evidence, MOST_CITED):
+                found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
 
 
@@ -216,15 +225,19 @@ def _holding(trace: Trace) -> Iterator[Trace]:
         yield from _holding(part)
 
 
-def _unknown(options: Iterable[Option], telling: Telling) -> str:
-    """What is not known and would speak against options: ``eGFR (methotrexate, tacrolimus)``."""
+def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:
+    """What is not known and would speak against drugs: ``eGFR (methotrexate, tacrolimus)``.
+
+    With what is on record of it all the same: a value that is too old, what leaves it open.
+    """
     drugs_of = telling.ruleset.terms.vocabulary.drugs
     found: dict[str, dict[str, None]] = {}
-    for option in options:
-        for each in against(option, telling, truth=None):
-            names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
-            for leaf in undecided(_trace(each.rule, telling)):
-                found.setdefault(_title(leaf, telling), {}).update(dict.fromkeys(names))
+    for each in perhaps:
+        names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
+        for leaf in undecided(_trace(each.rule, telling)):
+            recorded = say_all(leaf.evidence, MOST_CITED)
+            said = _title(leaf, telling) + (f" – {escape(recorded)}" if recorded else "")
+            found.setdefault(said, {}).update(dict.fromkeys(names))
     return "; ".join(f"{title} ({', '.join(names)})" for title, names in found.items())
 
 
@@ -236,6 +249,59 @@ def _title(leaf: Trace, telling: Telling) -> str:
     return escape_authored(title_of(leaf.node.fact or "", telling))
 
 
+# --- draft orders --------------------------------------------------------------------------------
+
+
+def drafts_blocks(facts: Iterable[str], telling: Telling) -> list[str]:
+    """The draft orders that these contraindications speak against, each with all that does.
+
+    ``facts`` are those of contraindications that hold (``contraindication.x``).
+    """
+    told = set(facts)
+    drugs = [name for name in telling.ruleset.terms.vocabulary.drugs if _is_drafted(name, telling)]
+    rows, speaking, perhaps = [], [], []
+    for drug in drugs:
+        found = [a for a in _of_drug(drug, telling, truth=True) if a.rule.file.derive in told]
+        if not found:
+            continue
+        drafts = telling.ruleset.facts[f"drug.{drug}{ORDERED}"].evidence(telling.chart)
+        reasons = "; ".join(_say_against(each, telling) for each in _ranked(found))
+        rows.append((escape(say_all(drafts, MOST_CITED)), reasons))
+        speaking += found
+        perhaps += _of_drug(drug, telling, truth=None)
+    if not rows:
+        return []
+    blocks = [table(("Ordered", "What speaks against it"), rows)]
+    if record := _on_record(speaking, telling):
+        blocks += ["**From the record**", record]
+    if unknown := _unknown(perhaps, telling):
+        blocks.append(f"**Not known, and of weight for the order:** {unknown}.")
+    return blocks
+
+
+def _is_drafted(drug: str, telling: Telling) -> bool:
+    return value_of(f"drug.{drug}{ORDERED}", telling) is True
+
+
+def rules_of_drafts(card: CardTemplate, telling: Telling) -> list[Rule]:
+    """The contraindications that a card shows of draft orders, the strongest first."""
+    members = {m for s in card.show for m in _contraindications_shown(s, telling)}
+    rules = [rule for rule in telling.ruleset.contraindications if rule.file.derive in members]
+    return sorted(rules, key=_strength)
+
+
+def _strength(rule: Rule) -> int:
+    assert rule.file.contraindication is not None  # these are the rules that have one
+    return _WEIGHTS.index(rule.file.contraindication.weight)
+
+
+def _contraindications_shown(shown: str, telling: Telling) -> tuple[str, ...]:
+    if shown not in telling.evaluation.selections:
+        return ()
+    members = telling.evaluation.selections[shown].members
+    return tuple(member for member in members if member.startswith(CONTRAINDICATION))
+
+
 # --- what of it nobody read ----------------------------------------------------------------------
 
 
@@ -244,10 +310,8 @@ def _is_dose(part: str | Slot) -> bool:
 
 
 def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
-    """What the options say and nobody read in a source: approvals and contraindications."""
+    """What options and drafts say and nobody read in a source: approvals, contraindications."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
-    if not options:
-        return
     recalled = {
         fill(tuple(part for part in o.option if not _is_dose(part)), telling)
         for o in options
@@ -256,9 +320,11 @@ def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]
     if recalled:
         yield f"whether approved: {', '.join(sorted(recalled))}"
     rules = {a.rule.id: a.rule for o in options for a in against(o, telling, truth=True)}
+    rules |= {rule.id: rule for rule in rules_of_drafts(card, telling)}
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
             yield f"contraindication: {in_sentence(rule.file.title)}"
+        yield from unverified_choices(telling.ruleset.behind[rule.id], telling)
         for constant in telling.ruleset.unverified[rule.id]:
             name = (constant.parameter or "").replace("_", " ")
             yield f"“{name}” {say_constant(constant)}"

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from cds.cards.markdown import in_sentence
 from cds.cards.once import once
 from cds.cards.texts import Telling
+from cds.chart.chart import Chart
 from cds.chart.facts import level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
@@ -21,12 +23,15 @@ class _Choice(Struct, frozen=True):
     """A choice that was recalled, in a few words, and the drug that it is about, if it is.
 
     ``level`` is the fact of a level at which a measure was held: what that rests on depends on the
-    patient's instruments.
+    patient's instruments. ``asserted`` is the diagnosis or finding, ``observed`` the observation
+    that must be on record for it to bear on the patient.
     """
 
     said: str
     drug: str | None = None
     level: str | None = None
+    asserted: str | None = None
+    observed: str | None = None
 
 
 def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
@@ -34,8 +39,17 @@ def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
     for choice in _choices(tuple(facts), telling.ruleset):
         if choice.level is not None:
             yield from _of_level(choice.level, telling)
-        elif choice.drug is None or choice.drug in telling.chart.exposures:
+        elif _bears(choice, telling.chart):
             yield choice.said
+
+
+def _bears(choice: _Choice, chart: Chart) -> bool:
+    """Whether what a choice is about is on record."""
+    return (
+        (choice.drug is None or choice.drug in chart.exposures)
+        and (choice.asserted is None or choice.asserted in chart.conditions)
+        and (choice.observed is None or choice.observed in chart.measurements.series)
+    )
 
 
 @once
@@ -71,6 +85,25 @@ def _recalled(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choic
         if covers is not None and (said := _said({"": covers})):
             title = vocabulary.drugs[drug].title
             yield _Choice(f"how long one administration counts: {title}, {said}", drug)
+
+    yield from _spans(facts, vocabulary)
+
+
+def _spans(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
+    """For how long findings and measurements count."""
+    for kind, name, *form in (fact.split(".") for fact in facts):
+        if kind in ("diagnosis", "finding") and not form:
+            entries = vocabulary.diagnoses if kind == "diagnosis" else vocabulary.findings
+            for member in entries[name].any_of or (name,):
+                entry = entries[member]
+                if entry.counts_for is not None and (said := _said({"": entry.counts_for})):
+                    about = f"for how long {in_sentence(entry.title)} counts, {said}"
+                    yield _Choice(about, asserted=f"{kind}.{member}")
+        if kind == "observation" and form in (["latest"], ["multiple"]):
+            within = vocabulary.observations[name].counts_for
+            if within is not None and (said := _said({"": within})):
+                title = in_sentence(vocabulary.observations[name].title)
+                yield _Choice(f"for how long {title} counts, {said}", observed=name)
 
 
 def _of_level(fact: str, telling: Telling) -> Iterator[str]:

@@ -14,7 +14,7 @@ from cds.chart.assessments import (
     measure_changes,
     previous_changes,
 )
-from cds.chart.conditions import Assertion, read_conditions
+from cds.chart.conditions import Assertion, read_conditions, too_old
 from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms
@@ -122,7 +122,7 @@ def read_chart(
         born,
         adult,
         frozenset(delivery.delivered - delivery.incomplete - unread),
-        _with_statuses(conditions, measurements),
+        _with_statuses(conditions, measurements, terms, as_of),
         measurements,
         exposures,
         courses,
@@ -139,7 +139,7 @@ def read_chart(
 
 
 def _with_statuses(
-    conditions: dict[str, list[Assertion]], measurements: Measurements
+    conditions: dict[str, list[Assertion]], measurements: Measurements, terms: Terms, as_of: date
 ) -> dict[str, list[Assertion]]:
     """The findings of Conditions, and those that the latest answer about a status is."""
     found = dict(conditions)
@@ -147,7 +147,9 @@ def _with_statuses(
         latest = max(results, key=lambda r: (r.day, r.issued, r.reference))
         for key in latest.findings:
             day = DateSpan(latest.day, latest.day)
-            said = Assertion(key, latest.reference, latest.text, day, latest.remark)
+            old = too_old(terms.condition_entries[key], day, as_of)
+            remark = "; ".join(filter(None, (latest.remark, old)))
+            said = Assertion(key, latest.reference, latest.text, day, remark, not old)
             found[key] = [*found.get(key, ()), said]
     return found
 
@@ -188,13 +190,13 @@ def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
             since = courses[each].since if each in courses else None
             if since is not None:
                 title = (vocabulary.drug_classes.get(each) or vocabulary.drugs[each]).title
-                started.setdefault(since.first, {})[_inner(title)] = None
+                started.setdefault(since.first, {})[inner_title(title)] = None
     if not started:
         return None
     latest = max(started)
     return TreatmentLine(latest, " and ".join(started[latest]))
 
 
-def _inner(title: str) -> str:
+def inner_title(title: str) -> str:
     """A title within a sentence; an abbreviation stays as it is."""
     return title[0].lower() + title[1:] if title[1:2].islower() else title

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from cds.chart.coding import LONGEST_TEXT, find_all, find_families, texts
 from cds.chart.terms import Terms
+from cds.chart.vocabulary import ConditionEntry
 from cds.fhir.bundles import Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
 from cds.fhir.resources import CodeableConcept, Condition
@@ -26,7 +27,9 @@ class Assertion(Struct, frozen=True, gc=False):
     """A Condition that asserts a diagnosis or finding.
 
     ``remark`` says what a reader must know of it: provisional, matched by name, a code of low
-    specificity.
+    specificity. One that is not ``sure`` leaves open whether it is so. ``onset`` is when it began,
+    where that is stated, ``recorded`` when it was recorded, ``since`` the one or else the other.
+    ``doubted``: by its verificationStatus it is not confirmed yet.
     """
 
     key: str
@@ -34,6 +37,10 @@ class Assertion(Struct, frozen=True, gc=False):
     text: str
     since: DateSpan | None
     remark: str
+    sure: bool = True
+    onset: DateSpan | None = None
+    recorded: DateSpan | None = None
+    doubted: bool = False
 
 
 def read_conditions(
@@ -63,12 +70,20 @@ def read_conditions(
     for group, members in terms.condition_groups.items():
         all_of_it = [a for member in members for a in found.get(member, ())]
         if all_of_it:
-            found[group] = all_of_it
+            found[group] = [a for a in all_of_it if a.sure] or all_of_it
     return found
 
 
 class _NotUsed(ValueError):
     pass
+
+
+class _Over(_NotUsed):
+    """A Condition was so, and is no longer: ``status`` says how that is known."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+        super().__init__(status)
 
 
 _TOO_LONG = (
@@ -106,8 +121,16 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
         found = {name: "matched by name" for name in named if name is not None}
     if not found:
         raise _NotUsed("its code is not mapped to anything that this service knows")
-    status = _status(condition, as_of)
-    since = _since(condition)
+    try:
+        status = _status(condition, as_of)
+    except _Over as over:
+        found = _past(found, terms)
+        if not found:
+            raise
+        status = [over.status]
+    onset = _onset(condition)
+    recorded = read_date(condition.recordedDate)
+    since = onset or recorded
     if since is not None and since.first > as_of:
         raise _NotUsed(f"it begins on {since}, after {as_of}")
     for of, asserted, pattern in terms.phrases:
@@ -116,11 +139,40 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for key in tuple(found):
         for implied in terms.condition_entries[key].implies:
             found.setdefault(f"finding.{implied}", found[key])
+    for key in tuple(found):
+        for broader in terms.condition_entries[key].in_place_of:
+            found.pop(f"finding.{broader}", None)
     text = words[0] if words else terms.condition_entries[next(iter(found))].title
-    return [
-        Assertion(key, name_of(condition), text, since, "; ".join(filter(None, (remark, *status))))
-        for key, remark in found.items()
-    ]
+    made = []
+    name, doubted = name_of(condition), bool(status)
+    for key, remark in found.items():
+        entry = terms.condition_entries[key]
+        old = too_old(entry, since, as_of)
+        said = "; ".join(filter(None, (remark, *status, old)))
+        dated = (onset, recorded, doubted)
+        made.append(Assertion(key, name, text, since, said, not old, *dated))
+        section = key.partition(".")[0]
+        for other in entry.perhaps:
+            if (open_ := f"{section}.{other}") not in found:
+                said = f"left open by “{entry.title}”"
+                made.append(Assertion(open_, name, text, since, said, False, *dated))
+    return made
+
+
+def _past(found: dict[str, str], terms: Terms) -> dict[str, str]:
+    """What Conditions that are over assert of the past, of what they assert while they go on."""
+    pasts = ((terms.condition_entries[key].past, remark) for key, remark in found.items())
+    return {f"finding.{past}": remark for past, remark in pasts if past is not None}
+
+
+def too_old(entry: ConditionEntry, since: DateSpan | None, as_of: date) -> str:
+    """Why an assertion may be over; empty where it is recent enough, or counts for ever."""
+    if entry.counts_for is None or since is None:
+        return ""
+    days = int(entry.counts_for.value)
+    if (as_of - since.first).days <= days:
+        return ""
+    return f"may be over: it is not surely of the last {days} days"
 
 
 def _status(condition: Condition, as_of: date) -> list[str]:
@@ -130,20 +182,18 @@ def _status(condition: Condition, as_of: date) -> list[str]:
     if denied := verification & DENIED:
         raise _NotUsed(f"its verificationStatus is {min(denied)}")
     if clinical and not clinical & ACTIVE:
-        raise _NotUsed(f"its clinicalStatus is {min(clinical)}")
+        raise _Over(f"its clinicalStatus is {min(clinical)}")
     start, end = read_period(condition.abatementPeriod)
     ended = read_date(condition.abatementDateTime) or end or start
     if ended is not None and ended.last <= as_of:
-        raise _NotUsed(f"it ended on {ended}")
+        raise _Over(f"it ended on {ended}")
+    if not clinical and (condition.abatementAge or condition.abatementString):
+        raise _Over("it ended, as its abatement says, and no clinicalStatus says otherwise")
     return sorted(verification & DOUBTED)
 
 
-def _since(condition: Condition) -> DateSpan | None:
-    return (
-        read_date(condition.onsetDateTime)
-        or read_period(condition.onsetPeriod)[0]
-        or read_date(condition.recordedDate)
-    )
+def _onset(condition: Condition) -> DateSpan | None:
+    return read_date(condition.onsetDateTime) or read_period(condition.onsetPeriod)[0]
 
 
 def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:

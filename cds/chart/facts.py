@@ -9,8 +9,8 @@ and only where the resources that would hold it were delivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.assessments import MeasureChange
-from cds.chart.chart import Chart, age
+from cds.chart.chart import Chart, age, inner_title
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
 from cds.chart.held import days_held, values_behind
@@ -31,8 +31,25 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.treatments import NO_COURSE, Exposure, carried_out, describe, was_current
-from cds.chart.vocabulary import DoseEntry, DoseLevel, MeasureLevel, Vocabulary
+from cds.chart.treatments import (
+    NO_COURSE,
+    Exposure,
+    carried_out,
+    describe,
+    latest,
+    was_current,
+)
+from cds.chart.vocabulary import (
+    ConditionEntry,
+    DoseEntry,
+    DoseLevel,
+    Elapsed,
+    Fall,
+    MeasureLevel,
+    Number,
+    Unrecorded,
+    Vocabulary,
+)
 from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
@@ -86,6 +103,7 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
     made = [
         *_of_conditions(vocabulary),
         *_of_onset(vocabulary),
+        *_of_confirmation(vocabulary),
         *_of_antibodies(vocabulary),
         *_of_drugs(vocabulary),
         *_of_orders(),
@@ -94,7 +112,8 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
         *_of_measures(vocabulary),
         *_of_visits(),
     ]
-    return {d.name: d for d in made}
+    declared = {d.name: d for d in made}
+    return declared | {d.name: d for d in _of_elapsed(vocabulary, declared)}
 
 
 def groups(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:
@@ -117,7 +136,7 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}",
             kind="boolean",
             title=entry.title,
-            read=_asserted(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
+            read=_asserted(f"{prefix}.{name}", entry, _sources_of(name, prefix, vocabulary)),
             evidence=_assertions(f"{prefix}.{name}"),
         )
         for prefix, entries in (
@@ -131,15 +150,21 @@ def _of_conditions(vocabulary: Vocabulary) -> list[Declaration]:
 def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
     """How long a diagnosis or finding is on record, and how old the patient was at its first date.
 
-    That is when it began or, where that is not stated, when it was recorded.
+    A date is when it began or, where that is not stated, when it was recorded. The latest one tells
+    a further episode from one that is long known. When it began, of which no statement may be
+    earlier, is apart: it is no later than it was recorded.
     """
     made = []
     entries = [(f"diagnosis.{name}", entry) for name, entry in vocabulary.diagnoses.items()]
     entries += [(f"finding.{name}", entry) for name, entry in vocabulary.findings.items()]
     for key, entry in entries:
         for suffix, title, unit, read in (
-            ("days", "days since its earliest date on record", "d", _days_since(key)),
+            ("days", "days since its earliest date on record", "d", _days_since(key, min)),
+            ("days_latest", "days since its latest date on record", "d", _days_since(key, max)),
             ("age", "age at its earliest date on record", "a", _age_at(key)),
+            ("recorded_days", "days since it was first recorded", "d", _days_since_recorded(key)),
+            ("onset_days", "days since it began", "d", _days_since_onset(key)),
+            ("onset_age", "age when it began", "a", _age_at_onset(key)),
         ):
             made.append(
                 Declaration(
@@ -154,16 +179,20 @@ def _of_onset(vocabulary: Vocabulary) -> list[Declaration]:
     return made
 
 
-def _earliest(key: str, chart: Chart) -> DateSpan | None:
-    dates = [a.since for a in chart.conditions.get(key, ()) if a.since is not None]
+Choose = Callable[[Iterable[date]], date]
+
+
+def _dated(key: str, chart: Chart, choose: Choose) -> DateSpan | None:
+    """The earliest or latest date of what asserts something; of several spans, what it may be."""
+    dates = [a.since for a in chart.conditions.get(key, ()) if a.sure and a.since is not None]
     if not dates or "Condition" not in chart.complete:
         return None
-    return DateSpan(min(d.first for d in dates), min(d.last for d in dates))
+    return DateSpan(choose(d.first for d in dates), choose(d.last for d in dates))
 
 
-def _days_since(key: str) -> Callable[[Chart], Value]:
+def _days_since(key: str, choose: Choose) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(key, chart)
+        began = _dated(key, chart, choose)
         if began is None:
             return UNKNOWN
         low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
@@ -174,12 +203,66 @@ def _days_since(key: str) -> Callable[[Chart], Value]:
 
 def _age_at(key: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        began = _earliest(key, chart)
+        began = _dated(key, chart, min)
         youngest = age(chart.born, began.first) if began else None
         oldest = age(chart.born, began.last) if began else None
         if youngest is None or oldest is None:
             return UNKNOWN
         return Interval(Decimal(youngest[0]), Decimal(oldest[1]))
+
+    return read
+
+
+def _onset_of(key: str, chart: Chart) -> tuple[DateSpan | None, DateSpan | None]:
+    """When it began as that is stated, and its earliest date on record."""
+    stated = [a.onset for a in chart.conditions.get(key, ()) if a.sure and a.onset is not None]
+    earliest = _dated(key, chart, min)
+    if not stated or earliest is None:
+        return None, earliest
+    onset = DateSpan(min(d.first for d in stated), min(d.last for d in stated))
+    # What was recorded before it is said to have begun leaves open when that was.
+    return (onset if onset.first <= earliest.first else None), earliest
+
+
+def _days_since_onset(key: str) -> Callable[[Chart], Value]:
+    days_since = _days_since(key, min)
+
+    def read(chart: Chart) -> Value:
+        onset, earliest = _onset_of(key, chart)
+        known = days_since(chart)
+        if earliest is None or not isinstance(known, Interval):
+            return UNKNOWN
+        return known if onset is not None else Interval(known.low, INFINITY)
+
+    return read
+
+
+def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
+    days_since = _days_since(key, min)
+
+    def read(chart: Chart) -> Value:
+        sure = [a for a in chart.conditions.get(key, ()) if a.sure]
+        dates = [a.recorded for a in sure if a.recorded is not None]
+        known = days_since(chart)
+        if not isinstance(known, Interval) or known is UNKNOWN:
+            return UNKNOWN
+        low = max((chart.as_of - min(d.last for d in dates)).days, 0) if dates else 0
+        if not dates or len(dates) < len(sure):  # one without a date may have been recorded before
+            return Interval(Decimal(low), max(known.high, Decimal(low)))
+        return Interval(Decimal(low), Decimal((chart.as_of - min(d.first for d in dates)).days))
+
+    return read
+
+
+def _age_at_onset(key: str) -> Callable[[Chart], Value]:
+    age_at = _age_at(key)
+
+    def read(chart: Chart) -> Value:
+        onset, _ = _onset_of(key, chart)
+        known = age_at(chart)
+        if known is UNKNOWN or not isinstance(known, Interval):
+            return UNKNOWN
+        return known if onset is not None else Interval(Decimal(0), known.high)
 
     return read
 
@@ -191,11 +274,63 @@ def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str
     return frozenset({"Condition", *also})
 
 
-def _asserted(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
+def _asserted(key: str, entry: ConditionEntry, types: frozenset[str]) -> Callable[[Chart], Value]:
+    """Whether something is so: unknown where it is left open, or may be over."""
+    denied = tuple(f"finding.{name}" for name in entry.denied_by)
+
     def read(chart: Chart) -> Value:
-        if key in chart.conditions:
+        assertions = chart.conditions.get(key)
+        if assertions is not None:
+            if any(a.sure for a in assertions):
+                return True
+            return None if not _denied(denied, chart) else False
+        if not types <= chart.complete:
+            return None
+        if entry.unrecorded is None or _denied(denied, chart):
+            return False
+        return None if _may_be_unrecorded(entry.unrecorded, chart) else False
+
+    return read
+
+
+def _denied(by: tuple[str, ...], chart: Chart) -> bool:
+    return any(a.sure for key in by for a in chart.conditions.get(key, ()))
+
+
+def _may_be_unrecorded(unrecorded: Unrecorded, chart: Chart) -> bool:
+    """Whether what nobody recorded may be so all the same in this patient."""
+    if unrecorded.false_in is not None and chart.gender == unrecorded.false_in:
+        return False
+    known = age(chart.born, chart.as_of)
+    if known is None:
+        return True
+    return known[1] >= unrecorded.from_age.value and known[0] <= unrecorded.to_age.value
+
+
+def _of_confirmation(vocabulary: Vocabulary) -> list[Declaration]:
+    """Whether a diagnosis or finding is recorded as more than provisional or a differential."""
+    return [
+        Declaration(
+            name=f"{prefix}.{name}.confirmed",
+            kind="boolean",
+            title=f"{entry.title}, recorded without doubt",
+            read=_confirmed(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
+            evidence=_assertions(f"{prefix}.{name}"),
+        )
+        for prefix, entries in (
+            ("diagnosis", vocabulary.diagnoses),
+            ("finding", vocabulary.findings),
+        )
+        for name, entry in entries.items()
+    ]
+
+
+def _confirmed(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        if any(a.sure and not a.doubted for a in chart.conditions.get(key, ())):
             return True
-        return False if types <= chart.complete else None
+        open_ = any(not a.sure and not a.doubted for a in chart.conditions.get(key, ()))
+        return False if types <= chart.complete and not open_ else None
 
     return read
 
@@ -205,7 +340,12 @@ def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
         text = f"{a.text} ({a.remark})" if a.remark else a.text
         return Evidence(a.reference, str(a.since) if a.since else "", text)
 
-    return lambda chart: tuple(say(a) for a in chart.conditions.get(key, ()))
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        assertions = chart.conditions.get(key, ())
+        sure = [a for a in assertions if a.sure]
+        return tuple(say(a) for a in sure or assertions)
+
+    return evidence
 
 
 # --- antibodies ----------------------------------------------------------------------------------
@@ -289,14 +429,20 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
 
 def is_about_drafts(fact: str) -> bool:
     """Whether a fact is about the orders that somebody is about to place."""
-    of_drugs = fact.startswith(("drug.", "dose."))
-    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(".ordered"))
+    of_drugs = fact.startswith(("drug.", "dose.", CONTRAINDICATION))
+    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(ORDERED))
 
 
 def lasts(fact: str) -> bool:
     """Whether a fact is an event that goes on: of today, it says now and not that day."""
     return fact.endswith(f".{WAS_CURRENT}")
 
+
+ORDERED = ".ordered"
+"""What the names of facts end with that are about draft orders of a drug."""
+
+CONTRAINDICATION = "contraindication."
+"""What the names of facts begin with that rules make which speak against drugs."""
 
 WAS_CURRENT = "was_current"
 """The last part of a fact that says when a drug last was current treatment."""
@@ -329,6 +475,21 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
         return None if drafted.uncertain or chart.drafts.unread else False
 
     return read
+
+
+def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
+    """The fact that a draft order is of one of these drugs and classes of drugs."""
+    each = [_ordered(drug) for drug in drugs]
+    cited = [_drafted(drug) for drug in drugs]
+
+    def read(chart: Chart) -> Value:
+        ordered = [of(chart) for of in each]
+        return True if True in ordered else None if None in ordered else False
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
 
 
 def _drafted(name: str) -> EvidenceReader:
@@ -558,17 +719,21 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
         falls = [
             (
                 f".{fall}",
-                f", fall within {plain(within.value)} days",
+                f", fall within {plain(within.value)} days{_of_fall(within, vocabulary)}",
                 unit,
-                _fall(name, int(within.value)),
-                _falling(name, int(within.value)),
+                _fall(name, within),
+                _falling(name, within),
             )
             for fall, within in entry.falls.items()
         ]
+        within = entry.counts_for
+        latest = _current_only(name, within, _nth_last(name, 1))
+        multiple = _current_only(name, within, _multiple(name))
+        now = _last_with_age(name, within)
         for suffix, title, of_unit, read, evidence in (
-            (".latest", "", unit, _nth_last(name, 1), _last(name, 1)),
+            (".latest", "", unit, latest, now),
             (".previous", ", the value before", unit, _nth_last(name, 2), _last(name, 2)),
-            (".multiple", ", times its upper limit", "", _multiple(name), _last(name, 1)),
+            (".multiple", ", times its upper limit", "", multiple, now),
             *falls,
         ):
             made.append(
@@ -608,6 +773,35 @@ def _nth_last(name: str, n: int) -> Callable[[Chart], Value]:
     return read
 
 
+def _too_old(name: str, within: Number | None, chart: Chart) -> bool:
+    """Whether the last value of an observation is too old to be taken for the current one."""
+    taken = chart.measurements.series.get(name, ())
+    return within is not None and any((chart.as_of - m.day).days > within.value for m in taken[-1:])
+
+
+def _current_only(
+    name: str, within: Number | None, read: Callable[[Chart], Value]
+) -> Callable[[Chart], Value]:
+    if within is None:
+        return read
+    return lambda chart: UNKNOWN if _too_old(name, within, chart) else read(chart)
+
+
+def _last_with_age(name: str, within: Number | None) -> EvidenceReader:
+    """The last value as evidence, and that it is too old, where it is."""
+    last = _last(name, 1)
+    if within is None:
+        return last
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        if not _too_old(name, within, chart):
+            return last(chart)
+        said = f"older than {plain(within.value)} days, so not taken for the current value"
+        return tuple(replace(e, text=f"{e.text}; {said}") for e in last(chart))
+
+    return evidence
+
+
 def _multiple(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
@@ -618,20 +812,56 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     return read
 
 
-def _highest_before(chart: Chart, name: str, within: int) -> tuple[Measurement, Measurement] | None:
-    """The latest measurement and the highest one before it within so many days."""
+def _of_fall(fall: Fall, vocabulary: Vocabulary) -> str:
+    """Which values a fall is looked for in, for its title."""
+    titles = {**vocabulary.drugs, **vocabulary.drug_classes}
+    if fall.after is not None:
+        return f", since the last {inner_title(titles[fall.after].title)}"
+    drugs = " or ".join(inner_title(titles[drug].title) for drug in fall.during)
+    return f", on {drugs}" if drugs else ""
+
+
+def _from_day(fall: Fall, chart: Chart) -> date | None:
+    """The first day of which values count for a fall; None where there is none or it is not known.
+
+    Of a partial date it is the last day that it may mean: no value before counts.
+    """
+    if fall.after is not None:
+        course = chart.courses.get(fall.after, NO_COURSE)
+        if course.uncertain:
+            return None
+        last = latest(course.events)
+        return None if last is None else last.last
+    if fall.during:
+        begun = [chart.courses.get(drug, NO_COURSE).since for drug in fall.during]
+        days = [since.last for since in begun if since is not None]
+        numbers = chart.terms.vocabulary.assessments
+        window = int(numbers.window.value) if numbers else 0
+        return min(days) - timedelta(days=window) if days else None
+    return date.min
+
+
+def _highest_before(chart: Chart, name: str, fall: Fall) -> tuple[Measurement, Measurement] | None:
+    """The latest measurement and the highest one before it of those that count for a fall."""
     if name not in chart.measurements.series:
         return None
-    *earlier, latest = last_of_days(chart, name)
-    near = [m for m in earlier if (latest.day - m.day).days <= within and m.value is not None]
-    if not near or latest.value is None:
+    first = _from_day(fall, chart)
+    if first is None:
         return None
-    return max(near, key=lambda m: m.low), latest
+    *earlier, latest_one = last_of_days(chart, name)
+    near = [
+        m
+        for m in earlier
+        if m.day >= first and (latest_one.day - m.day).days <= fall.value and m.value is not None
+    ]
+    if not near or latest_one.value is None:
+        return None
+    return max(near, key=lambda m: m.low), latest_one
 
 
-def _fall(name: str, within: int) -> Callable[[Chart], Value]:
+def _fall(name: str, fall: Fall) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
-        pair = _highest_before(chart, name, within)
+        pair = _highest_before(chart, name, fall)
         if pair is None:
             return UNKNOWN
         fallen = pair[0].low - pair[1].low
@@ -640,9 +870,9 @@ def _fall(name: str, within: int) -> Callable[[Chart], Value]:
     return read
 
 
-def _falling(name: str, within: int) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _falling(name: str, fall: Fall) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        pair = _highest_before(chart, name, within)
+        pair = _highest_before(chart, name, fall)
         return tuple(cite(m, chart) for m in pair) if pair else ()
 
     return evidence
@@ -872,6 +1102,60 @@ def _both(name: str, changes: Changes) -> Callable[[Chart], tuple[Evidence, ...]
     return evidence
 
 
+# --- from one thing to another -------------------------------------------------------------------
+
+
+def _of_elapsed(vocabulary: Vocabulary, declared: dict[str, Declaration]) -> list[Declaration]:
+    """The days from one fact to another; what names a fact that is none makes no fact itself."""
+    return [
+        Declaration(
+            name=f"elapsed.{name}",
+            kind="number",
+            title=entry.title,
+            unit="d",
+            read=_elapsed([declared[fact] for fact in entry.since], declared[entry.until]),
+            evidence=_both_ends([declared[fact] for fact in (*entry.since, entry.until)]),
+        )
+        for name, entry in vocabulary.elapsed.items()
+        if not misnamed(entry, declared)
+    ]
+
+
+def misnamed(entry: Elapsed, declared: dict[str, Declaration]) -> list[str]:
+    """The facts of an entry that do not say how long ago something was."""
+    return [
+        fact
+        for fact in (*entry.since, entry.until)
+        if fact not in declared
+        or not (declared[fact].kind == "event" or declared[fact].unit == "d")
+    ]
+
+
+def _days_ago(value: Value) -> Interval:
+    if isinstance(value, Event):
+        if value.surely is None:
+            return UNKNOWN
+        return Interval(value.surely if value.possibly is None else value.possibly, value.surely)
+    assert isinstance(value, Interval)
+    return value
+
+
+def _elapsed(since: list[Declaration], until: Declaration) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        begun = [_days_ago(each.read(chart)) for each in since]
+        ended = _days_ago(until.read(chart))
+        low = max(each.low for each in begun)
+        if low == -INFINITY or ended == UNKNOWN:
+            return UNKNOWN
+        return Interval(low - ended.high, max(each.high for each in begun) - ended.low)
+
+    return read
+
+
+def _both_ends(facts: list[Declaration]) -> EvidenceReader:
+    return lambda chart: tuple(evidence for fact in facts for evidence in fact.evidence(chart))
+
+
 # --- visits and patient --------------------------------------------------------------------------
 
 
@@ -978,7 +1262,7 @@ def _of_visits() -> list[Declaration]:
         Declaration(
             name="patient.male",
             kind="boolean",
-            title="Administrative gender male",
+            title="Male sex (administrative gender)",
             read=lambda chart: {"male": True, "female": False}.get(chart.gender or ""),
             evidence=no_evidence,
         ),

@@ -68,6 +68,18 @@ class Number(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str | None = None
 
 
+class Fall(Number, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far back the highest value before the latest is looked for, to say how much it fell.
+
+    Of a fall ``after`` a drug or class, only values from the day of its last use on count; of one
+    ``during`` treatment only those since the earliest current course of these began, or at most the
+    window of an assessment before that.
+    """
+
+    after: str | None = None
+    during: tuple[str, ...] = ()
+
+
 class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The least and greatest value that an instrument can give, in its unit; either may be open."""
 
@@ -106,7 +118,8 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     ``adult_range_in_upper_limits`` gives the range of an enzyme in adults as a multiple of its
     upper limit, which the response criteria need. ``juvenile_range_in_upper_limits`` gives it in
     children, and counts only where it names its source. ``falls`` names facts of its fall, each
-    with how far back the highest value before the latest is looked for.
+    with how far back the highest value before the latest is looked for. A value older than
+    ``counts_for`` (days) is not taken for the current one, which is unknown then.
     """
 
     units: str
@@ -115,7 +128,8 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     upper_limit: Number | None = None
     adult_range_in_upper_limits: Number | None = None
     juvenile_range_in_upper_limits: Number | None = None
-    falls: dict[str, Number] = {}
+    falls: dict[str, Fall] = {}
+    counts_for: Number | None = None
 
 
 class MeasureLevel(Entry, frozen=True, kw_only=True):
@@ -154,6 +168,18 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     levels: dict[str, MeasureLevel] = {}
 
 
+class Unrecorded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """In whom a finding that nobody recorded is unknown, and not false.
+
+    It is false only in a patient of the administrative gender ``false_in``, in one who is surely
+    younger than ``from_age`` or surely older than ``to_age`` (years).
+    """
+
+    false_in: Literal["male", "female"] | None = None
+    from_age: Number
+    to_age: Number
+
+
 class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     """A diagnosis or finding that Conditions assert.
 
@@ -162,14 +188,27 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     and ``phrases``: a Condition of that other entry asserts this one where its text says so.
     ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
     has for itself asserts this entry, and the evidence says that its code was not verified.
+    ``in_place_of`` names findings that a Condition asserting this one does not assert as well,
+    whatever its other codes are: of two that it says, this is what is meant.
+    ``perhaps`` names entries of the same section that it leaves open: they are unknown, not false.
+    ``past`` names the finding that a Condition of this entry asserts once it is over. One that
+    began, or was recorded, more than ``counts_for`` (days) ago may be over: it is unknown then.
+    ``denied_by`` names findings that say that it is not so. ``unrecorded`` says in whom it is
+    unknown where nobody recorded it.
     """
 
     names: tuple[str, ...] = ()
     families: Codes = {}
     any_of: tuple[str, ...] = ()
     implies: tuple[str, ...] = ()
+    in_place_of: tuple[str, ...] = ()
     said_of: str | None = None
     phrases: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
+    past: str | None = None
+    counts_for: Number | None = None
+    denied_by: tuple[str, ...] = ()
+    unrecorded: Unrecorded | None = None
 
 
 class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
@@ -276,6 +315,18 @@ class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     child_within: Number
 
 
+class Elapsed(Entry, frozen=True, kw_only=True):
+    """The days from one thing to another, below 0 where the second came first.
+
+    Each is a fact that says how long ago something was: an event (``drug.x``, ``observation.x``,
+    ``assessment.current``), or a number of days (``drug.x.days``, ``finding.x.days_latest``). Of
+    several facts ``since`` the earliest counts.
+    """
+
+    since: tuple[str, ...]
+    until: str
+
+
 class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``."""
 
@@ -300,6 +351,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: dict[str, RouteEntry] = {}
     drug_classes: dict[str, DrugClassEntry] = {}
     doses: dict[str, DoseEntry] = {}
+    elapsed: dict[str, Elapsed] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     weight: WeightNumbers | None = None
@@ -359,6 +411,7 @@ def read_vocabulary(
     _check_levels(vocabulary, places)
     _check_doses(vocabulary, places)
     _check_weight(vocabulary, places)
+    _check_spans(vocabulary, places)
     for document in documents.values():
         problems.extend(document.problems)
     return vocabulary
@@ -438,6 +491,10 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
 
     for name, observation in vocabulary.observations.items():
         known("observations", name, (observation.units,), "units", "units")
+        for fall in observation.falls.values():
+            for drug in filter(None, (fall.after, *fall.during)):
+                if drug not in vocabulary.drugs:
+                    known("observations", name, (drug,), "falls", "drug_classes")
     for name, measure in vocabulary.measures.items():
         known("measures", name, measure.instruments, "instruments", "observations")
         for i, id_ in enumerate(measure.for_children):
@@ -454,8 +511,13 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
         for name, entry in entries.items():
             known(section, name, entry.any_of, "any_of", section)
             known(section, name, entry.implies, "implies", "findings")
+            known(section, name, entry.in_place_of, "in_place_of", "findings")
+            known(section, name, entry.perhaps, "perhaps", section)
+            known(section, name, entry.denied_by, "denied_by", "findings")
             if entry.said_of:
                 known(section, name, (entry.said_of,), "said_of", "findings")
+            if entry.past:
+                known(section, name, (entry.past,), "past", "findings")
     for name, status in vocabulary.statuses.items():
         known("statuses", name, status.asserts, "asserts", "findings")
     for name, drug_class in vocabulary.drug_classes.items():
@@ -757,6 +819,28 @@ def _check_weight(vocabulary: Vocabulary, places: Places) -> None:
                 ("weight", key),
                 f"the unit is `{number.unit}` and should be `d`: convert the number",
             )
+
+
+def _check_spans(vocabulary: Vocabulary, places: Places) -> None:
+    """How long something counts is given in days, and in whom it is unknown in years."""
+    for section in ("observations", "diagnoses", "findings"):
+        entries: Mapping[str, ObservationEntry | ConditionEntry] = getattr(vocabulary, section)
+        for name, entry in entries.items():
+            spans: list[tuple[Steps, Number, str]] = []
+            if entry.counts_for is not None:
+                spans.append((("counts_for",), entry.counts_for, "d"))
+            if isinstance(entry, ConditionEntry) and entry.unrecorded is not None:
+                ages = entry.unrecorded
+                spans.append((("unrecorded", "from_age"), ages.from_age, "a"))
+                spans.append((("unrecorded", "to_age"), ages.to_age, "a"))
+            document, steps = places[section, name]
+            for inner, number, unit in spans:
+                if number.unit != unit:
+                    document.report(
+                        "wrong-unit",
+                        (*steps, *inner),
+                        f"the unit is `{number.unit}` and should be `{unit}`: convert the number",
+                    )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

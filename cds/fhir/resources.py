@@ -166,6 +166,8 @@ class Condition(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     recordedDate: str | None = None
     abatementDateTime: str | None = None
     abatementPeriod: Period | None = None
+    abatementAge: Quantity | None = None
+    abatementString: str | None = None
 
 
 class TimingRepeat(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -81,6 +81,9 @@ from however many processes that share what is remembered, exactly one is answer
 cannot be told or remembered, an exception is raised, never True given.
 """
 
+MOST_LINES = 20
+"""A second, in each process."""
+
 _log = structlog.get_logger()
 
 
@@ -307,12 +310,36 @@ def _rsa_decoy(bits: int) -> RSAKey:
     return RSAKey.import_key(RSAPublicNumbers(65537, modulus).public_key())
 
 
+class _Sparing:
+    """Bounds how many lines a second are logged because of somebody who is not known."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def take(self) -> dict[str, int] | None:
+        """What the line says of those left out since the last; None where this is left out too."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines == MOST_LINES:
+            self._left_out += 1
+            return None
+        self._lines += 1
+        left_out, self._left_out = self._left_out, 0
+        return {"left_out": left_out} if left_out else {}
+
+
 class RequiresToken:
     """Lets requests through that carry an accepted token, and says whose it is.
 
     ``request.state.caller`` is the ``Caller`` then, and None without an authenticator. Open to
     everyone are only the paths of ``is_open`` and preflights (OPTIONS), which browsers send
-    without a token. ``fail`` makes the answer to a fault of our own.
+    without a token. ``fail`` makes the answer to a fault of our own; ``refused`` is told why a
+    request was not let through. Of senders that are not known at most ``MOST_LINES`` lines a
+    second are logged: who floods the service must not flood the log, and push out of it the rest.
     """
 
     def __init__(
@@ -321,8 +348,12 @@ class RequiresToken:
         authenticator: Authenticator | None,
         is_open: Callable[[str], bool],
         fail: Callable[[Exception], Response],
+        refused: Callable[[Reason], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.app = app
+        self.refused = refused
+        self._sparing = _Sparing(clock)
         self.authenticator = authenticator
         self.is_open = is_open
         self.fail = fail
@@ -343,12 +374,16 @@ class RequiresToken:
                 sent = Headers(scope=scope).getlist("authorization")
                 caller = await self.authenticator.authenticate(_only(sent), scope["path"])
             except Unauthenticated as refusal:
-                _log.warning(
-                    "unauthenticated",
-                    reason=refusal.reason,
-                    detail=refusal.detail,
-                    client=refusal.client,
-                )
+                self.refused(refusal.reason)
+                spared = {} if refusal.client is not None else self._sparing.take()
+                if spared is not None:
+                    _log.warning(
+                        "unauthenticated",
+                        reason=refusal.reason,
+                        detail=refusal.detail,
+                        client=refusal.client,
+                        **spared,
+                    )
                 bare = Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
                 await bare(scope, receive, send)
                 return

@@ -7,10 +7,12 @@ is ever to be shown, framed, sniffed or kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cds.hooks.outcomes import operation_outcome
 
 EXPOSED = ("X-Rules-Version", "X-Decision-Id", "Retry-After")
 """Headers of an answer that a page of another origin may read."""
@@ -25,32 +27,51 @@ _SECURE = (
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+_ALLOWED_METHODS = ("GET", "POST")
+_ALLOWED_HEADERS = ("Authorization", "Content-Type")
+# A browser sends these without asking, but may ask where their values are unusual.
+_HARMLESS_HEADERS = ("accept", "accept-language", "content-language")
+_PREFLIGHT_SECONDS = 600
+
+
 class Secures:
     """Gives every answer the headers above, also the one to a fault that nothing inside caught.
 
-    ``fail`` makes the answer to such a fault.
+    ``fail`` makes the answer to such a fault. Pages of ``origins`` may call from a browser, `*`
+    standing for any: their preflights are answered here, since they come without a token. Other
+    pages get no header that allows anything. No cookies are ever meant: a browser client is known
+    by its token, as any other.
     """
 
-    def __init__(self, app: ASGIApp, fail: Callable[[Scope, Exception], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        fail: Callable[[Scope, Exception], Response],
+        origins: Sequence[str] = (),
+    ) -> None:
         self.app = app
         self.fail = fail
+        self.origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, with the headers."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        asked = Headers(scope=scope)
+        more = self._headers(scope, asked.get("origin"))
         started = False
 
         async def send_secured(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = message["headers"] = [*message["headers"], *_SECURE]
-                if scope.get("scheme") == "https":
-                    headers.append(_HSTS)
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
+        if self.origins and _is_preflight(scope, asked):
+            await self._preflight(asked)(scope, receive, send_secured)
+            return
         try:
             await self.app(scope, receive, send_secured)
         except Exception as fault:
@@ -58,15 +79,50 @@ class Secures:
                 raise
             await self.fail(scope, fault)(scope, receive, send_secured)
 
+    def _allows(self, origin: str | None) -> bool:
+        return origin is not None and ("*" in self.origins or origin in self.origins)
 
-def cors(origins: Sequence[str]) -> dict[str, Any]:
-    """The arguments of Starlette's ``CORSMiddleware`` for pages of these origins.
+    def _headers(self, scope: Scope, origin: str | None) -> list[tuple[bytes, bytes]]:
+        headers = list(_SECURE)
+        if scope.get("scheme") == "https":
+            headers.append(_HSTS)
+        if not self.origins:
+            return headers
+        if "*" in self.origins:
+            origin = origin and "*"
+        else:
+            headers.append((b"vary", b"Origin"))
+        if origin is not None and self._allows(origin):
+            headers.append((b"access-control-allow-origin", origin.encode("latin-1")))
+            headers.append((b"access-control-expose-headers", ", ".join(EXPOSED).encode()))
+        return headers
 
-    No cookies are ever meant: a browser client is known by its token, as any other.
-    """
-    return {
-        "allow_origins": list(origins),
-        "allow_methods": ["GET", "POST"],
-        "allow_headers": ["Authorization", "Content-Type"],
-        "expose_headers": list(EXPOSED),
-    }
+    def _preflight(self, asked: Headers) -> Response:
+        """Tell a browser what a page may do, or that it may not do what it is about to."""
+        method = asked["access-control-request-method"]
+        named = asked.get("access-control-request-headers", "").lower().split(",")
+        sent = {name.strip() for name in named} - {"", *_HARMLESS_HEADERS}
+        problem = None
+        if not self._allows(asked["origin"]):
+            problem = "Pages of this origin may not call the service (CDS_CORS_ORIGINS)."
+        elif method not in _ALLOWED_METHODS:
+            problem = f"Pages may call with {' and '.join(_ALLOWED_METHODS)} only."
+        elif not sent <= {name.lower() for name in _ALLOWED_HEADERS}:
+            problem = f"Pages may send the headers {' and '.join(_ALLOWED_HEADERS)} only."
+        if problem is not None:
+            refused = operation_outcome("not-supported", [problem])
+            return Response(refused, 400, media_type="application/json")
+        allowed = {
+            "Access-Control-Allow-Methods": ", ".join(_ALLOWED_METHODS),
+            "Access-Control-Allow-Headers": ", ".join(_ALLOWED_HEADERS),
+            "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
+        }
+        return Response(status_code=200, headers=allowed)
+
+
+def _is_preflight(scope: Scope, asked: Headers) -> bool:
+    return (
+        scope["method"] == "OPTIONS"
+        and "origin" in asked
+        and "access-control-request-method" in asked
+    )

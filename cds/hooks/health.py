@@ -49,9 +49,18 @@ def add_health(app: FastAPI, checks: Mapping[str, Check]) -> None:
     async def live() -> Response:
         return _json(b'{"live":true}', 200)
 
+    under_way: asyncio.Task[list[_Part]] | None = None
+
+    async def check() -> list[_Part]:
+        return await asyncio.gather(*map(_try, checks.values()))
+
     @app.api_route(READY, methods=["GET", "HEAD"])
     async def ready() -> Response:
-        parts = dict(zip(checks, await asyncio.gather(*map(_try, checks.values())), strict=True))
+        # Anybody may ask, so one round answers all who ask while it goes on.
+        nonlocal under_way
+        if under_way is None or under_way.done():
+            under_way = asyncio.create_task(check())
+        parts = dict(zip(checks, await asyncio.shield(under_way), strict=True))
         every = all(part.ready for part in parts.values())
         return _json(msgspec.json.encode(_Readiness(every, parts)), 200 if every else 503)
 

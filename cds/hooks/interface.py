@@ -52,7 +52,7 @@ def describe_interface(
                 "description": f"{service.description} {service.usageRequirements}",
                 "requestBody": _body("request"),
                 "responses": _responses(
-                    "response", "The cards, if any.", errors=(400, 408, 412, 413, 500, 503)
+                    "response", "The cards, if any.", errors=(400, 408, 412, 413, 415, 500, 503)
                 ),
             }
         }
@@ -62,7 +62,7 @@ def describe_interface(
                     "operationId": f"{service.id}-feedback",
                     "summary": f"{service.title}: what became of its cards",
                     "requestBody": _body("feedback"),
-                    "responses": _responses(None, "Taken.", errors=(400, 408, 413, 500, 503)),
+                    "responses": _responses(None, "Taken.", errors=(400, 408, 413, 415, 500, 503)),
                 }
             }
     described: Json = {
@@ -96,6 +96,7 @@ _ERRORS = {
     408: "The request did not arrive in time.",
     412: "Data that the answer depends on are missing or cannot be read; it says which.",
     413: "The request is larger than this service reads; it says what the limit is.",
+    415: "The request is not said to be JSON; it says how to say so.",
     500: "The service failed, and gives no advice rather than advice that may be wrong.",
     503: "The service is too busy or too slow at present; Retry-After says when to call again.",
 }

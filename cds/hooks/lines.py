@@ -21,6 +21,8 @@ MOST_WAITING = 8 * 2**20
 
 _LOOK_SECONDS = 0.1
 """How often a stream that takes nothing is looked at again."""
+_GATHER_SECONDS = 0.02
+"""How long a line waits for others: to wake the thread for each would slow the answering down."""
 
 
 class Lines:
@@ -63,7 +65,8 @@ class Lines:
                 self._waiting.append(line)
                 self._bytes += len(line)
                 self._start()
-                self._changed.notify_all()
+                if len(self._waiting) == 1:
+                    self._changed.notify_all()
             else:
                 self._untold += 1
         if not fits:
@@ -101,6 +104,8 @@ class Lines:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)
                 if self._stopping:
                     return
+                if len(self._waiting) == 1:
+                    self._changed.wait_for(lambda: self._stopping, _GATHER_SECONDS)
                 line = self._waiting[0]
             try:
                 written = self._write(line)

@@ -12,12 +12,25 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Scope
+
 from cds.advice import Advice
 from cds.fhir.bundles import Excluded
+from cds.hooks.headers import Secures
+from cds.hooks.logs import describe
+from cds.hooks.outcomes import operation_outcome
 from cds.rules.ruleset import EnginesDisagree
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+_log = structlog.get_logger()
 
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -94,6 +107,12 @@ class Metrics:
             ["limit"],
             registry=self.registry,
         )
+        self._unauthenticated = Counter(
+            "myositis_cds_unauthenticated",
+            "Requests without a token that is accepted.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._reloads = Counter(
             "myositis_cds_reloads",
             "Attempts to take changed rules into service.",
@@ -144,6 +163,10 @@ class Metrics:
         """Count a request that passed this limit."""
         self._refusals.labels(limit).inc()
 
+    def unauthenticated(self, reason: str) -> None:
+        """Count a request without a token that is accepted."""
+        self._unauthenticated.labels(reason).inc()
+
     def reloaded(self, *, accepted: bool) -> None:
         """Count an attempt to take changed rules into service."""
         self._reloads.labels("accepted" if accepted else "refused").inc()
@@ -158,6 +181,43 @@ class Metrics:
             self._serving.labels(self._version).set(0)
         self._serving.labels(version).set(1)
         self._version = version
+
+
+PATH = "/metrics"
+
+_UNREADABLE = "The metrics cannot be read just now; ask again."
+
+
+def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
+    """Make the application that shows what is counted, at one address and by GET or HEAD only.
+
+    One form for whoever asks: what a client says of others it could read is not believed.
+    """
+    from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+    async def show(request: Request) -> Response:
+        try:
+            content = generate_latest(registry)
+        except Exception as fault:  # such as a file that a worker is just about to make
+            _log.warning("metrics_unreadable", **describe(fault))
+            raise HTTPException(503, _UNREADABLE, {"Retry-After": "1"}) from None
+        return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def fail(scope: Scope, fault: Exception) -> Response:
+        return Response(status_code=500)
+
+    async def refuse(request: Request, fault: Exception) -> Response:
+        assert isinstance(fault, HTTPException)
+        if fault.status_code == 503:
+            outcome = operation_outcome("transient", [fault.detail])
+        else:
+            outcome = operation_outcome("not-supported", [f"Here is only GET {PATH}."])
+        return Response(outcome, fault.status_code, fault.headers, media_type="application/json")
+
+    routes = [Route(PATH, show, methods=["GET"])]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
+    app.router.redirect_slashes = False
+    return Secures(app, fail)
 
 
 def registry_of_all() -> CollectorRegistry:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from msgspec import Meta, Raw, Struct
+from starlette.datastructures import Headers
 
 from cds.hooks.outcomes import Refused
 from cds.rules.language import Hook
@@ -84,6 +85,40 @@ _DECODERS: dict[Hook, msgspec.json.Decoder[Request]] = {
     "order-sign": msgspec.json.Decoder(_OrderSignRequest),
 }
 _CALLED = msgspec.json.Decoder(_Called)
+
+
+_JSON = ("application/json", "application/fhir+json")
+"""Media types of what is read. The second is that of FHIR's own interface, whose clients are used
+to call this one as well."""
+_CHARSETS = ("utf-8", "utf8", "us-ascii")
+
+
+def check_type(headers: Headers) -> None:
+    """Check that the headers of a request say that its body is JSON.
+
+    Every client can say so. A page of another origin cannot, unless a browser was told that it may
+    call: what such a page can send unasked is a form, a plain text, or a body of no type at all.
+
+    Raises ``Refused`` with status 415.
+    """
+    sent = headers.getlist("content-type")
+    kind, *parameters = (part.strip().lower() for part in (sent or [""])[0].split(";"))
+    charsets = {
+        value.strip().strip('"')
+        for name, _, value in (parameter.partition("=") for parameter in parameters)
+        if name.strip() == "charset"
+    }
+    if len(sent) != 1 or kind not in _JSON or not charsets <= set(_CHARSETS):
+        raise Refused(415, "not-supported", [_SEND_JSON])
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refused(415, "not-supported", [_SEND_PLAIN])
+
+
+_SEND_JSON = (
+    "The body should be JSON in UTF-8, with one header `Content-Type: application/json` "
+    "(or `application/fhir+json`), which this request does not have."
+)
+_SEND_PLAIN = "The body should be sent as it is, without the header `Content-Encoding`."
 
 
 def hook_of(body: bytes) -> Hook | None:

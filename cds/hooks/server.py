@@ -25,13 +25,14 @@ from cds.fhir.servers import read_servers
 from cds.hooks.accepting import Share, SharingServer, shares
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
-from cds.hooks.connections import BoundedHead
+from cds.hooks.connections import BoundedConnection
 from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
 from cds.hooks.lines import Lines
 from cds.hooks.logs import FLUSH_SECONDS, log_json
-from cds.hooks.metrics import Metrics, forget, registry_of_all
+from cds.hooks.metrics import PATH as METRICS
+from cds.hooks.metrics import Metrics, forget, make_metrics_app, registry_of_all
 from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
@@ -179,7 +180,7 @@ def _work(
     metrics is given where this process serves them too; ``share`` where it is one of several.
     """
     operation = settings.operation
-    provider = start_tracing() if operation.tracing else None
+    provider = start_tracing(operation.tracing_headers) if operation.tracing else None
     alone = share is None
     store = _open_store(settings, writes=alone, ruleset=watching.in_service.served.ruleset)
     app = create_app(
@@ -215,10 +216,8 @@ def _work(
                 listening,
                 app,
                 share,
-                http=BoundedHead,
                 proxy_headers=bool(operation.forwarded_allow_ips),
                 forwarded_allow_ips=list(operation.forwarded_allow_ips),
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=operation.shutdown_seconds,
             )
     finally:
@@ -263,22 +262,22 @@ def _open_store(
 
 def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None = None) -> None:
     """Serve the metrics of this process, or without ``registry`` those of all workers."""
-    from prometheus_client import make_asgi_app
-
-    _run(listening, make_asgi_app(registry or registry_of_all()))
+    _run(listening, make_metrics_app(registry or registry_of_all()))
 
 
 def _run(listening: socket.socket, app: Any, share: Share | None = None, **more: Any) -> None:
     config = uvicorn.Config(
         app,
-        **{"http": "httptools", **more},
+        **more,
+        http=BoundedConnection,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
         lifespan="off",
         log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
-        # What one request notes for the log would otherwise stand in a pipelined next one's.
+        # What one request notes for the log would otherwise stand in the next one's.
         reset_contextvars=True,
     )
     server = uvicorn.Server(config) if share is None else SharingServer(config, share)
@@ -401,7 +400,7 @@ def _greeting(
     if ruleset.site is not None:
         rules += f"\nas changed for {ruleset.site.file.site} by {settings.site}"
     if metrics is not None:
-        rules += f"\nMetrics for Prometheus on {_base(metrics)}/metrics"
+        rules += f"\nMetrics for Prometheus on {_base(metrics)}{METRICS}"
     with contextlib.suppress(ValueError):
         example = example.relative_to(Path.cwd())
     serves = f"""\

@@ -25,7 +25,6 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
@@ -36,7 +35,7 @@ from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Caller
 from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
-from cds.hooks.headers import Secures, cors
+from cds.hooks.headers import Secures
 from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
 from cds.hooks.limits import HEALTH, KeepsLimits, Limits
@@ -46,7 +45,7 @@ from cds.hooks.orders import check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.recording import Recording
-from cds.hooks.requests import read_request
+from cds.hooks.requests import check_type, read_request
 from cds.hooks.services import TITLE, Service, make_services
 from cds.hooks.tracing import Traces
 from cds.rules.engine import EngineFault
@@ -337,11 +336,10 @@ def create_app(
         authenticator=authenticator,
         is_open=_is_open,
         fail=fail,
+        refused=metrics.unauthenticated,
     )
     app.add_middleware(Traces, tracer=tracer)
-    app.add_middleware(Secures, fail=fail_outside)
-    if origins:
-        app.add_middleware(CORSMiddleware, **cors(origins))
+    app.add_middleware(Secures, fail=fail_outside, origins=origins)
     rules = rules_work(lambda: in_service.served.ruleset, today)
     add_health(app, {"rules": rules, **(checks or {})})
 
@@ -401,6 +399,7 @@ def create_app(
                 store, served.ruleset, service.id, client_of(request), request.state.decision
             )
         try:
+            check_type(request.headers)
             content = await answer(
                 body,
                 served.ruleset,
@@ -432,6 +431,7 @@ def create_app(
             request.state.service = service_id
             told: Iterable[str] = ()
             try:
+                check_type(request.headers)
                 items = await take_feedback(
                     await request.body(), store, client_of(request), service_id
                 )

@@ -26,16 +26,18 @@ class TracingUnavailable(RuntimeError):
     """Spans were asked for, and what sends them is not installed."""
 
 
-def start_tracing() -> TracerProvider:
+def start_tracing(headers: str | None = None) -> TracerProvider:
     """Send spans from this process, as the variables ``OTEL_*`` say; ``shutdown()`` sends the last.
 
-    Raises ``TracingUnavailable``.
+    ``headers`` go with them, as ``OTEL_EXPORTER_OTLP_HEADERS`` is written. Raises
+    ``TracingUnavailable``.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.util.re import parse_env_headers
     except ImportError as fault:
         raise TracingUnavailable(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what sends the spans is not installed. "
@@ -43,7 +45,8 @@ def start_tracing() -> TracerProvider:
         ) from fault
     name = os.environ.get("OTEL_SERVICE_NAME") or "myositis-cds"
     provider = TracerProvider(resource=Resource.create({"service.name": name}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    told = parse_env_headers(headers, liberal=True) if headers else None
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(headers=told)))
     return provider
 
 
@@ -65,7 +68,8 @@ class Traces:
         carrier = {
             name.decode(): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name in (b"traceparent", b"tracestate")
+            # Not `tracestate`: what a client writes into it is free text, and would be sent on.
+            if name == b"traceparent"
         }
         if self.tracer is not None:
             await self._in_span(self.tracer, carrier, scope, receive, send)

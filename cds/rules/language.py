@@ -117,12 +117,17 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What speaks against drugs where its rule holds; every card that proposes one of them says so.
 
     ``drugs`` are drugs and classes of the vocabulary, ``weight`` how much it speaks against them.
-    ``text`` says why, with ``{facts}``.
+    ``text`` says why, with ``{facts}``. It makes two facts: ``contraindication.x``, that it holds
+    (of the rule ``a-b`` it is ``contraindication.a_b``), and ``contraindication.x.ordered``, that a
+    draft order is of one of its drugs. ``ordered`` names the rule whose own card tells of it where
+    such a drug is ordered; all others are members of the group ``contraindications``, over which a
+    rule about draft orders counts.
     """
 
     drugs: tuple[str, ...]
     weight: Literal["contraindicated", "advised against", "caution"]
     text: str
+    ordered: str | None = None
 
 
 class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

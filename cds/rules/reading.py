@@ -11,7 +11,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from cds.chart.facts import Declaration, Kind, Value, declare, groups, no_evidence
+from cds.chart.facts import (
+    CONTRAINDICATION,
+    ORDERED,
+    Declaration,
+    Kind,
+    Value,
+    any_ordered,
+    declare,
+    groups,
+    misnamed,
+    no_evidence,
+)
 from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
 from cds.chart.vocabulary import Number, Vocabulary
@@ -159,6 +170,7 @@ def check_ruleset(
     )
     _read_shared(reading)
     _check_vocabulary_sources(reading)
+    _check_elapsed(reading)
     _read_headers(reading)
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
@@ -270,16 +282,44 @@ def _check_vocabulary_sources(reading: _Reading) -> None:
     good = {name for name, source in reading.sources.items() if not source.retired}
     if good.issuperset(s for _, s in _citations(msgspec.to_builtins(reading.vocabulary), ())):
         return
+    for document in _vocabulary_documents(reading):
+        for steps, source in _citations(document.data, ()):
+            _check_source(document, steps, source, reading)
+        reading.problems.extend(document.problems)
+
+
+def _vocabulary_documents(reading: _Reading) -> Iterator[Document]:
+    """The files of the vocabulary, and those of the site's own, read anew."""
     folders = [(reading.folder / "vocabulary", "vocabulary/")]
     if reading.site is not None:
         own = reading.site.folder / "vocabulary"
         folders.append((own, f"{own}/"))
     for folder, prefix in folders:
         for path in sorted(folder.glob("*.yaml")):
-            document = read_document(path, prefix + path.name)
-            for steps, source in _citations(document.data, ()):
-                _check_source(document, steps, source, reading)
-            reading.problems.extend(document.problems)
+            yield read_document(path, prefix + path.name)
+
+
+def _check_elapsed(reading: _Reading) -> None:
+    """What days are counted from and to must be facts that say how long ago something was.
+
+    Where they stand is looked up only where one is not.
+    """
+    wrong = {
+        name: facts
+        for name, entry in reading.vocabulary.elapsed.items()
+        if (facts := misnamed(entry, reading.facts))
+    }
+    for document in _vocabulary_documents(reading) if wrong else ():
+        entries = document.data.get("elapsed") if isinstance(document.data, dict) else None
+        for name in entries if isinstance(entries, dict) else ():
+            for fact in wrong.get(name, ()):
+                document.report(
+                    "unknown-fact",
+                    ("elapsed", name),
+                    f"`{fact}` is no event and no number of days"
+                    f"{did_you_mean(fact, reading.facts)}",
+                )
+        reading.problems.extend(document.problems)
 
 
 def _citations(data: Any, steps: Steps) -> Iterator[tuple[Steps, str]]:
@@ -385,6 +425,8 @@ def _read_headers(reading: _Reading) -> None:
                 derived[rule.derive] = document.place(("derive",))
                 reading.behind[rule.derive] = rule.parameters
                 _declare_derived(rule.derive, rule.title, rule, reading)
+        if rule.contraindication is not None and rule.status in reading.taken:
+            _declare_contraindication(rule, rule.contraindication, reading)
         if rule.status in reading.taken:
             for steps, selected in _selected(rule):
                 earlier = selections.setdefault(selected, (document, steps))
@@ -464,6 +506,28 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
     )
 
 
+def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
+    """Declare that it holds, and that one of its drugs is ordered; and whether cards count it."""
+    fact = _contraindication(rule)
+    known = [d for d in said.drugs if _is_drug(d, reading)]
+    title = f"{rule.title}: in the draft orders"
+    reading.behind[fact] = rule.parameters
+    _declare_derived(fact, rule.title, rule, reading)
+    reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
+    if said.ordered is None:
+        members = reading.groups.get(CONTRAINDICATIONS, ())
+        reading.groups[CONTRAINDICATIONS] = (*members, fact)
+
+
+def _contraindication(rule: RuleFile) -> str:
+    """The fact that a contraindication holds."""
+    return CONTRAINDICATION + rule.id.replace("-", "_")
+
+
+CONTRAINDICATIONS = "contraindications"
+"""The group of those contraindications of whose drugs no card of their own tells when ordered."""
+
+
 def _abandon(rule: RuleFile, selections: Container[str], reading: _Reading) -> None:
     """Note what nothing derives or selects any more, and keep it known until it is checked."""
     if rule.derive is not None and rule.derive not in reading.facts:
@@ -530,6 +594,8 @@ def _read_rules(reading: _Reading) -> list[Rule | Derivation]:
         if condition is None or (file.card is not None and card is None):
             continue
         node = compile_node(condition, reading.facts)
+        if file.contraindication is not None:
+            file = msgspec.structs.replace(file, derive=_contraindication(file))
         rules.append(
             Rule(
                 id=file.id,
@@ -630,17 +696,29 @@ def _read_contraindication(
     steps = ("contraindication",)
     for i, drug in enumerate(said.drugs):
         _check_drug(document, (*steps, "drugs", i), drug, reading)
+    cards = {rule.id for _, rule in reading.documents if rule is not None and rule.card is not None}
+    if said.ordered is not None and said.ordered not in cards:
+        document.report(
+            "unknown-id",
+            (*steps, "ordered"),
+            f"`{said.ordered}` is not a rule with a card{did_you_mean(said.ordered, cards)}",
+        )
     return parse_text(document, (*steps, "text"), said.text, scope, reading.selections)
 
 
 def _check_drug(document: Document, steps: Steps, drug: str, reading: _Reading) -> None:
-    drugs = {**reading.vocabulary.drugs, **reading.vocabulary.drug_classes}
-    if drug not in drugs:
+    if not _is_drug(drug, reading):
+        drugs = [*reading.vocabulary.drugs, *reading.vocabulary.drug_classes]
         document.report(
             "unknown-id",
             steps,
             f"`{drug}` is not declared among the drugs and drug_classes{did_you_mean(drug, drugs)}",
         )
+
+
+def _is_drug(name: str, reading: _Reading) -> bool:
+    """Whether a drug or a class of drugs has this name."""
+    return name in reading.vocabulary.drugs or name in reading.vocabulary.drug_classes
 
 
 _MEANINGS = ("when", "sum", "count", "categories")

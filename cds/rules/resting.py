@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from cds.chart.facts import CONTRAINDICATION
 from cds.chart.vocabulary import Number
 from cds.rules.conditions import Constant, facts_of
 from cds.rules.derivations import Derivation, Part, Sum, facts_asked, nodes_of
@@ -37,8 +38,12 @@ def _unverified(constants: Iterable[Constant]) -> tuple[Constant, ...]:
 
 
 def unverified_of(rule: Rule, rests: Behind) -> tuple[Constant, ...]:
-    """The thresholds that a rule and all that its card always shows rest on, and nobody read."""
-    return _unverified(_constants_of(rule, rests))
+    """The thresholds that a rule and all that its card always shows rest on, and nobody read.
+
+    Those of contraindications that a card counts are told where one of them holds.
+    """
+    counted = tuple(fact for fact in rests.deriving if fact.startswith(CONTRAINDICATION))
+    return _unverified(_constants_of(rule, rests, apart=counted))
 
 
 def chosen_of(rule: Rule, rests: Behind) -> tuple[tuple[str, SiteNumber], ...]:
@@ -65,17 +70,20 @@ def passages_of(rule: Rule, rests: Behind) -> tuple[Resting, ...]:
     return tuple(made)
 
 
-def _constants_of(rule: Rule, rests: Behind) -> dict[Constant, None]:
-    """The thresholds that a rule rests on, but for those behind passages that may not be shown."""
+def _constants_of(rule: Rule, rests: Behind, apart: Iterable[str] = ()) -> dict[Constant, None]:
+    """The thresholds that a rule rests on, but for those behind passages that may not be shown.
+
+    And for those behind the facts ``apart``.
+    """
     card = rule.card
     if card is None:
-        return _constants([rule.node], (), rests)
+        return _constants([rule.node], (), rests, apart)
     whens = [option.when for option in card.options]
     whens += [suggestion.when for suggestion in card.suggestions]
     nodes = [rule.node, *(when for when in whens if when is not None)]
     always = [passage.text for passage in card.passages if passage.when is None]
     said = [name for text in (card.summary, card.lead, *always) for name in names_in(text)]
-    return _constants(nodes, said, rests)
+    return _constants(nodes, said, rests, apart)
 
 
 def _constants_of_passage(passage: Passage, rests: Behind) -> dict[Constant, None]:
@@ -83,10 +91,12 @@ def _constants_of_passage(passage: Passage, rests: Behind) -> dict[Constant, Non
     return _constants(nodes, names_in(passage.text), rests)
 
 
-def _constants(nodes: list[Node], facts: Iterable[str], rests: Behind) -> dict[Constant, None]:
+def _constants(
+    nodes: list[Node], facts: Iterable[str], rests: Behind, apart: Iterable[str] = ()
+) -> dict[Constant, None]:
     """The thresholds behind conditions and facts, those of rules that derive facts included."""
     found: dict[Constant, None] = {}
-    behind: set[str] = set()
+    behind = set(apart)
     waiting = list(nodes)
     asked = list(facts)
 

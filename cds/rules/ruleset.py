@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from cds.chart.chart import Chart
+from cds.chart.conditions import Assertion
 from cds.chart.facts import Declaration, Value
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
@@ -226,11 +227,12 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
         """Every active rule, whatever it makes, by its id."""
         return tuple(sorted((*self.rules, *self.derivations.values()), key=lambda rule: rule.id))
 
-    def applies(self, conditions: Mapping[str, object], *, complete: bool) -> Truth:
-        """Whether the rules are about this patient; unknown where Conditions lack."""
-        if self.applies_to in conditions:
+    def applies(self, conditions: Mapping[str, Iterable[Assertion]], *, complete: bool) -> Truth:
+        """Whether the rules are about this patient; unknown where Conditions lack or leave open."""
+        assertions = tuple(conditions.get(self.applies_to, ()))
+        if any(assertion.sure for assertion in assertions):
             return True
-        return False if complete else None
+        return False if complete and not assertions else None
 
     def evaluate(self, chart: Chart) -> Evaluation:
         """Evaluate every rule for a chart, on both engines.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 WAIT_SECONDS = 10
@@ -26,6 +27,8 @@ _GIVE_UP_SECONDS = 0.5
 
 _READING = "reading"
 _POSTGRESQL = ("postgresql", "postgres")
+_SAID = ("require", "verify-ca", "verify-full", "disable")
+"""Of libpq's ways those that do not depend on what the other side offers."""
 _UPGRADE_LOCK = 0x6D796F73
 """Any fixed number serves: PostgreSQL's advisory lock of those that upgrade."""
 
@@ -46,7 +49,8 @@ def connect(url: str) -> Engine:
     SQLite database takes the lock of writers at its beginning, so that it never fails half way for
     want of it; see ``reading`` for those that only read. Commits wait until the disk has them.
 
-    Raises ``DatabaseUnusable`` for an address that names no database this service can use.
+    Raises ``DatabaseUnusable`` for an address that names no database this service can use, or
+    leads over a network without saying how that is protected.
     """
     try:
         parsed = make_url(url)
@@ -63,6 +67,8 @@ def connect(url: str) -> Engine:
                 f"The database should be sqlite or postgresql, and {kind} is neither: write "
                 "sqlite:////path/to/file or postgresql://user@host/database"
             )
+        if kind == "postgresql":
+            _check_way(parsed)
         engine = create_engine(parsed, **_options(kind))
     except (ArgumentError, NoSuchModuleError, ValueError):
         # Their texts may repeat the address, and a password with it.
@@ -79,6 +85,37 @@ def connect(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _check_way(url: URL) -> None:
+    """Refuse a way over a network of which nothing says how it is protected.
+
+    libpq would else talk in the clear to whoever answers without TLS. Raises ``DatabaseUnusable``.
+    """
+    told = url.query.get("sslmode") or os.environ.get("PGSSLMODE")
+    if told in _SAID or "service" in url.query or os.environ.get("PGSERVICE"):
+        return
+    named = url.query.get("host") or url.host or os.environ.get("PGHOST") or ()
+    addresses = url.query.get("hostaddr") or os.environ.get("PGHOSTADDR") or ()
+    for host in (*_each(named), *_each(addresses)):
+        if host and not host.startswith("/") and not _is_this_machine(host):
+            raise DatabaseUnusable(
+                f"The database is on another machine, {host}, and its address does not say how the "
+                "way there is protected. Add ?sslmode=verify-full to it, and sslrootcert= with the "
+                "certificate of the authority; or, for a network in which nobody else is, "
+                "?sslmode=disable."
+            )
+
+
+def _each(told: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (told,) if isinstance(told, str) else told
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _options(kind: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def read_key(file: Path) -> bytes:
     """
     try:
         _make(file)
-        if file.stat().st_mode & 0o077:
+        if _is_open_to_others(file.stat()):
             raise DatabaseUnusable(
                 f"{file} holds the key of the pseudonyms, and others may read or change it: "
                 f"chmod 600 {file}"
@@ -44,6 +44,17 @@ def read_key(file: Path) -> bytes:
             "patient a new one."
         )
     return key
+
+
+def _is_open_to_others(status: os.stat_result) -> bool:
+    """Whether others than the owner may read or change a file.
+
+    A credential of systemd's belongs to root, who lets one user read it; what its mode then says of
+    the group, it says of that user.
+    """
+    if status.st_uid == status.st_gid == 0 and status.st_mode & 0o777 == 0o440:
+        return False
+    return bool(status.st_mode & 0o077)
 
 
 def _make(file: Path) -> None:

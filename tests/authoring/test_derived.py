@@ -58,10 +58,15 @@ def test_a_category_shows_the_condition_of_each_rank(shipped: RuleSet) -> None:
     explanation = derived("response.tis.category", shipped)
     truths = [(r.category, r.conditions and r.conditions.truth) for r in explanation.ranks]
 
-    assert truths == [("major", False), ("moderate", None), ("minimal", True), ("none", None)]
+    assert truths == [
+        ("major", False),
+        ("moderate", None),
+        ("minimal", True),
+        ("below minimal", None),
+    ]
     lines = list(describe_derived(explanation))
     assert "response.tis.category = minimal or moderate" in lines
-    assert "none, if none above" in lines
+    assert "below minimal, if none above" in lines
     assert lines[-1] == "What would settle it: muscle strength."
     assert all(len(line) <= 80 for line in lines)
 

@@ -327,6 +327,17 @@ def test_the_command_explains_requests_like_bundles() -> None:
     assert of_request.stdout == of_bundle.stdout
 
 
+def test_a_card_about_an_order_that_was_not_selected_is_not_given() -> None:
+    """At order-select a rule may fire on a draft that was selected before, and then says so."""
+    request = EXAMPLES / "jak-inhibitor-selected.request.json"
+    selected, before = (
+        run(rule, request, "--as-of", DAY).stdout
+        for rule in ("jak-inhibitor-ordered-with-risk", "pneumocystis-prophylaxis-with-order")
+    )
+    assert "✓ fires" in selected and "Its card is not given" not in selected
+    assert "✓ fires" in before and "Its card is not given: not at this hook" in before
+
+
 def test_json_has_all_of_it() -> None:
     """``--json`` gives the tree with exact numbers, and the shortest list."""
     result = run(

@@ -98,7 +98,7 @@ def test_scores_and_categories_are_in_words(text: str) -> None:
         "above 5\u202f%: 7.5; above 15\u202f%: 15; above 25\u202f%: 17.5; above 40\u202f%: 20"
         in score
     )
-    assert "none: otherwise" in rule(text, "total-improvement-category")
+    assert "below minimal: otherwise" in rule(text, "total-improvement-category")
 
 
 def test_every_source_says_whether_it_was_read(text: str, ruleset: RuleSet) -> None:
@@ -127,3 +127,58 @@ def test_every_table_is_whole(text: str) -> None:
         rows += table.count("\n")
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert sum(token.type == "tr_open" for token in tokens) == rows - text.count("| --- |\n")
+
+
+def test_classes_of_drugs_are_shown_with_their_drugs(text: str, ruleset: RuleSet) -> None:
+    """Who approves a class approves each drug in it, and how each is recognised."""
+    vocabulary = ruleset.terms.vocabulary
+    classes, drugs = part(text, "Classes of drugs"), part(text, "Drugs")
+    for name, entry in vocabulary.drug_classes.items():
+        titles = "; ".join(vocabulary.drugs[drug].title for drug in entry.any_of)
+        assert f"| {entry.title} (`{name}`) | {titles} |" in classes
+    for drug in vocabulary.drugs.values():
+        for code in [c for by_code in drug.codes.values() for c in by_code]:
+            assert f" {code} " in drugs
+    assert "atc L04AX03 methotrexate (**unverified**)" in drugs
+    assert "at least 250 mg (**unverified**) a day" in classes
+
+
+def test_diagnoses_and_findings_are_shown_with_their_members_and_codes(
+    text: str, ruleset: RuleSet
+) -> None:
+    """Groups with their members, entries with codes, categories and what else they mean."""
+    findings = part(text, "Findings")
+    assert "Active serious infection (`active_infection`) | Sepsis; Pneumonia;" in findings
+    assert (
+        "icd10cm C50 and all within it: Malignant neoplasm of breast (**unverified**)" in findings
+    )
+    assert "once it is over it counts as: Cancer before" in findings
+    assert "not known, and not false, where nobody recorded it" in findings
+    diagnoses = part(text, "Diagnoses")
+    for entry in ruleset.terms.vocabulary.diagnoses.values():
+        for by_code in entry.codes.values():
+            for code, display in by_code.items():
+                assert f"{code} {display}" in diagnoses
+
+
+def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: RuleSet) -> None:
+    """In one table, whichever rule has it; policies of the project stand in another as well."""
+    numbers, policies = part(text, "Numbers of the rules"), part(text, "Policies of this project")
+    for each in ruleset.every:
+        for name, number in each.file.parameters.items():
+            row = f"| [`{each.id}`](#{each.id}) | {name.replace('_', ' ')} |"
+            (line,) = [line for line in numbers.splitlines() if line.startswith(row)]
+            assert f"| {each.file.review_by} |" in line
+            if number.source == "project-policy":
+                assert f"| [`{each.id}`](#{each.id}) | {name.replace('_', ' ')}" in policies
+
+
+def test_doses_in_options_and_the_time_after_a_reason_are_shown(text: str) -> None:
+    """They are numbers too."""
+    assert "Intravenous immunoglobulin 2 g/kg every 4 weeks" in part(
+        text, "Doses written in options and drafts"
+    )
+    assert "After a lasting reason it stays away for 365 days." in rule(text, "fracture-risk")
+    assert "It does not stay away after a reason." in rule(
+        text, "oral-glucocorticoid-ordered-alone"
+    )

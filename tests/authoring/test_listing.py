@@ -200,17 +200,27 @@ def test_vocabulary_as_json() -> None:
         "title": "Myositis",
         "facts": [
             {"name": "diagnosis.myositis", "kind": "boolean", "unit": "", "title": "Myositis"},
+            *(
+                {
+                    "name": f"diagnosis.myositis.{name}",
+                    "kind": "number",
+                    "unit": unit,
+                    "title": said,
+                }
+                for name, unit, said in (
+                    ("days", "d", "Myositis, days since its earliest date on record"),
+                    ("days_latest", "d", "Myositis, days since its latest date on record"),
+                    ("age", "a", "Myositis, age at its earliest date on record"),
+                    ("recorded_days", "d", "Myositis, days since it was first recorded"),
+                    ("onset_days", "d", "Myositis, days since it began"),
+                    ("onset_age", "a", "Myositis, age when it began"),
+                )
+            ),
             {
-                "name": "diagnosis.myositis.days",
-                "kind": "number",
-                "unit": "d",
-                "title": "Myositis, days since its earliest date on record",
-            },
-            {
-                "name": "diagnosis.myositis.age",
-                "kind": "number",
-                "unit": "a",
-                "title": "Myositis, age at its earliest date on record",
+                "name": "diagnosis.myositis.confirmed",
+                "kind": "boolean",
+                "unit": "",
+                "title": "Myositis, recorded without doubt",
             },
         ],
         "codes": [

@@ -7,8 +7,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from cds.advice import Advice, advise, load_rules
+from cds.cards.card import Card
 from cds.cards.texts import Telling
-from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource, take_drafts
 from cds.rules.ruleset import RuleSet
 
 CHECKOUT = Path(__file__).parents[2]
@@ -47,6 +48,24 @@ def example(
 ) -> Callable[[str], Advice]:
     """Advise on an example patient."""
     return lambda case: advise_on(bundle(case))
+
+
+@pytest.fixture(scope="session")
+def orders(ruleset: RuleSet, bundle: Callable[[str], bytes]) -> Callable[[str], dict[str, Card]]:
+    """Make the cards of an example patient for the signing of its draft orders, by their rules."""
+
+    def sign(case: str, selected: frozenset[str] | None = None) -> dict[str, Card]:
+        delivery = Delivery(delivered=set(RESOURCE_TYPES))
+        read_resource(decode(bundle(case)), delivery, "Bundle")
+        patient = delivery.patients[0].id
+        assert patient is not None
+        drafts = take_drafts(delivery)
+        advice = advise(
+            delivery, patient, ruleset, AS_OF, hook="order-sign", drafts=drafts, selected=selected
+        )
+        return dict(zip(advice.given, advice.cards, strict=True))
+
+    return sign
 
 
 @pytest.fixture(scope="session")

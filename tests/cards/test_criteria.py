@@ -30,13 +30,14 @@ def test_each_criterion_says_whether_it_is_met_and_from_what(example: Example) -
             "Polymyositis, 2026-09-07 (Condition/myocarditis-polymyositis)",
         ],
         [
-            "Myocarditis",
+            "Myocarditis, recorded without doubt",
             "✓ yes",
             "",
             "Myocarditis in polymyositis, active on cardiac magnetic resonance, 2026-11-12 "
             "(Condition/myocarditis-myocarditis)",
         ],
         ["not: Intravenous pulse methylprednisolone within 14 days", "✓ yes", "not recorded", ""],
+        ["not: Intravenous pulse methylprednisolone, ever", "✓ yes", "no", ""],
     ]
 
 

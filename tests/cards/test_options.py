@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from cds.advice import Advice
+from cds.cards.card import Card
 from cds.cards.options import options_blocks
 from cds.cards.texts import Telling
+from cds.rules.ruleset import RuleSet
 from tests.cards.test_detail import rows
 
 WARNED = "Options that are contraindicated or advised against in this patient"
@@ -157,10 +159,12 @@ def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
 
 
 def test_what_is_not_known_and_would_speak_against_options_is_named(example: Example) -> None:
-    """Where the filtration rate was never measured the card says for which drugs it counts."""
+    """A filtration rate that was never measured, a pregnancy of which nothing is recorded."""
     text = detail(example("new-untreated-dermatomyositis"))
     said = text.split("**Not known, and of weight for the options:** ")[1]
-    assert said.startswith("eGFR (methotrexate, tacrolimus, ciclosporin).")
+    assert said.startswith(
+        "eGFR (methotrexate, tacrolimus, ciclosporin); Pregnancy (methotrexate, mycophenolate)."
+    )
 
 
 def test_a_measured_filtration_rate_leaves_nothing_open(
@@ -198,3 +202,50 @@ def test_what_was_recalled_of_an_approval_is_said(example: Example) -> None:
     """Only the options whose approval nobody read are named as not verified."""
     text = detail(example("refractory-dermatomyositis"))
     assert "whether approved: Rituximab, Ruxolitinib" in text
+
+
+# --- draft orders --------------------------------------------------------------------------------
+
+
+def ordered(rows_: list[list[str]]) -> dict[str, str]:
+    """What speaks against each draft, by the first words of it."""
+    return {row[0].split(",")[0]: row[1] for row in rows_}
+
+
+def test_a_draft_says_what_on_record_speaks_against_its_drug(
+    ruleset: RuleSet, orders: Callable[[str], dict[str, Card]]
+) -> None:
+    """One card for all drafts: each drug with its reasons, the strongest first, and the record."""
+    card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
+    said = ordered(rows(f"**Drafts**\n\n{card.detail.partition(chr(10) * 2)[2]}", "Drafts"))
+    assert list(said) == ["Mycophenolate mofetil tablets", "Rituximab for infusion"]
+    assert said["Mycophenolate mofetil tablets"].startswith("**contraindicated**: teratogenic")
+    assert "hepatitis B is recorded" in said["Rituximab for infusion"]
+    assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in card.detail
+
+
+def test_the_sources_are_those_of_what_speaks_against_the_drafts(
+    ruleset: RuleSet, orders: Callable[[str], dict[str, Card]]
+) -> None:
+    """The card is called after the strongest, and only what holds is said to be unverified."""
+    card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
+    assert ruleset.sources["eular-pregnancy-2016"].title in card.source.label
+    assert "contraindication: drug of which too little is known in pregnancy" in card.detail
+    assert "mL/min" not in card.detail
+
+
+def test_what_has_a_card_of_its_own_is_not_told_twice(
+    orders: Callable[[str], dict[str, Card]],
+) -> None:
+    """Methotrexate with interstitial lung disease is one problem, and one card."""
+    assert list(orders("methotrexate-ordered-with-ild")) == ["methotrexate-ordered-with-ild"]
+
+
+def test_a_selected_draft_is_not_told_what_speaks_against_another(
+    ruleset: RuleSet, orders: Callable[[str, frozenset[str]], dict[str, Card]]
+) -> None:
+    """The card is given where a draft is selected that something speaks against."""
+    selected = frozenset({"MedicationRequest/drafts-pregnancy-rituximab"})
+    assert "draft-advised-against" in orders("drugs-ordered-in-pregnancy", selected)
+    other = frozenset({"MedicationRequest/another"})
+    assert orders("drugs-ordered-in-pregnancy", other) == {}

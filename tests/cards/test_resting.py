@@ -49,6 +49,16 @@ def test_how_long_a_dose_counts_is_said_where_the_drug_is_on_record(telling: Tel
         tell.chart.exposures.update(exposed)
 
 
+def test_for_how_long_something_counts_is_said_where_it_is_on_record(telling: Tell) -> None:
+    """Of an infection and a filtration rate that this patient has, and of nothing else."""
+    facts = ["finding.active_infection", "finding.pregnancy", "observation.egfr.latest"]
+    ill = telling("pulse-for-rapidly-progressive-ild", "rp-ild-with-infection")
+    assert list(unverified_choices(facts, ill)) == [
+        "for how long pneumonia counts, 90 days",
+        "for how long eGFR counts, 183 days",
+    ]
+
+
 def test_what_counts_as_no_activity_is_said_where_there_is_none(telling: Tell) -> None:
     """The level and the gap between visits; nothing of them where a measure is not at its level."""
     facts = ["measure.physician_global.days_inactive", "measure.muscle_enzyme.days_inactive"]

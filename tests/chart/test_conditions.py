@@ -9,6 +9,8 @@ from cds.chart.chart import Chart, read_findings
 from cds.chart.coding import LONGEST_TEXT
 from tests.chart.conftest import (
     AS_OF,
+    FACTS,
+    PATIENT,
     TERMS,
     Json,
     ago,
@@ -19,6 +21,7 @@ from tests.chart.conftest import (
     deliver,
     fact,
     observation,
+    quantity,
     read,
     reasons,
 )
@@ -128,6 +131,14 @@ def test_a_status_may_be_words() -> None:
         ({"abatementPeriod": {"start": ago(9), "end": ago(-9)}}, None),
         ({"abatementDateTime": ago(-1)}, None),
         ({"abatementDateTime": "2026"}, None),  # the year is not over
+        (
+            {"abatementAge": quantity(40, "a")},
+            "it ended, as its abatement says, and no clinicalStatus says otherwise",
+        ),
+        (
+            {"abatementString": "in childhood"},
+            "it ended, as its abatement says, and no clinicalStatus says otherwise",
+        ),
         ({"onsetDateTime": "2026"}, None),  # the year has begun
         ({"onsetDateTime": ago(0)}, None),
     ],
@@ -167,8 +178,6 @@ def test_since_is_the_onset_else_when_it_was_recorded() -> None:
         ("icd10cm|M33.13", "diagnosis.amyopathic_dermatomyositis"),
         ("icd10cm|M33.02", "diagnosis.juvenile_dermatomyositis"),
         ("icd10cm|M33.22", "diagnosis.polymyositis"),
-        ("icd10cm|M33.90", "diagnosis.unspecified_myositis"),
-        ("icd10cm|M36.0", "diagnosis.unspecified_myositis"),
         ("icd10cm|G72.41", "diagnosis.inclusion_body_myositis"),
         ("snomed|50920009", "finding.myocarditis"),
         ("icd10cm|I41", "finding.myocarditis"),
@@ -180,6 +189,132 @@ def test_since_is_the_onset_else_when_it_was_recorded() -> None:
 def test_codes_assert_their_entry_and_nothing_else(code: str, key: str) -> None:
     """Each code asserts one diagnosis or finding."""
     assert asserted(read(condition(code))) == {key}
+
+
+@pytest.mark.parametrize(
+    ("code", "key"),
+    [
+        ("icd10cm|M33.90", "diagnosis.dermatopolymyositis"),
+        ("icd10cm|M36.0", "diagnosis.myositis_in_neoplastic_disease"),
+    ],
+)
+def test_a_diagnosis_may_leave_open_others(code: str, key: str) -> None:
+    """Whether it is dermatomyositis or polymyositis is unknown then, and not false."""
+    chart = read(condition(code))
+    assert fact(chart, key) is True
+    assert fact(chart, "diagnosis.myositis") is True
+    assert fact(chart, "diagnosis.dermatomyositis") is None
+    assert fact(chart, "diagnosis.any_dermatomyositis") is None
+    assert fact(chart, "diagnosis.antisynthetase_syndrome") is False
+    assert fact(chart, "finding.cancer") is (code == "icd10cm|M36.0")
+
+
+def test_what_one_diagnosis_leaves_open_another_may_say() -> None:
+    """An unspecified code beside that of dermatomyositis takes nothing from it."""
+    chart = read(condition("icd10cm|M33.90"), condition("icd10cm|M33.10"))
+    assert fact(chart, "diagnosis.dermatomyositis") is True
+    assert fact(chart, "diagnosis.polymyositis") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "past"),
+    [
+        ("icd10cm|I26.99", "finding.venous_thromboembolism"),
+        ("icd10cm|C50.919", "finding.cancer_history"),
+        ("icd10cm|C90.00", "finding.cancer_history"),
+        ("icd10cm|I21.9", "finding.coronary_disease"),
+    ],
+)
+def test_what_is_over_may_still_count(code: str, past: str) -> None:
+    """A thrombosis or a cancer that is resolved is one that the patient had."""
+    chart = read(condition(code, clinicalStatus=status("resolved")))
+    assert asserted(chart) == {past}
+
+
+def test_what_was_refuted_is_not_of_the_past() -> None:
+    """It never was."""
+    chart = read(condition("icd10cm|I26.99", verificationStatus=status("refuted")))
+    assert asserted(chart) == set()
+
+
+def test_a_cancer_of_the_blood_cells_that_make_antibodies_makes_the_blood_viscous() -> None:
+    """Myeloma is a cancer, and a risk of thrombosis with immunoglobulin."""
+    chart = read(condition("icd10cm|C90.00"))
+    assert fact(chart, "finding.cancer") is True
+    assert fact(chart, "finding.hyperviscosity") is True
+
+
+@pytest.mark.parametrize("code", ["C00.1", "C17.0", "C4A.9", "C69.90", "C7A.00", "C84.10", "C96.9"])
+def test_every_malignant_neoplasm_is_a_cancer(code: str) -> None:
+    """By the categories of ICD-10-CM."""
+    assert fact(read(condition(f"icd10cm|{code}")), "finding.cancer") is True
+
+
+def test_skin_cancer_other_than_melanoma_stands_apart() -> None:
+    """It is no cancer that hides that of myositis has still to be looked for."""
+    chart = read(condition("icd10cm|C44.91"))
+    assert fact(chart, "finding.cancer") is False
+    assert fact(chart, "finding.skin_cancer_not_melanoma") is True
+
+
+@pytest.mark.parametrize(
+    ("code", "on", "so"),
+    [
+        ("icd10cm|J18.9", ago(90), True),
+        ("icd10cm|J18.9", ago(91), None),
+        ("icd10cm|J18.9", None, True),
+        ("snomed|77386006", ago(294), True),
+        ("snomed|77386006", ago(295), None),
+    ],
+)
+def test_what_was_recorded_long_ago_may_be_over(code: str, on: str | None, so: bool | None) -> None:
+    """An infection or a pregnancy is unknown then, and the evidence says why."""
+    chart = read(condition(code, recordedDate=on))
+    name = "finding.pregnancy" if code.startswith("snomed") else "finding.active_infection"
+    assert fact(chart, name) is so
+    cited = FACTS[name].evidence(chart)
+    assert ("may be over" in cited[0].text) is (so is None)
+
+
+def patient(gender: str, born: str | None) -> Json:
+    """Return a patient of a gender, born on a day."""
+    made: Json = {"resourceType": "Patient", "id": PATIENT, "gender": gender}
+    return made | ({"birthDate": born} if born else {})
+
+
+@pytest.mark.parametrize(
+    ("gender", "born", "pregnant"),
+    [
+        ("female", "1990-01-01", None),
+        ("female", None, None),
+        ("other", "1990-01-01", None),
+        ("male", "1990-01-01", False),
+        ("female", "1950-01-01", False),
+        ("female", "2020-01-01", False),
+        ("female", "1976-01-01", None),
+    ],
+)
+def test_a_pregnancy_that_nobody_recorded_is_not_known(
+    gender: str, born: str | None, pregnant: bool | None
+) -> None:
+    """It is false in men, and before and after the years in which it may be."""
+    assert fact(read(patient(gender, born)), "finding.pregnancy") is pregnant
+
+
+@pytest.mark.parametrize(
+    ("answer", "days", "pregnant"),
+    [
+        ("snomed|60001007", 30, False),
+        ("loinc|LA26683-5", 1, False),
+        ("snomed|60001007", 31, None),
+        ("loinc|LA15173-0", 31, True),
+        ("loinc|LA4489-6", 1, None),
+    ],
+)
+def test_a_pregnancy_status(answer: str, days: int, pregnant: bool | None) -> None:
+    """That she is not pregnant says something for a month, an unknown status nothing."""
+    said = observation("loinc|82810-3", on=ago(days), valueCodeableConcept=concept(answer))
+    assert fact(read(patient("female", "1990-01-01"), said), "finding.pregnancy") is pregnant
 
 
 def test_every_coding_of_a_condition_is_looked_at() -> None:
@@ -207,12 +342,37 @@ def test_respiratory_involvement_is_no_proof_of_ild(code: str) -> None:
     assert found.remark == "respiratory involvement is no proof of interstitial lung disease"
 
 
-def test_a_code_of_low_specificity_says_so() -> None:
-    """I51.4 asserts myocarditis with a remark, a better coding beside it takes the remark away."""
-    (doubtful,) = read(condition("icd10cm|I51.4")).conditions["finding.myocarditis"]
-    assert "low specificity" in doubtful.remark
+def test_a_code_of_low_specificity_asserts_less() -> None:
+    """I51.4 may be myocarditis, and says so; a better coding beside it asserts myocarditis too."""
+    doubtful = read(condition("icd10cm|I51.4"))
+    assert fact(doubtful, "finding.myocarditis") is False
+    (found,) = doubtful.conditions["finding.possible_myocarditis"]
+    assert "low specificity" in found.remark
     both = read(condition("icd10cm|I51.4", "snomed|50920009"))
-    assert [a.remark for a in both.conditions["finding.myocarditis"]] == [""]
+    assert fact(both, "finding.myocarditis.confirmed") is True
+
+
+@pytest.mark.parametrize("code", ["icd10cm|I40.0", "icd10cm|B58.81", "icd10cm|B33.22"])
+def test_an_infective_myocarditis_is_not_that_of_the_myositis(code: str) -> None:
+    """Of what one Condition is coded as, the infective one is meant; another asserts the other."""
+    one = read(condition(code, "snomed|50920009"))
+    assert fact(one, "finding.infective_myocarditis") is True
+    assert (fact(one, "finding.myocarditis"), fact(one, "finding.active_infection")) == (
+        False,
+        True,
+    )
+    assert fact(read(condition(code), condition("snomed|50920009")), "finding.myocarditis") is True
+
+
+@pytest.mark.parametrize("doubt", ["provisional", "differential", "unconfirmed"])
+def test_a_doubted_condition_counts_and_is_not_confirmed(doubt: str) -> None:
+    """One beside it that is not doubted confirms the finding."""
+    doubted = condition("snomed|50920009", verificationStatus={"coding": [{"code": doubt}]})
+    chart = read(doubted)
+    assert fact(chart, "finding.myocarditis") is True
+    assert fact(chart, "finding.myocarditis.confirmed") is False
+    both = read(doubted, condition("snomed|50920009"))
+    assert fact(both, "finding.myocarditis.confirmed") is True
 
 
 def test_inclusion_body_myositis_is_in_one_group_only() -> None:
@@ -365,8 +525,8 @@ def test_a_code_within_a_category_asserts_the_entry_that_takes_it_whole(
 
 
 def test_a_category_takes_no_code_beside_it() -> None:
-    """E78.1 is not within E78.0, and skin cancer other than melanoma is not counted as cancer."""
-    assert asserted(read(condition("icd10cm|E78.1"), condition("icd10cm|C44.91"))) == set()
+    """E78.1 is not within E78.0, and a carcinoma in situ of the skin is no cancer."""
+    assert asserted(read(condition("icd10cm|E78.1"), condition("icd10cm|D04.9"))) == set()
 
 
 def test_a_code_of_an_entry_goes_before_its_category() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, groups, level_of
-from cds.chart.quantities import UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from tests.chart.conftest import (
     AS_OF,
@@ -332,6 +332,109 @@ def test_a_fall_within_a_year(resources: list[Json], fall: Interval) -> None:
     assert fact(read(*resources), "observation.fvc_percent_predicted.fall_in_a_year") == fall
 
 
+@pytest.mark.parametrize(
+    ("resources", "fall"),
+    [
+        ([fvc(80, 40), fvc(70, 0), pulse(1000, ago(40))], exactly(10)),
+        ([fvc(80, 41), fvc(70, 0), pulse(1000, ago(40))], UNKNOWN),  # before it
+        ([fvc(80, 60), fvc(74, 30), fvc(70, 0), pulse(1000, ago(50))], exactly(4)),
+        ([fvc(80, 40), fvc(70, 0)], UNKNOWN),  # no pulse
+        ([fvc(80, 40), fvc(70, 0), pulse(1000, ago(60)), pulse(None, ago(5))], UNKNOWN),
+    ],
+)
+def test_a_fall_after_a_drug(resources: list[Json], fall: Interval) -> None:
+    """Only values from the day of its last use on count, and none where that is not sure."""
+    name = "observation.fvc_percent_predicted.fall_since_pulse"
+    assert fact(read(*resources), name) == fall
+
+
+@pytest.mark.parametrize(
+    ("resources", "fall"),
+    [
+        ([fvc(80, 114), fvc(70, 0), order(PREDNISONE, ago(100))], exactly(10)),
+        ([fvc(80, 115), fvc(70, 0), order(PREDNISONE, ago(100))], UNKNOWN),  # before treatment
+        ([fvc(80, 300), fvc(74, 100), fvc(70, 0), order(PREDNISONE, ago(110))], exactly(4)),
+        ([fvc(80, 100), fvc(70, 0)], UNKNOWN),  # no treatment
+    ],
+)
+def test_a_fall_on_treatment(resources: list[Json], fall: Interval) -> None:
+    """Values count from the start of treatment on, and of the visit at which it was begun."""
+    name = "observation.fvc_percent_predicted.fall_on_treatment"
+    assert fact(read(*resources), name) == fall
+
+
+def test_which_values_a_fall_is_looked_for_in_stands_in_its_title() -> None:
+    """After a drug, or on treatment."""
+    of = "observation.fvc_percent_predicted"
+    assert FACTS[f"{of}.fall_since_pulse"].title.endswith(
+        ", fall within 183 days, since the last intravenous pulse methylprednisolone"
+    )
+    assert FACTS[f"{of}.fall_on_treatment"].title.endswith(
+        ", on systemic glucocorticoid or immunosuppressive drug other than a glucocorticoid"
+    )
+
+
+MYOCARDITIS = "snomed|50920009"
+
+
+@pytest.mark.parametrize(
+    ("resources", "days"),
+    [
+        ([condition(MYOCARDITIS, onsetDateTime=ago(50)), pulse(1000, ago(40))], exactly(-10)),
+        ([condition(MYOCARDITIS, onsetDateTime=ago(30)), pulse(1000, ago(40))], exactly(10)),
+        ([condition(MYOCARDITIS, onsetDateTime="2026-10"), pulse(1000, ago(40))], between(-6, 24)),
+        (
+            [
+                condition(MYOCARDITIS, onsetDateTime=ago(50)),
+                condition(MYOCARDITIS, onsetDateTime=ago(3)),
+                pulse(1000, ago(40)),
+            ],
+            exactly(37),
+        ),
+        ([condition(MYOCARDITIS), pulse(1000, ago(40))], UNKNOWN),  # without a date
+        ([condition(MYOCARDITIS, onsetDateTime=ago(30))], UNKNOWN),  # never pulsed
+        (
+            [
+                condition(MYOCARDITIS, onsetDateTime=ago(30)),
+                pulse(1000, ago(40)),
+                pulse(None, ago(5)),
+            ],
+            between(-25, 10),
+        ),
+    ],
+)
+def test_the_days_from_one_thing_to_another(resources: list[Json], days: Interval) -> None:
+    """Below 0 where the second came first; from a date that is not exact, all that it may be."""
+    assert fact(read(*resources), "elapsed.pulse_to_myocarditis") == days
+
+
+def test_of_several_the_earliest_begins_what_elapsed() -> None:
+    """Treatment began with the first of its drugs; what is not given says nothing of that."""
+    resources = [fvc(80, 10), order(PREDNISONE, ago(100))]
+    name = "elapsed.treatment_to_fvc"
+    assert fact(read(*resources), name) == Interval(Decimal(90), INFINITY)
+    both = read(*resources, order(concept("rxnorm|6851"), ago(30)))
+    assert fact(both, name) == exactly(90)
+
+
+def test_the_latest_date_of_a_finding() -> None:
+    """Of several entries the one that began or was recorded last."""
+    chart = read(
+        condition(MYOCARDITIS, onsetDateTime=ago(50)), condition(MYOCARDITIS, recordedDate=ago(7))
+    )
+    assert fact(chart, "finding.myocarditis.days") == exactly(50)
+    assert fact(chart, "finding.myocarditis.days_latest") == exactly(7)
+
+
+def test_what_elapsed_is_between_is_its_evidence() -> None:
+    """Both ends are cited."""
+    chart = read(
+        condition(MYOCARDITIS, onsetDateTime=ago(30), id="c"), pulse(1000, ago(40), id="p")
+    )
+    cited = [reference for reference, _, _ in evidence(chart, "elapsed.pulse_to_myocarditis")]
+    assert cited == ["MedicationAdministration/p", "Condition/c"]
+
+
 def test_a_filtration_rate_is_cited_in_a_unit_that_people_write() -> None:
     """The braces of UCUM are for machines."""
     chart = read(observation("loinc|62238-1", 24, "mL/min/{1.73_m2}", ago(1)))
@@ -424,7 +527,7 @@ def test_evidence_of_a_condition() -> None:
             verificationStatus=provisional,
         )
     )
-    assert evidence(chart, "finding.myocarditis") == [
+    assert evidence(chart, "finding.possible_myocarditis") == [
         (
             "Condition/c",
             "2026-05",
@@ -689,6 +792,52 @@ def test_without_a_date_the_time_of_a_diagnosis_is_not_known() -> None:
     for chart in (read(condition("snomed|396230008")), read()):
         assert fact(chart, "diagnosis.myositis.days") == UNKNOWN
         assert fact(chart, "diagnosis.myositis.age") == UNKNOWN
+
+
+def test_when_it_began_is_known_where_it_is_stated() -> None:
+    """A date on which it was recorded says only that it did not begin later."""
+    patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-11-16"}
+    stated = read(patient, condition("snomed|396230008", onsetDateTime=ago(30)))
+    assert fact(stated, "diagnosis.myositis.onset_days") == exactly(30)
+    assert fact(stated, "diagnosis.myositis.onset_age") == exactly(39)
+    recorded = read(patient, condition("snomed|396230008", recordedDate=ago(30)))
+    assert fact(recorded, "diagnosis.myositis.onset_days") == Interval(Decimal(30), INFINITY)
+    assert fact(recorded, "diagnosis.myositis.onset_age") == between(0, 39)
+    undated = read(patient, condition("snomed|396230008"))
+    assert fact(undated, "diagnosis.myositis.onset_days") == UNKNOWN
+    assert fact(undated, "diagnosis.myositis.onset_age") == UNKNOWN
+
+
+def test_when_it_was_recorded_is_apart_from_when_it_began() -> None:
+    """Without a date of the record it was recorded on any day since it began."""
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200), recordedDate=ago(30)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == exactly(30)
+    chart = read(condition("snomed|396230008", onsetDateTime=ago(200)))
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(0, 200)
+    chart = read(
+        condition("snomed|396230008", onsetDateTime=ago(200)),
+        condition("snomed|31384009", recordedDate=ago(30)),
+    )
+    assert fact(chart, "diagnosis.myositis.recorded_days") == between(30, 200)
+    assert fact(read(condition("snomed|396230008")), "diagnosis.myositis.recorded_days") == UNKNOWN
+
+
+def test_what_was_recorded_before_it_is_said_to_have_begun_leaves_that_open() -> None:
+    """Of two Conditions the one that is older without an onset may be of the same disease."""
+    chart = read(
+        condition("snomed|31384009", recordedDate=ago(400)),
+        condition("snomed|396230008", onsetDateTime=ago(30)),
+    )
+    assert fact(chart, "diagnosis.myositis.onset_days") == Interval(Decimal(400), INFINITY)
+
+
+@pytest.mark.parametrize(("days", "now"), [(183, exactly(24)), (184, UNKNOWN)])
+def test_an_old_filtration_rate_is_not_the_current_one(days: int, now: Interval) -> None:
+    """It is unknown then, and the evidence says that it is too old."""
+    chart = read(observation("loinc|62238-1", 24, "mL/min/{1.73_m2}", ago(days)))
+    assert fact(chart, "observation.egfr.latest") == now
+    (cited,) = evidence(chart, "observation.egfr.latest")
+    assert ("older than 183 days" in cited[2]) is (now == UNKNOWN)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cds.chart.code_forms import fault_of
 from cds.chart.vocabulary import Vocabulary, coded_entries, read_vocabulary
 from cds.located import Problem, read_document
 from tests.chart.conftest import TERMS, VOCABULARY_FOLDER
@@ -405,3 +406,38 @@ def test_a_status_asserts_declared_findings(tmp_path: Path) -> None:
     text = "statuses:\n  smoking_status: {title: Smoking, asserts: [smoking]}\n"
     (problem,) = said(read(tmp_path, statuses=text)[1])
     assert "unknown-id" in problem
+
+
+def test_the_classes_of_immunosuppressive_drugs_agree() -> None:
+    """What one class calls immunosuppressive no wider one leaves out."""
+    classes = {name: set(entry.any_of) for name, entry in TERMS.vocabulary.drug_classes.items()}
+    assert (
+        classes["conventional_agent"] | classes["biologic_or_targeted"]
+        <= (classes["steroid_sparing"])
+    )
+    assert classes["steroid_sparing"] <= classes["immunomodulating"]
+    assert classes["glucocorticoid"] <= classes["immunomodulating"]
+    apart = {"rituximab", "immunoglobulin"} | classes["jak_inhibitor"]
+    assert classes["steroid_sparing"] - apart == classes["immunosuppressant"]
+
+
+def test_every_code_has_a_display_and_is_of_a_system_with_a_form() -> None:
+    """So each is checked: LOINC and SNOMED CT by their check digit, the others by their form."""
+    vocabulary = TERMS.vocabulary
+    own = {"core_set", "interpretation"}
+    for section, name, entry in coded_entries(vocabulary):
+        families = getattr(entry, "families", {})
+        for codes in (entry.codes, entry.unverified, families):
+            for system, by_code in codes.items():
+                for code, display in by_code.items():
+                    assert display.strip(), f"{section}.{name}: {code}"
+                form = vocabulary.systems[system].form
+                assert form is not None or system in own, f"{section}.{name}: {system}"
+                if form is not None:
+                    faults = {code: fault_of(code, form) for code in by_code}
+                    assert not any(faults.values()), f"{section}.{name}: {faults}"
+    for result in vocabulary.results.values():
+        for system, by_code in result.codes.items():
+            form = vocabulary.systems[system].form
+            assert all(display.strip() for display in by_code.values())
+            assert form is None or not any(fault_of(code, form) for code in by_code)

@@ -78,9 +78,18 @@ def test_the_bundle_gives_the_same_cards_as_the_request(case: str, ruleset: Rule
     delivery = Delivery(delivered=set(RESOURCE_TYPES))
     read_resource(decode(bundle.encode()), delivery, "Bundle")
 
-    hook = json.loads(text(case, "request"))["hook"]
+    request = json.loads(text(case, "request"))
+    hook, selected = request["hook"], request["context"].get("selections")
     drafts = None if hook == "patient-view" else take_drafts(delivery)
-    advice = advise(delivery, patient, ruleset, AS_OF, hook=hook, drafts=drafts)
+    advice = advise(
+        delivery,
+        patient,
+        ruleset,
+        AS_OF,
+        hook=hook,
+        drafts=drafts,
+        selected=selected and frozenset(selected),
+    )
 
     expected = json.loads(text(case, "cards"))["cards"]
     assert [card.uuid for card in advice.cards] == [card["uuid"] for card in expected]

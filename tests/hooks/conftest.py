@@ -22,10 +22,15 @@ AS_OF = date(2026, 11, 16)
 
 @pytest.fixture(autouse=True)
 def every_answer_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold every answer of every test, in process or from a server, against the schemas."""
+    """Hold every answer of every test, in process or from a server, against the schemas.
+
+    What is posted is said to be JSON, as every client says it, unless a test says otherwise.
+    """
     send = httpx2.Client.send
 
     def checked(client: httpx2.Client, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        if request.method == "POST":
+            request.headers.setdefault("Content-Type", "application/json")
         answer = send(client, request, **options)
         check_answer(request.method, request.url.path, answer.status_code, answer.content)
         return answer

@@ -8,25 +8,29 @@ import base64
 import hmac
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.testclient import TestClient
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 from joserfc.jws import JWSRegistry
 from sqlalchemy.exc import OperationalError
+from starlette.types import Receive, Scope, Send
 from structlog.testing import LogCapture
 
 from cds.hooks.authentication import (
     ALGORITHMS,
+    MOST_LINES,
     Authenticator,
     FirstUse,
     Reason,
+    RequiresToken,
     Unauthenticated,
 )
 from cds.hooks.clients import Caller, Client
@@ -782,3 +786,37 @@ def test_the_guide_says_what_to_do_about_every_reason() -> None:
     guide = (CHECKOUT / "docs/authentication.md").read_text(encoding="utf-8")
     table = guide.partition("| `reason` |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(get_args(Reason))
+
+
+def test_who_is_not_known_cannot_flood_the_log(log: LogCapture) -> None:
+    """Of a second so many lines are written, and the next says how many were left out; all count.
+
+    Refusals of a client whose signature was right are written each.
+    """
+    now = 0.0
+    counted: Counter[str] = Counter()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response()(scope, receive, send)
+
+    requires = RequiresToken(
+        app,
+        authenticator(),
+        is_open=lambda _: False,
+        fail=lambda _: Response(status_code=500),
+        refused=lambda reason: counted.update([reason]),
+        clock=lambda: now,
+    )
+    http = TestClient(requires)
+    statuses = {http.get("/").status_code for _ in range(MOST_LINES + 5)}
+    told = http.get("/rules", headers=bearer(sign()))
+    now = 1.5
+    http.get("/")
+
+    assert statuses == {401}
+    assert told.status_code == 401
+    reasons = [entry["reason"] for entry in log.entries]
+    assert reasons == ["no-token"] * MOST_LINES + ["audience", "no-token"]
+    assert log.entries[-1]["left_out"] == 5
+    assert all("left_out" not in entry for entry in log.entries[:-1])
+    assert counted == {"no-token": MOST_LINES + 6, "audience": 1}

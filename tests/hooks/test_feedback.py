@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ def test_point_16_what_is_no_feedback_is_refused(serving: TestClient, body: byte
 
     assert answer.status_code == 400
     assert "Nothing of this feedback was kept" in answer.json()["issue"][0]["diagnostics"]
+
+
+def test_feedback_that_is_not_said_to_be_json_is_not_taken(
+    serving: TestClient, store: Store
+) -> None:
+    """A page of any origin could send it so, unasked, through the browser of somebody inside."""
+    body = json.dumps({"feedback": [OVERRIDDEN]})
+    answer = serving.post(FEEDBACK, content=body, headers={"Content-Type": "text/plain"})
+
+    assert answer.status_code == 415
+    assert "`Content-Type: application/json`" in answer.json()["issue"][0]["diagnostics"]
+    assert kept(store) == []
 
 
 def test_unknown_fields_and_characters_that_databases_refuse_are_taken(

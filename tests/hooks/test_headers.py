@@ -6,6 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cds.hooks import service
+from cds.hooks.authentication import Authenticator
+from cds.hooks.keys import KeySets
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 
@@ -37,15 +39,24 @@ def preflight(client: TestClient, origin: str, headers: str = "authorization,con
     return client.options(CALL, headers={"Origin": origin, **asked})
 
 
+def access_of(answer: Any) -> dict[str, str]:
+    """Return what an answer allows to pages of other origins."""
+    return {n: v for n, v in answer.headers.items() if n.startswith("access-control-")}
+
+
 def test_point_20_a_page_of_a_named_origin_may_call_with_a_token(page: TestClient) -> None:
-    """The preflight allows the origin, POST, Authorization and Content-Type."""
-    allowed = preflight(page, ORIGIN)
-    assert allowed.status_code == 200
-    assert allowed.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert "POST" in allowed.headers["Access-Control-Allow-Methods"]
-    named = allowed.headers["Access-Control-Allow-Headers"]
-    assert {"Authorization", "Content-Type"} <= set(named.split(", "))
-    assert "Access-Control-Allow-Credentials" not in allowed.headers
+    """The preflight allows the origin, its methods, Authorization and Content-Type, and no more."""
+    for asked in ("authorization,content-type", "Authorization, Accept", "", "content-type"):
+        allowed = preflight(page, ORIGIN, asked)
+        assert allowed.status_code == 200
+        assert access_of(allowed) == {
+            "access-control-allow-origin": ORIGIN,
+            "access-control-allow-methods": "GET, POST",
+            "access-control-allow-headers": "Authorization, Content-Type",
+            "access-control-expose-headers": "X-Rules-Version, X-Decision-Id, Retry-After",
+            "access-control-max-age": "600",
+        }
+        assert allowed.headers["Vary"] == "Origin"
 
 
 def test_point_20_the_page_can_read_the_answer_and_what_names_it(
@@ -84,30 +95,69 @@ def test_point_20_a_page_can_read_why_it_was_refused(
 )
 def test_point_20_no_other_origin_may(page: TestClient, origin: str) -> None:
     """A preflight from elsewhere is refused, and an answer is not given to the page."""
-    assert preflight(page, origin).status_code == 400
+    refused = preflight(page, origin)
+    assert refused.status_code == 400
+    assert "CDS_CORS_ORIGINS" in refused.json()["issue"][0]["diagnostics"]
     answer = page.get("/cds-services", headers={"Origin": origin})
-    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert answer.status_code == 200
+    for given in (refused, answer, page.get("/cds-services")):
+        assert access_of(given) == {}
+        assert given.headers["Vary"] == "Origin"
 
 
 def test_point_20_without_origins_no_page_may_call(ruleset: RuleSet) -> None:
     """By default nothing is allowed to pages of other origins."""
     client = client_of(ruleset)
-    assert preflight(client, ORIGIN).status_code == 405
+    refused = preflight(client, ORIGIN)
+    assert refused.status_code == 405
     answer = client.get("/cds-services", headers={"Origin": ORIGIN})
-    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert access_of(refused) == access_of(answer) == {}
 
 
-def test_other_headers_are_not_allowed(page: TestClient) -> None:
-    """A page may not send headers that the service has no use for."""
+def test_point_20_any_origin_may_be_allowed_for_a_trial(ruleset: RuleSet) -> None:
+    """With `*` the answer is the same to all of them."""
+    client = client_of(ruleset, origins=["*"])
+    for origin in (ORIGIN, "null"):
+        allowed = preflight(client, origin)
+        assert allowed.status_code == 200
+        assert allowed.headers["Access-Control-Allow-Origin"] == "*"
+    assert access_of(client.get("/cds-services")) == {}
+
+
+def test_other_headers_and_methods_are_not_allowed(page: TestClient) -> None:
+    """A page may not send headers or methods that the service has no use for."""
     assert preflight(page, ORIGIN, "x-forwarded-for").status_code == 400
+    assert preflight(page, ORIGIN, "authorization, cookie").status_code == 400
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE"}
+    assert page.options(CALL, headers=asked).status_code == 400
+
+
+def test_a_preflight_needs_no_token_and_tells_nothing_without_its_headers(
+    ruleset: RuleSet,
+) -> None:
+    """A browser asks without a token; what is no preflight, and every other call, needs one."""
+    authenticator = Authenticator([], KeySets(), never)
+    client = client_of(ruleset, origins=[ORIGIN], authenticator=authenticator)
+    assert preflight(client, ORIGIN).status_code == 200
+    assert client.options(CALL, headers={"Origin": ORIGIN}).status_code == 405
+    refused = client.post(CALL, content=b"{", headers={"Origin": ORIGIN})
+    assert refused.status_code == 401
+    assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
+
+
+async def never(*_: object) -> bool:
+    """Take no token for a new one."""
+    return False
 
 
 def test_every_answer_has_the_security_headers(
     ruleset: RuleSet, example: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cards, refusals, what is not there, what is not allowed, and faults."""
-    client = client_of(ruleset)
+    """Preflights, cards, refusals, what is not there, what is not allowed, and faults."""
+    client = client_of(ruleset, origins=[ORIGIN])
     answers = [
+        preflight(client, ORIGIN),
+        preflight(client, "https://other.example.org"),
         client.post(CALL, json=example("rp-ild-mda5")),
         client.post(CALL, content=b"{"),
         client.get("/nothing"),
@@ -117,7 +167,7 @@ def test_every_answer_has_the_security_headers(
     monkeypatch.setattr(service, "_show_rules", None)
     answers.append(client.get("/rules"))
 
-    assert [answer.status_code for answer in answers] == [200, 400, 404, 405, 200, 500]
+    assert [answer.status_code for answer in answers] == [200, 400, 200, 400, 404, 405, 200, 500]
     for answer in answers:
         assert SECURE.items() <= {name.title(): v for name, v in answer.headers.items()}.items()
         assert "Strict-Transport-Security" not in answer.headers

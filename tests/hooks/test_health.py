@@ -3,6 +3,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from structlog.testing import LogCapture
@@ -90,3 +91,34 @@ def test_health_is_told_however_many_are_served(ruleset: RuleSet) -> None:
     assert busy.get("/cds-services").status_code == 503
     assert busy.get("/health/live").status_code == 200
     assert busy.get("/health/ready").status_code == 200
+
+
+def test_who_asks_while_checks_go_on_gets_their_answer(ruleset: RuleSet) -> None:
+    """Anybody may ask, so many who do at a time cost no more than one; the next asks anew."""
+    rounds = 0
+
+    async def run() -> list[int]:
+        nonlocal rounds
+        go_on = asyncio.Event()
+
+        async def check() -> str | None:
+            nonlocal rounds
+            rounds += 1
+            await go_on.wait()
+            return None
+
+        app = create_app(ruleset, lambda: date(2026, 11, 16), checks={"slow": check})
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+            asked = [asyncio.create_task(http.get("/health/ready")) for _ in range(5)]
+            while not rounds:
+                await asyncio.sleep(0)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            go_on.set()
+            answers = [await each for each in asked]
+            answers.append(await http.get("/health/ready"))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(run()) == [200] * 6
+    assert rounds == 2

@@ -251,7 +251,8 @@ def test_deep_nesting_is_refused_wherever_it_is(
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
             content = body.replace("DEEP", '[{"a":' * (levels // 2) + "1" + "}]" * (levels // 2))
-            answer = await client.post(CALL, content=content.encode())
+            said = {"Content-Type": "application/json"}
+            answer = await client.post(CALL, content=content.encode(), headers=said)
         assert answer.status_code == status
         assert told in issue(answer)[1]
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from structlog.testing import LogCapture
 
 from cds.fhir.bundles import Excluded
 from cds.hooks import service
 from cds.hooks.limits import Limits
-from cds.hooks.metrics import Metrics, reason_of
+from cds.hooks.metrics import Metrics, make_metrics_app, reason_of
 from cds.hooks.service import create_app
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -151,3 +152,39 @@ def test_the_version_in_service_follows_the_rules() -> None:
     assert 'myositis_cds_rules_in_service{version="second"} 1.0' in read
     assert 'myositis_cds_reloads_total{outcome="accepted"} 1.0' in read
     assert 'myositis_cds_reloads_total{outcome="refused"} 1.0' in read
+
+
+def test_metrics_are_at_one_address_and_only_read() -> None:
+    """Whatever else is asked for is not there, and no other method is answered."""
+    metrics = Metrics()
+    metrics.serves("first")
+    client = TestClient(make_metrics_app(metrics.registry))
+
+    shown = client.get("/metrics?name[]=other", headers={"Accept": "text/plain; version=1.x"})
+    assert shown.status_code == 200
+    assert shown.headers["Content-Type"].startswith("text/plain; version=")
+    assert 'myositis_cds_rules_in_service{version="first"} 1.0' in shown.text
+    head = client.head("/metrics")
+    assert (head.status_code, head.text) == (200, "")
+    assert {client.get(path).status_code for path in ("/", "/metrics/", "/metrics/x")} == {404}
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        refused = client.request(method, "/metrics")
+        assert refused.status_code == 405
+        assert set(refused.headers["Allow"].split(", ")) == {"GET", "HEAD"}
+        assert refused.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_metrics_that_cannot_be_read_are_told_so(log: LogCapture) -> None:
+    """Files that workers are just making are no fault of theirs: the next look has them."""
+
+    class Unreadable:
+        def collect(self) -> list[Any]:
+            raise ValueError("half a file")
+
+    registry = CollectorRegistry()
+    registry.register(Unreadable())
+    unreadable = TestClient(make_metrics_app(registry)).get("/metrics")
+
+    assert (unreadable.status_code, unreadable.headers["Retry-After"]) == (503, "1")
+    assert "ask again" in unreadable.json()["issue"][0]["diagnostics"]
+    assert [entry["event"] for entry in log.entries] == ["metrics_unreadable"]

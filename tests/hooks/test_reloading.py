@@ -22,7 +22,9 @@ from structlog.testing import LogCapture
 
 from cds.advice import load_rules
 from cds.hooks import service
+from cds.hooks.connections import BoundedConnection
 from cds.hooks.reloading import Reloader, poll, prepare
+from cds.hooks.server import KEEP_ALIVE_SECONDS
 from cds.hooks.service import InService, Served, answer, create_app
 from cds.located import Problem
 from cds.rules.engine import EngineFault
@@ -470,7 +472,7 @@ def test_a_request_is_answered_by_the_rules_that_it_began_with(running: Running)
             "method": "POST",
             "path": CALL,
             "query_string": b"",
-            "headers": [],
+            "headers": [(b"content-type", b"application/json")],
         }
         request = asyncio.create_task(running.app(scope, receive, send))
         await begun.wait()
@@ -533,7 +535,14 @@ def test_under_load_no_call_fails_and_none_sees_a_mixture(running: Running) -> N
     done = threading.Event()
     sock = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(running.app, lifespan="off", log_config=None))
+    config = uvicorn.Config(
+        running.app,
+        http=BoundedConnection,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        lifespan="off",
+        log_config=None,
+    )
+    server = uvicorn.Server(config)
 
     def ask() -> None:
         try:

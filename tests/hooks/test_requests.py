@@ -3,10 +3,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.datastructures import Headers
 from structlog.testing import LogCapture
 
 from cds.hooks.outcomes import Refused
-from cds.hooks.requests import read_request
+from cds.hooks.requests import check_type, read_request
 
 MINIMAL: dict[str, Any] = {
     "hook": "patient-view",
@@ -165,3 +166,50 @@ def test_a_refusal_repeats_nothing_of_the_request() -> None:
         with_(context="Doe, Jane"),
     ):
         assert "Jane" not in problem_of(body)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "application/json",
+        "Application/JSON;charset=UTF-8",
+        'application/json; charset="utf-8"; x=y',
+        "application/fhir+json; fhirVersion=4.0",
+    ],
+)
+def test_what_is_said_to_be_json_is_read(said: str) -> None:
+    """Parameters make no difference, nor does the type of FHIR's own interface."""
+    check_type(Headers({"Content-Type": said, "Content-Encoding": "identity"}))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [""],
+        ["text/plain"],
+        ["text/plain; application/json"],
+        ["application/x-www-form-urlencoded"],
+        ["multipart/form-data; boundary=application/json"],
+        ["application/jsonx"],
+        ["application/xml"],
+        ["application/json; charset=iso-8859-1"],
+        ["application/json", "application/json"],
+        ["text/plain", "application/json"],
+    ],
+)
+def test_what_is_not_said_to_be_json_is_refused(said: list[str]) -> None:
+    """Among these is all that a page of any origin can let a browser send unasked."""
+    headers = Headers(raw=[(b"content-type", value.encode()) for value in said])
+    with pytest.raises(Refused) as refused:
+        check_type(headers)
+    assert refused.value.status == 415
+    assert "`Content-Type: application/json`" in refused.value.problems[0]
+
+
+def test_a_compressed_body_is_refused() -> None:
+    """It would be read as broken JSON; what to do is said instead."""
+    with pytest.raises(Refused) as refused:
+        check_type(Headers({"Content-Type": "application/json", "Content-Encoding": "gzip"}))
+    assert refused.value.status == 415
+    assert "Content-Encoding" in refused.value.problems[0]

@@ -389,6 +389,111 @@ def test_a_served_process_counts_what_it_fetches_with_what_it_was_sent() -> None
     assert "CDS_MAX_ENTRIES" in answer.json()["issue"][0]["diagnostics"]
 
 
+# --- clients that mean ill ----------------------------------------------------------------------
+
+
+def converse(url: str, *parts: bytes | None) -> bytes:
+    """Send parts one after the other over a connection, and return what comes until its end.
+
+    None stands for waiting until an answer begins.
+    """
+    host, port = url.removeprefix("http://").split(":")
+    received = b""
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                if part is None:
+                    received += connection.recv(65536)
+                else:
+                    connection.sendall(part)
+                    time.sleep(0.05)
+            while piece := connection.recv(65536):
+                received += piece
+    return received
+
+
+def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving: Serving) -> None:
+    """An upgrade is ignored with the body intact, and trailers without end are refused."""
+    body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
+    head = (
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/json\r\n"
+    )
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
+    close = b"GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    length = b"Content-Length: %d\r\n\r\n" % len(body)
+    upgraded = converse(serving.url, head + upgrade + length, body, None, close)
+    endless = converse(
+        serving.url,
+        head + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+        *[b"X-A: b\r\n" * 60] * 4,
+    )
+
+    answers = upgraded.split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"200"]
+    assert json.loads(answers[0].partition(b"\r\n\r\n")[2])["cards"][0]["indicator"] == "critical"
+    assert endless.startswith(b"HTTP/1.1 431 ")
+    assert endless.count(b"HTTP/1.1") == 1
+
+
+def test_a_served_process_lets_nobody_without_a_token_keep_a_connection(clients: Path) -> None:
+    """After its 401 a client that drips its body on, or does not read, is soon cut off."""
+    head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+    with serve(CDS_AUTH="required", CDS_CLIENTS=str(clients)) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head + b"Content-Length: 8000000\r\n\r\n{")
+            answer = connection.recv(65536)
+            began = time.monotonic()
+            with pytest.raises(ConnectionError):
+                while time.monotonic() < began + 30:
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("said", [b"", b"Content-Type: text/plain\r\n"])
+def test_a_call_that_is_not_said_to_be_json_is_refused(serving: Serving, said: bytes) -> None:
+    """What a page of any origin can send unasked is answered with what to send, and no cards."""
+    body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
+    answered = converse(
+        serving.url,
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+        said + b"Content-Length: %d\r\n\r\n" % len(body),
+        body,
+    )
+    head, _, outcome = answered.partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 415 Unsupported Media Type\r\n")
+    (issue,) = json.loads(outcome)["issue"]
+    assert issue["code"] == "not-supported"
+    assert "`Content-Type: application/json`" in issue["diagnostics"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_port_for_metrics_keeps_the_same_bounds(workers: str) -> None:
+    """A head without end, and a body that nobody waits for, end a connection there as elsewhere."""
+    with serve(CDS_METRICS_PORT="0", CDS_WORKERS=workers) as running:
+        url = re.findall(r"Metrics for Prometheus on (http://\S+)/metrics\n", running.said)[0]
+        shown = ""
+        while "myositis_cds_rules_in_service" not in shown:  # until a worker has begun
+            shown = httpx2.get(f"{url}/metrics").text
+        elsewhere = httpx2.get(f"{url}/").status_code
+        posted = httpx2.post(f"{url}/metrics", content=b"{}").status_code
+        get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+        endless = converse(url, get, *[b"X-A: b\r\n" * 60] * 3)
+        early = converse(url, get + b"Content-Length: 8\r\n\r\n")
+
+    assert (elsewhere, posted) == (404, 405)
+    assert endless.startswith(b"HTTP/1.1 431 ")
+    assert early.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in early
+
+
 # --- what becomes of the log -------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 import structlog
 from fastapi.testclient import TestClient
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -122,9 +123,12 @@ def test_a_span_tells_nothing_of_what_was_asked_for(
     traced: TestClient, spans: InMemorySpanExporter
 ) -> None:
     """Addresses that do not exist, and services that do not, are not in it: both are free text."""
-    traced.get("/Doe-Jane")
+    state = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "name=Doe-Jane"}
+    traced.get("/Doe-Jane", headers=state)
     traced.post("/cds-services/Doe-Jane", json={})
-    assert "Jane" not in "".join(span.to_json() for span in spans.get_finished_spans())
+    for span in spans.get_finished_spans():
+        assert span.context is not None
+        assert "Jane" not in span.to_json() + str(span.context.trace_state)
 
 
 def test_a_fault_marks_its_span(
@@ -151,3 +155,21 @@ def test_without_what_sends_spans_it_is_said_what_to_install(
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(TracingUnavailable, match=r"Install myositis-cds\[tracing\]"):
         start_tracing()
+
+
+def test_headers_for_the_collector_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are given as OpenTelemetry's own variable has them, and stand in none."""
+    given: list[object] = []
+
+    class Exporter(OTLPSpanExporter):
+        def __init__(self, headers: dict[str, str] | None = None) -> None:
+            given.append(headers)
+            super().__init__(headers=headers)
+
+    monkeypatch.setattr(
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter.OTLPSpanExporter", Exporter
+    )
+    start_tracing("authorization=Bearer abc,x-site=north").shutdown()
+    start_tracing().shutdown()
+
+    assert given == [{"authorization": "Bearer abc", "x-site": "north"}, None]

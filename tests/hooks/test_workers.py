@@ -19,6 +19,7 @@ from tests.hooks.test_server import list_client, token
 CHECKOUT = Path(__file__).resolve().parents[2]
 CALL = "/cds-services/myositis-patient-view"
 BODY = (CHECKOUT / "fhir_examples/inclusion-body-myositis.request.json").read_bytes()
+JSON = {"Content-Type": "application/json"}
 
 
 class Serving:
@@ -125,7 +126,7 @@ def test_under_load_only_the_calls_of_the_killed_worker_are_lost(serving: Servin
         async with httpx2.AsyncClient(timeout=30) as http:
             while answered < calls:
                 try:
-                    answer = await http.post(serving.url + CALL, content=BODY)
+                    answer = await http.post(serving.url + CALL, content=BODY, headers=JSON)
                 except httpx2.TransportError:
                     lost.append(1)
                     continue

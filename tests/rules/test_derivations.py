@@ -132,7 +132,7 @@ def test_the_interval_holds_the_true_score_whatever_is_missing(
     given_by_missing = sum((Decimal(TABLE[name][1][-1]) for name in missing), Decimal(0))
     assert seen.high - seen.low == given_by_missing
     thresholds = (20, 40, 60) if age >= 18 else (30, 45, 70)
-    names = ("none", "minimal", "moderate", "major")
+    names = ("below minimal", "minimal", "moderate", "major")
     assert names[sum(true_score >= t for t in thresholds)] in category.possible
     bounds = {names[sum(end >= t for t in thresholds)] for end in (seen.low, seen.high)}
     if len(bounds) == 1:

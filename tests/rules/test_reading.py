@@ -618,11 +618,29 @@ contraindication:
 
 
 def test_a_rule_may_say_what_speaks_against_drugs(minimal: Path) -> None:
-    """A contraindication makes no card and derives nothing; the options of cards show it."""
+    """A contraindication makes no card; the options of cards show it."""
     (minimal / "guidance" / "in-lung-disease.yaml").write_text(AGAINST, encoding="utf-8")
     ruleset = read_ruleset(minimal)
     assert [rule.id for rule in ruleset.contraindications] == ["in-lung-disease"]
     assert "in-lung-disease" not in {rule.id for rule in ruleset.card_rules}
+    ruleset.close()
+
+
+def test_contraindications_are_counted_where_no_card_of_their_own_tells_of_orders(
+    minimal: Path,
+) -> None:
+    """Each makes the facts that it holds, and that its drug is ordered; a group has them all."""
+    file = minimal / "guidance" / "in-lung-disease.yaml"
+    file.write_text(AGAINST, encoding="utf-8")
+    ruleset = read_ruleset(minimal)
+    assert ruleset.groups["contraindications"] == ("contraindication.in_lung_disease",)
+    assert ruleset.facts["contraindication.in_lung_disease.ordered"].kind == "boolean"
+    assert ruleset.deriving["contraindication.in_lung_disease"].id == "in-lung-disease"
+    ruleset.close()
+
+    file.write_text(AGAINST + "  ordered: taper\n", encoding="utf-8")
+    ruleset = read_ruleset(minimal)
+    assert "contraindications" not in ruleset.groups
     ruleset.close()
 
 
@@ -638,6 +656,9 @@ def test_a_rule_may_say_what_speaks_against_drugs(minimal: Path) -> None:
         ("weight: caution", "weight: grave",
          "guidance/in-lung-disease.yaml:13:3 wrong-type `grave` is not one of contraindicated, "
          "advised against, caution"),
+        ("weight: caution", "weight: caution\n  ordered: tapr",
+         "guidance/in-lung-disease.yaml:14:3 unknown-id `tapr` is not a rule with a card "
+         "(did you mean `taper`?)"),
         ("when: ", "derive: lung.bad\nwhen: ",
          "guidance/in-lung-disease.yaml:1:1 derive-or-card a rule has one of `derive`, `card` and "
          "`contraindication`, and not more"),

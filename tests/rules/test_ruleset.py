@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cds.chart.chart import Chart
+from cds.chart.conditions import Assertion
 from cds.chart.facts import Event, Value
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.rules.engine import Engine, EngineFault
@@ -168,18 +169,24 @@ def test_what_is_named_in_a_disagreement_is_no_patient_data(ruleset: RuleSet) ->
     assert "33" not in str(raised.value)
 
 
+def said(*, sure: bool = True) -> Assertion:
+    """Return a Condition that asserts something, or leaves it open."""
+    return Assertion("x", "Condition/1", "x", None, "", sure)
+
+
 @pytest.mark.parametrize(
     ("conditions", "complete", "applies"),
     [
-        ({"diagnosis.myositis": []}, True, True),
-        ({"diagnosis.myositis": []}, False, True),
+        ({"diagnosis.myositis": [said()]}, True, True),
+        ({"diagnosis.myositis": [said()]}, False, True),
+        ({"diagnosis.myositis": [said(sure=False)]}, True, None),
         ({}, True, False),
-        ({"finding.lung_disease": []}, True, False),
+        ({"finding.lung_disease": [said()]}, True, False),
         ({}, False, None),
     ],
 )
 def test_whom_the_rules_are_about(
-    ruleset: RuleSet, conditions: dict[str, object], complete: bool, applies: Truth
+    ruleset: RuleSet, conditions: dict[str, list[Assertion]], complete: bool, applies: Truth
 ) -> None:
     """The rules apply to who has the diagnosis; who lacks it must have had Conditions delivered."""
     assert ruleset.applies(conditions, complete=complete) is applies

@@ -109,3 +109,48 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     """Nobody else may list what is kept."""
     assert private_folder(tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://cds:secret@db.hospital.example/cds",
+        "postgresql://cds:secret@10.1.2.3/cds?sslmode=prefer",
+        "postgresql://cds:secret@/cds?host=/tmp&host=db.hospital.example",
+        "postgresql+psycopg://cds:secret@localhost,db/cds",
+        "postgresql://cds:secret@localhost/cds?hostaddr=10.1.2.3",
+    ],
+)
+def test_a_way_over_a_network_must_say_how_it_is_protected(url: str) -> None:
+    """What libpq does by itself depends on what the other side offers, whoever that is."""
+    with pytest.raises(DatabaseUnusable, match=r"Add \?sslmode=verify-full") as refused:
+        connect(url)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://cds@db.hospital.example/cds?sslmode=verify-full",
+        "postgresql://cds@database/cds?sslmode=disable",
+        "postgresql://cds@localhost/cds",
+        "postgresql://cds@[::1]/cds",
+        "postgresql://cds@/cds?host=/run/postgresql",
+        "postgresql:///cds",
+    ],
+)
+def test_a_way_that_is_protected_or_leads_nowhere_is_taken(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within this machine, or as somebody who knows the network has said."""
+    monkeypatch.delenv("PGHOST", raising=False)
+    connect(url).dispose()
+
+
+def test_libpq_s_own_variables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name a host, and say how the way to it is protected, where the address does not."""
+    monkeypatch.setenv("PGHOST", "db.hospital.example")
+    with pytest.raises(DatabaseUnusable, match="another machine"):
+        connect("postgresql://cds@/cds")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    connect("postgresql://cds@/cds").dispose()

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,21 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DatabaseUnusable, match=f"chmod 600 {file}"):
         read_key(file)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a file of root's")
+def test_a_credential_of_systemd_is_accepted(tmp_path: Path) -> None:
+    """It is root's, and its mode seems to let a group read it; nobody may read more than that."""
+    file = tmp_path / "pseudonym.key"
+    key = read_key(file)
+    file.chmod(0o440)
+    assert read_key(file) == key
+
+    for mode, group in ((0o444, 0), (0o460, 0), (0o440, 1)):
+        file.chmod(mode)
+        os.chown(file, 0, group)
+        with pytest.raises(DatabaseUnusable, match="others may read"):
+            read_key(file)
 
 
 @pytest.mark.parametrize("content", ["", "abcd", "no key", "é"])
