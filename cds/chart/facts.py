@@ -249,7 +249,8 @@ def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
         low = max((chart.as_of - min(d.last for d in dates)).days, 0) if dates else 0
         if not dates or len(dates) < len(sure):  # one without a date may have been recorded before
             return Interval(Decimal(low), max(known.high, Decimal(low)))
-        return Interval(Decimal(low), Decimal((chart.as_of - min(d.first for d in dates)).days))
+        high = (chart.as_of - min(d.first for d in dates)).days
+        return UNKNOWN if high < 0 else Interval(Decimal(low), Decimal(high))
 
     return read
 
