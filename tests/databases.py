@@ -25,43 +25,62 @@ def _program(name: str) -> str:
     return found
 
 
+def _run(folder: Path, program: str, *arguments: str) -> None:
+    """Run a program of PostgreSQL on the server of a folder."""
+    # The server refuses to run as root.
+    identity = {"user": "nobody", "group": "nogroup", "extra_groups": []} if not os.getuid() else {}
+    done = subprocess.run(
+        [_program(program), "-D", str(folder / "data"), *arguments],
+        cwd=folder,
+        check=False,
+        stdout=(folder / f"{program}.log").open("wb"),
+        stderr=subprocess.STDOUT,
+        **identity,  # type: ignore[call-overload]  # names of options, each with its type
+    )
+    assert done.returncode == 0, (folder / f"{program}.log").read_text()
+
+
+def _start(folder: Path) -> None:
+    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+    _run(folder, "pg_ctl", "-w", "-o", options, "-l", str(folder / "server.log"), "start")
+
+
+def _folder_of(url: str) -> Path:
+    return Path(url.partition("host=")[2])
+
+
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
     """Start a server in a folder of its own, reached by a socket there only; its address."""
     # A socket's path may have 107 characters, which the folders of pytest would use up.
     folder = Path(tempfile.mkdtemp(prefix="cds-pg-", dir="/tmp"))
-    # The server refuses to run as root.
-    identity = {"user": "nobody", "group": "nogroup", "extra_groups": []} if not os.getuid() else {}
-    if identity:
+    if not os.getuid():
         shutil.chown(folder, "nobody", "nogroup")
-
-    def run(program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [_program(program), "-D", str(folder / "data"), *arguments],
-            cwd=folder,
-            check=False,
-            stdout=(folder / f"{program}.log").open("wb"),
-            stderr=subprocess.STDOUT,
-            **identity,  # type: ignore[call-overload]  # names of options, each with its type
-        )
-        assert done.returncode == 0, (folder / f"{program}.log").read_text()
-
-    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=200"
     try:
-        run("initdb", "-U", "cds", "-A", "trust", "-E", "UTF8", "--no-sync")
-        run("pg_ctl", "-w", "-o", options, "-l", str(folder / "server.log"), "start")
+        _run(folder, "initdb", "-U", "cds", "-A", "trust", "-E", "UTF8", "--no-sync")
+        _start(folder)
         try:
             yield f"postgresql://cds@/postgres?host={folder}"
         finally:
-            run("pg_ctl", "-w", "-m", "immediate", "stop")
+            _run(folder, "pg_ctl", "-w", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
+def stopped(url: str) -> Iterator[None]:
+    """Stop a server, as for an upgrade, and start it again."""
+    _run(_folder_of(url), "pg_ctl", "-w", "-m", "fast", "stop")
+    try:
+        yield
+    finally:
+        _start(_folder_of(url))
+
+
+@contextlib.contextmanager
 def silent(url: str) -> Iterator[None]:
     """Stop a server so that it takes connections and queries, and answers none."""
-    folder = Path(url.partition("host=")[2])
+    folder = _folder_of(url)
     first = int((folder / "data/postmaster.pid").read_text().splitlines()[0])
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
     processes = [first, *map(int, children)]

@@ -8,6 +8,7 @@ twice as long as one with three. Each also gives a sign of life, by which one th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -65,7 +66,10 @@ def shares(workers: int) -> list[Share]:
 
 
 class SharingServer(uvicorn.Server):
-    """uvicorn's server for one worker of several: it gives way to those with fewer connections."""
+    """uvicorn's server for one worker of several: it gives way to those with fewer connections.
+
+    One that is alone, and so gives way to nobody, has the only share.
+    """
 
     def __init__(self, config: uvicorn.Config, share: Share) -> None:
         super().__init__(config)
@@ -86,6 +90,13 @@ class SharingServer(uvicorn.Server):
         for listening in sockets or []:
             # uvicorn closes it, and waits for its end, like a server of its own.
             self.servers.append(_Accepting(listening, protocol, self._give_way))  # type: ignore[arg-type]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is served, and first begin with what the operating system has let in already."""
+        for server in self.servers:
+            server.close()
+            await server.wait_closed()
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Let the others know of connections that ended."""
@@ -113,6 +124,7 @@ class _Accepting:
         self._given_way = 0
         self._beginning: set[asyncio.Task[Any]] = set()
         self._waiting: asyncio.TimerHandle | None = None
+        self._closed = False
         listening.setblocking(False)
         self._resume()
 
@@ -133,24 +145,35 @@ class _Accepting:
             return
         self._given_way = 0
         try:
-            connection, _ = self._listening.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another worker was quicker, or the client has gone
+            self._take()
         except OSError as fault:
             _log.error("accept_failed", fault=fault.strerror)
             self._pause(_PAUSE_SECONDS)
-            return
+
+    def _take(self) -> bool:
+        """Begin with a connection that waits, if there is one."""
+        try:
+            connection, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False  # another worker was quicker, or the client has gone
         begin = self._loop.connect_accepted_socket(self._protocol, connection)
         task = self._loop.create_task(begin)
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
+        return True
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more than what waits: with its socket it would be reset, call and all."""
+        if self._closed:
+            return
+        self._closed = True
         if self._waiting is not None:
             self._waiting.cancel()
         else:
             self._loop.remove_reader(self._listening.fileno())
+        with contextlib.suppress(OSError):
+            while self._take():
+                pass
 
     async def wait_closed(self) -> None:
         """Wait until what was accepted last has begun."""

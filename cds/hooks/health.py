@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
+from time import monotonic
 
 import msgspec
 import structlog
@@ -25,6 +26,9 @@ READY = HEALTH + "ready"
 
 CHECK_SECONDS = 2
 """A check that takes longer has failed."""
+
+KEPT_SECONDS = 1.0
+"""So long what was found is told again: anyone may ask, and a look costs rules and a write."""
 
 Check = Callable[[], Awaitable[str | None]]
 """What ails a part of the service, in a sentence without secrets; None for nothing."""
@@ -49,18 +53,22 @@ def add_health(app: FastAPI, checks: Mapping[str, Check]) -> None:
     async def live() -> Response:
         return _json(b'{"live":true}', 200)
 
-    under_way: asyncio.Task[list[_Part]] | None = None
+    latest: asyncio.Task[list[_Part]] | None = None
+    until = 0.0
 
     async def check() -> list[_Part]:
-        return await asyncio.gather(*map(_try, checks.values()))
+        nonlocal until
+        found = await asyncio.gather(*map(_try, checks.values()))
+        until = monotonic() + KEPT_SECONDS
+        return found
 
     @app.api_route(READY, methods=["GET", "HEAD"])
     async def ready() -> Response:
-        # Anybody may ask, so one round answers all who ask while it goes on.
-        nonlocal under_way
-        if under_way is None or under_way.done():
-            under_way = asyncio.create_task(check())
-        parts = dict(zip(checks, await asyncio.shield(under_way), strict=True))
+        # Anybody may ask, so one round answers all who ask while it goes on, and soon after.
+        nonlocal latest
+        if latest is None or (latest.done() and monotonic() >= until):
+            latest = asyncio.create_task(check())
+        parts = dict(zip(checks, await asyncio.shield(latest), strict=True))
         every = all(part.ready for part in parts.values())
         return _json(msgspec.json.encode(_Readiness(every, parts)), 200 if every else 503)
 

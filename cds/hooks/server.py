@@ -280,7 +280,7 @@ def _run(listening: socket.socket, app: Any, share: Share | None = None, **more:
         # What one request notes for the log would otherwise stand in the next one's.
         reset_contextvars=True,
     )
-    server = uvicorn.Server(config) if share is None else SharingServer(config, share)
+    server = SharingServer(config, share or shares(1)[0])
     if threading.current_thread() is threading.main_thread():
         # uvicorn does so itself, but only when its loop is running.
         stop_by(server.handle_exit)

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from cds.hooks.accepting import Share, SharingServer, shares
+from cds.hooks.connections import BoundedConnection
 from tests.hooks.test_workers import BODY, CALL, Serving
 
 
@@ -78,6 +79,38 @@ def test_a_server_that_has_ended_accepts_no_more() -> None:
             socket.create_connection(address)
 
     asyncio.run(run())
+
+
+def test_a_call_that_waits_to_be_accepted_is_answered_before_the_end() -> None:
+    """Its connection is open for the client already, and closing the socket would reset it."""
+    (own,) = shares(1)
+
+    async def run() -> bytes:
+        listening = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(
+            say_hello, http=BoundedConnection, lifespan="off", log_config=None, ws="none"
+        )
+        server = SharingServer(config, own)
+        serving = asyncio.create_task(server._serve([listening]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(listening.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.setblocking(False)
+            server.should_exit = True
+            # Nothing is read, and nobody let in, before this is called.
+            ending = asyncio.create_task(server.shutdown([listening]))
+            given = b""
+            while piece := await loop.sock_recv(client, 1000):
+                given += piece
+        await ending
+        await serving
+        return given
+
+    answered = asyncio.run(run())
+    assert answered.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"hello" in answered
 
 
 def test_connections_are_shared_out_evenly() -> None:

@@ -1,6 +1,8 @@
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -13,6 +15,8 @@ from cds.hooks.limits import Limits
 from cds.hooks.service import create_app
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import RuleSet
+from tests.databases import new_database, postgresql, stopped
+from tests.hooks.test_server import CHECKOUT, list_client, serve, token
 
 
 def client_of(ruleset: RuleSet, **given: Any) -> TestClient:
@@ -93,8 +97,11 @@ def test_health_is_told_however_many_are_served(ruleset: RuleSet) -> None:
     assert busy.get("/health/ready").status_code == 200
 
 
-def test_who_asks_while_checks_go_on_gets_their_answer(ruleset: RuleSet) -> None:
-    """Anybody may ask, so many who do at a time cost no more than one; the next asks anew."""
+def test_who_asks_while_checks_go_on_gets_their_answer(
+    ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, so many who do at a time cost no more than one, however long that takes."""
+    monkeypatch.setattr(health, "KEPT_SECONDS", 0)
     rounds = 0
 
     async def run() -> list[int]:
@@ -122,3 +129,73 @@ def test_who_asks_while_checks_go_on_gets_their_answer(ruleset: RuleSet) -> None
 
     assert asyncio.run(run()) == [200] * 6
     assert rounds == 2
+
+
+def test_who_asks_often_makes_no_work(ruleset: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readiness is looked at once for all who ask within a second, and then anew."""
+    looks: list[str] = []
+
+    async def look() -> str | None:
+        looks.append("database")
+        return None
+
+    client = client_of(ruleset, checks={"database": look})
+    assert {client.get("/health/ready").status_code for _ in range(20)} == {200}
+    assert looks == ["database"]
+    monkeypatch.setattr(health, "monotonic", lambda: float("inf"))
+    assert client.get("/health/ready").status_code == 200
+    assert looks == ["database"] * 2
+
+
+CALL = "/cds-services/myositis-patient-view"
+REQUEST = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
+
+
+def summaries(answer: httpx2.Response) -> list[str]:
+    """Return what the cards of an answer say first."""
+    return [card["summary"] for card in answer.json()["cards"]]
+
+
+@pytest.mark.parametrize("auth", ["required", "off"])
+def test_a_database_that_is_stopped_is_told_until_it_is_back(tmp_path: Path, auth: str) -> None:
+    """Meanwhile nobody whose token cannot be checked is let in, and no answer lacks its cards.
+
+    Where no tokens are checked calls are answered as before, and recorded when it is back.
+    """
+    settings = {"CDS_CLIENTS": str(list_client(tmp_path))} if auth == "required" else {}
+    with postgresql() as server:
+        database = new_database(server)
+        with serve(CDS_DATABASE_URL=database, CDS_AUTH=auth, **settings) as running:
+
+            def call() -> httpx2.Response:
+                headers = {"Content-Type": "application/json"}
+                if auth == "required":
+                    headers["Authorization"] = f"Bearer {token(CALL)}"
+                return httpx2.post(running.url + CALL, content=REQUEST, headers=headers, timeout=30)
+
+            def when_ready(status: int) -> Any:
+                """Wait for readiness, bounded by the time of the whole test run."""
+                while (told := httpx2.get(f"{running.url}/health/ready")).status_code != status:
+                    time.sleep(0.05)
+                return told.json()
+
+            given = summaries(call())
+            assert when_ready(200)["checks"]["database"] == {"ready": True}
+            with stopped(server):
+                told = when_ready(503)
+                meanwhile = [call() for _ in range(3)]
+                live = httpx2.get(f"{running.url}/health/live").status_code
+            assert when_ready(200)["ready"]
+            after = call()
+
+    assert given
+    assert (told["ready"], told["checks"]["rules"]) == (False, {"ready": True})
+    assert told["checks"]["database"]["problem"].startswith("The database does not ")
+    assert live == 200
+    for answer in meanwhile:
+        if auth == "required":
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert "database" in answer.json()["issue"][0]["diagnostics"]
+        else:
+            assert (answer.status_code, summaries(answer)) == (200, given)
+    assert summaries(after) == given
