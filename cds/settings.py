@@ -40,7 +40,7 @@ stand neither in the environment nor on a command line.
 import difflib
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
@@ -133,6 +133,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: ZoneInfo | None = None
     """None for the machine's own time zone."""
     operation: Operation = Operation()
+    unknown: tuple[str, ...] = ()
+    """Variables that begin as those of the table and that nothing asks for, such as a misspelt one.
+
+    They prevent nothing: an orchestrator may set some of its own, where a service is called `cds`.
+    """
+
+
+class _Noting(Mapping[str, str]):
+    """Variables, with a note of those that are asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -141,7 +164,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     Raises SettingsInvalid with every problem at once.
     """
     problems: list[str] = []
-    environ = _with_files(environ, problems)
+    given, environ = environ, _Noting(_with_files(environ, problems))
 
     rules = _shipped("rules")
     if value := environ.get("CDS_RULES"):
@@ -252,7 +275,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 
     if problems:
         raise SettingsInvalid(tuple(problems))
-    return Settings(
+    settings = Settings(
         rules=rules,
         site=site,
         examples=_shipped("fhir_examples"),
@@ -270,6 +293,17 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         keep_days=keep_days,
         timezone=timezone,
         operation=operation,
+    )
+    return msgspec.structs.replace(settings, unknown=_unknown(given, environ.asked))
+
+
+def _unknown(given: Mapping[str, str], asked: set[str]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in sorted(given)
+        if name.startswith("CDS_")
+        and not name.startswith("CDS_TEST_")
+        and not {name, name.removesuffix(_IN_FILE)} & asked
     )
 
 

@@ -433,3 +433,21 @@ def test_a_value_and_a_file_of_it_are_refused(tmp_path: Path) -> None:
     (tmp_path / "port").write_text("9000")
     (problem,) = problems_of({"CDS_PORT": "8000", "CDS_PORT_FILE": str(tmp_path / "port")})
     assert problem.startswith("CDS_PORT and CDS_PORT_FILE are both set")
+
+
+def test_names_that_nothing_asks_for_are_told(tmp_path: Path) -> None:
+    """A misspelt name would else mean the default, in silence; those of tests are no settings."""
+    (tmp_path / "days").write_text("30")
+    settings = from_environment(
+        {
+            "CDS_KEEP_DAY": "30",
+            "CDS_CLIENT_FILE": str(tmp_path / "days"),
+            "CDS_KEEP_DAYS_FILE": str(tmp_path / "days"),
+            "CDS_PSEUDONYM_KEY_FILE": str(tmp_path / "key"),
+            "CDS_TEST_BROWSER": "required",
+            "CDS_AUTH": "off",
+            "PATH": "/usr/bin",
+        }
+    )
+    assert settings.unknown == ("CDS_CLIENT_FILE", "CDS_KEEP_DAY")
+    assert settings.keep_days == 30

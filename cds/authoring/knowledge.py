@@ -29,7 +29,8 @@ from cds.chart.vocabulary import (
     Vocabulary,
     coded_entries,
 )
-from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
+from cds.rules.conditions import Count
+from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
 from cds.rules.language import CardFile, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Rule, RuleSet
@@ -467,9 +468,31 @@ def _rule_numbers(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
         for name, number in rule.file.parameters.items():
             where = f"[`{rule.id}`](#{rule.id})"
             yield (where, *_number_cells(name, number, str(rule.file.review_by)))
+        for said in _in_conditions(rule):
+            known = ("as its evidence", "", str(rule.file.review_by), "")
+            yield (f"[`{rule.id}`](#{rule.id})", "in its condition", _cell(said), *known)
+        for term in rule.file.sum:
+            points = "; ".join(
+                f"above {say_number(band.above, term.unit)}: {say_number(band.points, '')}"
+                for band in term.bands
+            )
+            known = (_READ[term.certainty], _ref(term.source), str(rule.file.review_by), "")
+            what = f"points of {_title(term.of, ruleset)}"
+            yield (f"[`{rule.id}`](#{rule.id})", _cell(what), _cell(points), *known)
     for suggestion in _suggestions(ruleset):
         for name, number in suggestion.parameters.items():
             yield (f"draft `{suggestion.id}`", *_number_cells(name, number, ""))
+
+
+def _in_conditions(rule: Rule | Derivation) -> Iterator[str]:
+    """The numbers that stand in the conditions of a rule themselves: how many, and thresholds."""
+    waiting = [rule.node] if isinstance(rule, Rule) else list(nodes_of(rule.makes))
+    for node in waiting:  # which grows meanwhile
+        waiting.extend(node.parts)
+        several = isinstance(node.condition, Count) and node.condition.n > 1
+        written = node.constant is not None and node.constant.parameter is None
+        if several or written:
+            yield node.says
 
 
 def _number_cells(name: str, number: Number, review_by: str) -> tuple[str, ...]:

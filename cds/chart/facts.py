@@ -250,7 +250,8 @@ def _days_since_recorded(key: str) -> Callable[[Chart], Value]:
         if not dates or len(dates) < len(sure):  # one without a date may have been recorded before
             return Interval(Decimal(low), max(known.high, Decimal(low)))
         high = (chart.as_of - min(d.first for d in dates)).days
-        return UNKNOWN if high < 0 else Interval(Decimal(low), Decimal(high))
+        # On a day before the record was made, how long it has stood there cannot be told.
+        return Interval(Decimal(low), Decimal(high)) if high >= 0 else UNKNOWN
 
     return read
 

@@ -111,6 +111,8 @@ def serve(settings: Settings) -> None:
                 operation.metrics_host, operation.metrics_port, "CDS_METRICS_PORT", 9101
             )
             open_until_the_end.enter_context(metrics)
+        if settings.unknown:
+            structlog.get_logger().warning("settings_not_known", names=settings.unknown)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
         _greet(_greeting(_base(listening), ruleset, settings, example, metrics, clients))
 
@@ -134,7 +136,7 @@ def serve(settings: Settings) -> None:
         ]
         died: Callable[[int], None] | None = None
         if metrics is not None:
-            count_in(open_until_the_end.enter_context(TemporaryDirectory(prefix="myositis-cds-")))
+            count_in(open_until_the_end.enter_context(_folder_in_memory()))
             jobs.append(Job("metrics", partial(_serve_metrics, metrics)))
             died = forget
         jobs.append(Job("store", partial(_write, settings)))
@@ -374,6 +376,13 @@ def _listen(host: str, port: int, variable: str = "CDS_PORT", other: int = 8001)
 def _base(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _folder_in_memory() -> TemporaryDirectory[str]:
+    """A folder for counts, which every call writes: on no disk that may be full or slow."""
+    memory = Path("/dev/shm")
+    usable = memory.is_dir() and os.access(memory, os.W_OK | os.X_OK)
+    return TemporaryDirectory(prefix="myositis-cds-", dir=memory if usable else None)
 
 
 def _greet(text: str) -> None:

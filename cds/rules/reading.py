@@ -435,6 +435,7 @@ def _read_headers(reading: _Reading) -> None:
                     document.report(
                         "duplicate-id", steps, f"`{selected}` is selected already at {where}"
                     )
+    _group_contraindications(reading)
     for selected, (document, steps) in selections.items():
         if selected in reading.facts:
             document.report("duplicate-id", steps, f"`{selected}` is the name of a fact already")
@@ -507,16 +508,26 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
 
 
 def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
-    """Declare that it holds, and that one of its drugs is ordered; and whether cards count it."""
+    """Declare that it holds, and that one of its drugs is ordered."""
     fact = _contraindication(rule)
     known = [d for d in said.drugs if _is_drug(d, reading)]
     title = f"{rule.title}: in the draft orders"
     reading.behind[fact] = rule.parameters
     _declare_derived(fact, rule.title, rule, reading)
     reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
-    if said.ordered is None:
-        members = reading.groups.get(CONTRAINDICATIONS, ())
-        reading.groups[CONTRAINDICATIONS] = (*members, fact)
+
+
+def _group_contraindications(reading: _Reading) -> None:
+    """Group those of whose drugs no card of their own tells: also where that one is not active."""
+    active = [r for _, r in reading.documents if r is not None and r.status in reading.taken]
+    cards = {rule.id for rule in active if rule.card is not None}
+    members = tuple(
+        _contraindication(rule)
+        for rule in active
+        if rule.contraindication is not None and rule.contraindication.ordered not in cards
+    )
+    if members:
+        reading.groups[CONTRAINDICATIONS] = members
 
 
 def _contraindication(rule: RuleFile) -> str:

@@ -169,7 +169,7 @@ def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: Ru
             row = f"| [`{each.id}`](#{each.id}) | {name.replace('_', ' ')} |"
             (line,) = [line for line in numbers.splitlines() if line.startswith(row)]
             assert f"| {each.file.review_by} |" in line
-            if number.source == "project-policy":
+            if number.source == "project-policy":  # whatever its certainty
                 assert f"| [`{each.id}`](#{each.id}) | {name.replace('_', ' ')}" in policies
 
 
@@ -182,3 +182,10 @@ def test_doses_in_options_and_the_time_after_a_reason_are_shown(text: str) -> No
     assert "It does not stay away after a reason." in rule(
         text, "oral-glucocorticoid-ordered-alone"
     )
+
+
+def test_numbers_within_conditions_and_sums_are_among_those_of_the_rules(text: str) -> None:
+    """How many factors make a risk high, and the points of a band."""
+    numbers = part(text, "Numbers of the rules")
+    assert "| in its condition | at least 2 of 6: high cancer risk |" in numbers
+    assert "| points of Muscle strength, improvement in percent of the range |" in numbers

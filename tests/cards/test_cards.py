@@ -355,3 +355,24 @@ def test_a_draft_that_is_not_fhir_is_refused_when_the_rules_are_read(
     assert (problem.place.file, problem.place.line) == ("suggestions.yaml", stands)
     assert problem.code == "not-fhir"
     assert said in problem.message
+
+
+def test_a_rule_with_a_lasting_reason_says_for_how_long(ruleset: RuleSet) -> None:
+    """But for what threatens life: nothing keeps a critical card away, or a warning for long."""
+    longest = {"critical": 0, "warning": 190, "info": 366}
+    for rule in ruleset.card_rules:
+        card = rule.card
+        assert card is not None
+        lasting = any(ruleset.override_reasons[each].lasting for each in card.override_reasons)
+        threatens = "life-threatening" in rule.place.file or card.indicator == "critical"
+        assert not lasting or threatens or card.quiet_days is not None, rule.id
+        most = min(longest[card.indicator], 14) if threatens else longest[card.indicator]
+        assert (card.quiet_days or 0) <= most, rule.id
+
+
+def test_of_an_order_a_reason_holds_for_that_order(ruleset: RuleSet) -> None:
+    """A warning on an order that was overridden is given again with the next one."""
+    for rule in ruleset.card_rules:
+        card = rule.card
+        if card is not None and "patient-view" not in rule.file.hooks:
+            assert card.indicator != "warning" or card.quiet_days == 1, rule.id

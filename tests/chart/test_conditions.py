@@ -529,6 +529,26 @@ def test_a_category_takes_no_code_beside_it() -> None:
     assert asserted(read(condition("icd10cm|E78.1"), condition("icd10cm|D04.9"))) == set()
 
 
+@pytest.mark.parametrize("code", ["I80.01", "I80.3", "G45.4", "I69.10"])
+def test_what_is_no_thrombosis_of_deep_veins_or_arteries_is_no_risk(code: str) -> None:
+    """Superficial veins, transient global amnesia and old haemorrhages are left out."""
+    assert asserted(read(condition(f"icd10cm|{code}"))) == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "finding"),
+    [
+        ("I80.209", "finding.venous_thromboembolism"),
+        ("G45.9", "finding.stroke"),
+        ("I69.354", "finding.stroke"),
+        ("I74.3", "finding.arterial_thrombosis"),
+    ],
+)
+def test_thromboses_are_found_by_their_categories(code: str, finding: str) -> None:
+    """Deep veins, arteries of the brain and other arteries."""
+    assert asserted(read(condition(f"icd10cm|{code}"))) == {finding}
+
+
 def test_a_code_of_an_entry_goes_before_its_category() -> None:
     """Monoclonal gammopathy and history of embolism have codes of their own."""
     (assertion,) = read(condition("icd10cm|Z86.711")).conditions["finding.venous_thromboembolism"]

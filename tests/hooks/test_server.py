@@ -565,6 +565,29 @@ def test_streams_that_nobody_reads_keep_no_call_waiting(workers: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_log_that_nobody_ever_reads_does_not_keep_the_service_from_ending(workers: str) -> None:
+    """What still waits is given up after a while."""
+    err, stuck = full_pipe()
+    with serve_into(subprocess.DEVNULL, stuck, CDS_WORKERS=workers) as (process, url):
+        answer = call_until_up(url)
+        process.terminate()
+        status = process.wait(30)
+    os.close(err)
+    os.close(stuck)
+
+    assert (answer.status_code, status) == (200, 0)
+
+
+def test_a_setting_that_there_is_not_is_told_in_the_log() -> None:
+    """By its name alone."""
+    with serve(CDS_KEEP_DAY="30") as running:
+        _, log = running.stop()
+
+    (line,) = [x for x in map(json.loads, log.splitlines()) if x["event"] == "settings_not_known"]
+    assert line["names"] == ["CDS_KEEP_DAY"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_under_the_log_fails_no_call(workers: str) -> None:
     """Each line that could not be written is counted among the metrics."""
     port = str(free_port())

@@ -301,3 +301,37 @@ def test_point_18_a_token_is_used_once_whichever_worker_is_asked(tmp_path: Path)
 
     by_token = [answered[start : start + 4] for start in range(0, 40, 4)]
     assert [sorted(uses) for uses in by_token] == [[200, 401, 401, 401]] * 10
+
+
+BREAKING = """
+import os, signal
+from functools import partial
+from cds.hooks.logs import log_json
+from cds.hooks.workers import Job, Supervisor
+
+def fail():
+    raise ValueError("Doe, Jane")
+
+log = log_json()
+Supervisor(
+    [Job("breaks", fail)],
+    [],
+    tend=lambda: None,
+    seconds=0,
+    shutdown_seconds=1,
+    died=lambda _: os.kill(os.getpid(), signal.SIGTERM),
+    ending=partial(log.flush, 5),
+).run()
+"""
+
+
+def test_what_breaks_a_worker_is_logged_without_its_text() -> None:
+    """The text of a fault may hold data; the line is there although the process is gone."""
+    ended = subprocess.run(
+        [sys.executable, "-c", BREAKING], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    broke, died = map(json.loads, ended.stderr.splitlines())
+    assert (broke["event"], broke["job"], broke["fault"]) == ("uncaught", "breaks", "ValueError")
+    assert (died["event"], died["worker"], died["status"]) == ("worker_died", broke["process"], 1)
+    assert "Jane" not in ended.stdout + ended.stderr

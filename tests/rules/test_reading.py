@@ -643,6 +643,13 @@ def test_contraindications_are_counted_where_no_card_of_their_own_tells_of_order
     assert "contraindications" not in ruleset.groups
     ruleset.close()
 
+    taper = minimal / TAPER
+    text = taper.read_text(encoding="utf-8")
+    taper.write_text(text.replace("status: active", "status: draft"), encoding="utf-8")
+    ruleset = read_ruleset(minimal)
+    assert ruleset.groups["contraindications"] == ("contraindication.in_lung_disease",)
+    ruleset.close()
+
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
