@@ -342,7 +342,13 @@ def proxied(service: Serving, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def client_of(proxy: Proxy) -> httpx2.Client:
     """Make a client that trusts the certificate of a proxy."""
-    return httpx2.Client(base_url=proxy.url, verify=proxy.trust, trust_env=False, timeout=30)
+    return httpx2.Client(
+        base_url=proxy.url,
+        verify=proxy.trust,
+        trust_env=False,
+        timeout=30,
+        headers={"Content-Type": "application/json"},
+    )
 
 
 class Recorder:

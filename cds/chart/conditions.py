@@ -202,12 +202,15 @@ def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:
     One before it counts within its sentence: "no infection; rapidly progressive" is an assertion.
     """
     return any(
-        _asserts(pattern, text.casefold(), terms) for text in words if len(text) <= LONGEST_TEXT
+        asserts(pattern, text.casefold(), terms) for text in words if len(text) <= LONGEST_TEXT
     )
 
 
-def _asserts(pattern: re.Pattern[str], text: str, terms: Terms) -> bool:
-    """``_said`` of one text, which is gone through once for each of the things looked for."""
+def asserts(pattern: re.Pattern[str], text: str, terms: Terms) -> bool:
+    """Whether one casefolded text says a phrase without a negation before or after it.
+
+    It is gone through once for each of the things looked for.
+    """
     hits = [hit.span() for hit in pattern.finditer(text)]
     if not hits:
         return False

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age, inner_title
+from cds.chart.coding import LONGEST_TEXT
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
 from cds.chart.held import days_held, values_behind
@@ -37,6 +38,7 @@ from cds.chart.treatments import (
     carried_out,
     describe,
     latest,
+    says_failure,
     was_current,
 )
 from cds.chart.vocabulary import (
@@ -417,6 +419,7 @@ def _of_drugs(vocabulary: Vocabulary) -> list[Declaration]:
                     ),
                 )
             )
+        made += _of_trial(name, entry.title, vocabulary)
         made.append(
             Declaration(
                 name=f"drug.{name}.ordered",
@@ -562,6 +565,89 @@ def _days_on(name: str) -> Callable[[Chart], Value]:
         return Interval(Decimal(max(low, 0)), Decimal(high))
 
     return read
+
+
+def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration]:
+    """Whether a drug, or one of a class, was tried: for how long, and whether it failed."""
+    entry = vocabulary.drug_classes.get(name)
+    drugs = entry.any_of if entry is not None else (name,)
+    return [
+        Declaration(
+            name=f"drug.{name}.longest",
+            kind="number",
+            title=f"{title}, days on the longest current course of one drug",
+            unit="d",
+            read=_days_longest(name, drugs),
+            evidence=lambda chart: tuple(
+                cite_exposure(e, chart)
+                for e in chart.exposures.get(_longest(drugs, chart)[0], ())
+                if e.current
+            ),
+        ),
+        Declaration(
+            name=f"drug.{name}.failed",
+            kind="boolean",
+            title=f"{title}, stopped for failure or intolerance",
+            read=_failed(name),
+            evidence=_failures(name),
+        ),
+    ]
+
+
+def _days_longest(name: str, drugs: tuple[str, ...]) -> Callable[[Chart], Value]:
+    """The days of the longest course; 0 where surely none is being given."""
+
+    def read(chart: Chart) -> Value:
+        drug, days = _longest(drugs, chart)
+        none = not drug and _complete(chart)
+        if none and chart.courses.get(name, NO_COURSE).current is False:
+            return Interval(Decimal(0), Decimal(0))
+        return days
+
+    return read
+
+
+def _longest(drugs: tuple[str, ...], chart: Chart) -> tuple[str, Interval]:
+    """The drug that has been given longest without a gap up to now, and for how many days."""
+    begun = {
+        drug: since
+        for drug in drugs
+        if drug in chart.exposures and (since := chart.courses[drug].since) is not None
+    }
+    if not begun:
+        return "", UNKNOWN
+    drug, since = min(begun.items(), key=lambda each: each[1].last)
+    low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
+    return drug, Interval(Decimal(max(low, 0)), Decimal(high))
+
+
+def _failed(name: str) -> Callable[[Chart], Value]:
+    """Whether a drug was stopped because it failed or was not tolerated, as its record says.
+
+    Not known where something ended and the record does not say why.
+    """
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        if any(says_failure(e, chart.terms) for e in course.events):
+            return True
+        unexplained = any(
+            e.current is not True and not 0 < len(e.why) <= LONGEST_TEXT for e in course.events
+        )
+        return None if unexplained or course.uncertain or not _complete(chart) else False
+
+    return read
+
+
+def _failures(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        course = chart.courses.get(name, NO_COURSE)
+        cited = [
+            (cite_exposure(e, chart), e) for e in course.events if says_failure(e, chart.terms)
+        ]
+        return tuple(replace(c, text=f"{c.text}, {e.status}: {e.why}") for c, e in cited)
+
+    return evidence
 
 
 def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
@@ -941,6 +1027,12 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
         numbers: list[tuple[str, str, str, Callable[[MeasureChange], Interval]]] = [
             ("improvement", "improvement relative to baseline", "%", lambda c: c.improvement),
             ("worsening", "worsening relative to baseline", "%", lambda c: c.worsening),
+            (
+                "relative_worsening",
+                "worsening relative to baseline, where that is defined",
+                "%",
+                _defined_worsening,
+            ),
             ("range_percent", "improvement in percent of the range", "%", _of_range),
         ]
         usual = [i for i in entry.instruments if i not in entry.for_children]
@@ -1018,6 +1110,7 @@ def _held_by(name: str, level: MeasureLevel) -> EvidenceReader:
 _SENSES: dict[str, Literal["better", "worse"]] = {
     "improvement": "better",
     "worsening": "worse",
+    "relative_worsening": "worse",
     "range_percent": "better",
 }
 
@@ -1036,6 +1129,12 @@ def _unit_of(observation: str, vocabulary: Vocabulary) -> str:
     declared = vocabulary.observations.get(observation)
     table = vocabulary.units.get(declared.units) if declared else None
     return table.unit if table else ""
+
+
+def _defined_worsening(change: MeasureChange) -> Interval:
+    """The worsening in percent; not known of a rise from 0, of which no percentage is defined."""
+    risen = change.undefined and change.worsening.high == INFINITY
+    return UNKNOWN if risen else change.worsening
 
 
 def _of_range(change: MeasureChange) -> Interval:
@@ -1197,6 +1296,21 @@ def _of_visits() -> list[Declaration]:
         days = Decimal((chart.as_of - chart.line_start).days)
         return Interval(days, days)
 
+    def begins_before_line(chart: Chart) -> Value:
+        if chart.line_start is None or chart.visits.baseline is None:
+            return None
+        numbers = chart.terms.vocabulary.assessments
+        grace = timedelta(days=int(numbers.grace.value) if numbers else 0)
+        return chart.visits.baseline <= chart.line_start + grace
+
+    def judged(chart: Chart) -> Value:
+        if chart.line_start is None:
+            return UNKNOWN
+        seen, current = 0, chart.visits.current
+        if current is not None and begins_before_line(chart) is True:
+            seen = max((current - chart.line_start).days, 0)
+        return Interval(Decimal(seen), Decimal((chart.as_of - chart.line_start).days))
+
     def years(chart: Chart) -> Value:
         known = age(chart.born, chart.as_of)
         return UNKNOWN if known is None else Interval(Decimal(known[0]), Decimal(known[1]))
@@ -1252,6 +1366,23 @@ def _of_visits() -> list[Declaration]:
             unit="d",
             read=line_days,
             evidence=on(lambda chart: chart.line_start, "start of the current treatment line"),
+        ),
+        # Only a comparison that begins before the treatment shows what it did, and only so far as
+        # the current assessment reaches; the days since may have changed it.
+        Declaration(
+            name="treatment.days_judged",
+            kind="number",
+            title="Days on the current treatment line that the response is known for",
+            unit="d",
+            read=judged,
+            evidence=on(lambda chart: chart.line_start, "start of the current treatment line"),
+        ),
+        Declaration(
+            name="assessment.baseline_before_line",
+            kind="boolean",
+            title="The baseline precedes the current treatment line",
+            read=begins_before_line,
+            evidence=on(lambda chart: chart.visits.baseline, "baseline"),
         ),
         Declaration(
             name="patient.age",

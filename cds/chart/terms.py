@@ -57,6 +57,7 @@ class Terms(Struct, frozen=True):
     phrases: tuple[tuple[str, str, re.Pattern[str]], ...]
     negation: re.Pattern[str]
     negation_after: re.Pattern[str]
+    failures: re.Pattern[str]
     drugs: CodeIndex
     drug_names: Words
     routes: CodeIndex
@@ -132,6 +133,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         ),
         negation=whole_words(v.negations),
         negation_after=whole_words(v.negations_after),
+        failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
         routes=build_index(v, v.routes),

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
+from cds.chart.conditions import asserts
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry, Number, UnitTable
@@ -279,6 +280,13 @@ def _why(use: MedicationUse) -> str:
     reasons = use.statusReason
     concepts = (reasons,) if isinstance(reasons, CodeableConcept) else reasons or ()
     return "; ".join(said[0] for said in map(texts, concepts) if said)
+
+
+def says_failure(exposure: Exposure, terms: Terms) -> bool:
+    """Whether a drug ended because it failed or was not tolerated, by the reason recorded."""
+    if not exposure.why or exposure.current or len(exposure.why) > LONGEST_TEXT:
+        return False
+    return asserts(terms.failures, exposure.why.casefold(), terms)
 
 
 _CONTAINED = msgspec.json.Decoder(Medication)

@@ -358,6 +358,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     def system_url(self, name: str) -> str:
         """The canonical URL of a code system by its name."""
@@ -371,6 +372,7 @@ _SINGLE: dict[str, object] = {
     "weight": WeightNumbers,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
+    "failures": tuple[str, ...],
 }
 
 

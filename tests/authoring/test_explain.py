@@ -178,7 +178,7 @@ def test_the_missing_fact_that_decides_is_named_with_what_it_decides(shipped: Ru
 def test_not_and_not_known_are_gone_through(shipped: RuleSet) -> None:
     """Where a pulse within 14 days silences the rule, its absence is what would be different."""
     explanation = explained("pulse-for-rapidly-progressive-ild", "rp-ild-already-pulsed", shipped)
-    assert wanted(explanation) == [["Intravenous pulse methylprednisolone not within 14 days"]]
+    assert ["Intravenous pulse methylprednisolone not within 14 days"] in wanted(explanation)
 
 
 def test_a_condition_that_asks_for_something_unknown_says_so(shipped: RuleSet) -> None:

@@ -287,10 +287,10 @@ SEEDED = (
     Mistake(
         "an operator is copied from a paper",
         WORSENING,
-        "muscle_strength.worsening >= parameters",
-        "muscle_strength.worsening ≥ parameters",
+        "muscle_strength.relative_worsening >= parameters",
+        "muscle_strength.relative_worsening ≥ parameters",
         "bad-condition",
-        "- measure.muscle_strength.worsening ≥",
+        "- measure.muscle_strength.relative_worsening ≥",
         "write `>=` for `≥`",
     ),
     Mistake(

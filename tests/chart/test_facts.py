@@ -322,19 +322,6 @@ def test_a_fall_within_six_months(resources: list[Json], fall: Interval) -> None
 @pytest.mark.parametrize(
     ("resources", "fall"),
     [
-        ([fvc(80, 365), fvc(74, 0)], exactly(6)),
-        ([fvc(80, 366), fvc(74, 0)], UNKNOWN),  # too long ago
-        ([fvc(80, 300), fvc(77, 150), fvc(74, 0)], exactly(6)),
-    ],
-)
-def test_a_fall_within_a_year(resources: list[Json], fall: Interval) -> None:
-    """Each fall that is declared looks back as far as it says."""
-    assert fact(read(*resources), "observation.fvc_percent_predicted.fall_in_a_year") == fall
-
-
-@pytest.mark.parametrize(
-    ("resources", "fall"),
-    [
         ([fvc(80, 40), fvc(70, 0), pulse(1000, ago(40))], exactly(10)),
         ([fvc(80, 41), fvc(70, 0), pulse(1000, ago(40))], UNKNOWN),  # before it
         ([fvc(80, 60), fvc(74, 30), fvc(70, 0), pulse(1000, ago(50))], exactly(4)),
@@ -354,6 +341,8 @@ def test_a_fall_after_a_drug(resources: list[Json], fall: Interval) -> None:
         ([fvc(80, 114), fvc(70, 0), order(PREDNISONE, ago(100))], exactly(10)),
         ([fvc(80, 115), fvc(70, 0), order(PREDNISONE, ago(100))], UNKNOWN),  # before treatment
         ([fvc(80, 300), fvc(74, 100), fvc(70, 0), order(PREDNISONE, ago(110))], exactly(4)),
+        ([fvc(80, 365), fvc(70, 0), order(PREDNISONE, ago(500))], exactly(10)),
+        ([fvc(80, 366), fvc(70, 0), order(PREDNISONE, ago(500))], UNKNOWN),  # too long ago
         ([fvc(80, 100), fvc(70, 0)], UNKNOWN),  # no treatment
     ],
 )
@@ -372,6 +361,96 @@ def test_which_values_a_fall_is_looked_for_in_stands_in_its_title() -> None:
     assert FACTS[f"{of}.fall_on_treatment"].title.endswith(
         ", on systemic glucocorticoid or immunosuppressive drug other than a glucocorticoid"
     )
+
+
+METHOTREXATE = concept("rxnorm|6851")
+
+
+def stopped(why: str | None, status: str = "stopped") -> Json:
+    """Return an order of methotrexate that ended, and why."""
+    reason = {} if why is None else {"statusReason": {"text": why}}
+    return order(METHOTREXATE, ago(300), status, **reason)
+
+
+@pytest.mark.parametrize(
+    ("resources", "failed"),
+    [
+        ([stopped("Lack of effect")], True),
+        ([stopped("Intolerance: liver enzymes rose")], True),
+        ([stopped("no response after 6 months")], True),
+        ([stopped("Patient's wish; no side effects")], False),
+        ([stopped("Wish to conceive")], False),
+        ([stopped(None)], None),
+        ([stopped(None, "completed")], None),
+        ([order(METHOTREXATE, ago(300))], False),  # merely given
+        ([], False),
+        ([stopped("Wish to conceive"), stopped("Side effects")], True),
+        ([stopped("x" * 10_001)], None),  # not looked through
+    ],
+)
+def test_a_drug_has_failed_where_the_reason_for_its_end_says_so(
+    resources: list[Json], failed: bool | None
+) -> None:
+    """Not known where it ended and nobody recorded why."""
+    chart = read(*resources)
+    assert fact(chart, "drug.methotrexate.failed") is failed
+    assert fact(chart, "drug.steroid_sparing.failed") is failed
+
+
+def test_why_a_drug_failed_is_the_evidence() -> None:
+    """Only what ended for that reason is cited."""
+    chart = read(stopped("Lack of effect"), order(METHOTREXATE, ago(20)))
+    ((_, _, text),) = evidence(chart, "drug.steroid_sparing.failed")
+    assert text.endswith(", stopped: Lack of effect")
+
+
+def test_the_longest_course_of_one_drug_of_a_class() -> None:
+    """Two drugs one after the other are no long course of either."""
+    azathioprine = concept("rxnorm|1256")
+    one = stopped("Wish to conceive") | {"dosageInstruction": []}
+    chart = read(one, order(azathioprine, ago(20)), order(concept("rxnorm|42316"), ago(50)))
+    assert fact(chart, "drug.steroid_sparing.longest") == exactly(50)
+    assert fact(read(one), "drug.steroid_sparing.longest") == exactly(0)
+    assert len(evidence(chart, "drug.steroid_sparing.longest")) == 1
+
+
+@pytest.mark.parametrize(
+    ("baseline", "current", "days", "before"),
+    [
+        (100, 0, exactly(100), True),
+        (100, 40, between(60, 100), True),  # assessed 60 days after the start
+        (93, 0, exactly(100), True),  # within the grace of 7 days after it
+        (92, 0, between(0, 100), False),
+    ],
+)
+def test_for_how_long_on_treatment_the_response_is_known(
+    baseline: int, current: int, days: Interval, before: bool
+) -> None:
+    """From the start to the current assessment, and only where the baseline precedes the start."""
+    chart = read(
+        physician(5, ago(baseline)), physician(4, ago(current)), order(PREDNISONE, ago(100))
+    )
+    assert fact(chart, "treatment.days_judged") == days
+    assert fact(chart, "assessment.baseline_before_line") is before
+
+
+def test_without_treatment_no_response_is_judged() -> None:
+    """Then there is no start to count from."""
+    chart = read(physician(5, ago(100)), physician(4, ago(0)))
+    assert fact(chart, "treatment.days_judged") == UNKNOWN
+    assert fact(chart, "assessment.baseline_before_line") is None
+
+
+@pytest.mark.parametrize(
+    ("baseline", "current", "percent"),
+    [(4, 5, exactly(25)), (0, 0, exactly(0)), (0, 1, UNKNOWN), (4, 3, exactly(-25))],
+)
+def test_of_a_rise_from_0_no_percentage_is_defined(
+    baseline: int, current: int, percent: Interval
+) -> None:
+    """It counts as worsened in the definition of improvement alone."""
+    chart = read(physician(baseline, ago(100)), physician(current, ago(0)))
+    assert fact(chart, "measure.physician_global.relative_worsening") == percent
 
 
 MYOCARDITIS = "snomed|50920009"
@@ -413,7 +492,7 @@ def test_of_several_the_earliest_begins_what_elapsed() -> None:
     resources = [fvc(80, 10), order(PREDNISONE, ago(100))]
     name = "elapsed.treatment_to_fvc"
     assert fact(read(*resources), name) == Interval(Decimal(90), INFINITY)
-    both = read(*resources, order(concept("rxnorm|6851"), ago(30)))
+    both = read(*resources, order(METHOTREXATE, ago(30)))
     assert fact(both, name) == exactly(90)
 
 

@@ -408,14 +408,15 @@ def test_the_same_call_is_answered_with_the_same_bytes(
 
 
 def test_the_day_of_the_call_counts(ruleset: RuleSet, example: Example) -> None:
-    """Today is asked at each call: a pulse counts as given until two weeks have passed."""
+    """Today is asked at each call: two weeks after a pulse it is asked what came of it."""
     days = iter([date(2026, 11, 16), date(2027, 2, 1)])
     client = TestClient(create_app(ruleset, lambda: next(days)))
 
     now, later = (call(client, example("rp-ild-already-pulsed")).content for _ in range(2))
 
     assert cards(now)[0].indicator == "info"
-    assert cards(later)[0].indicator == "critical"
+    assert cards(later)[0].indicator == "warning"
+    assert "still recorded after an IV pulse" in cards(later)[0].summary
 
 
 def test_a_patient_id_with_its_type_changes_nothing(client: TestClient, example: Example) -> None:
