@@ -53,7 +53,7 @@ NOISE = {"MALLOC_PERTURB_": "165"}
 
 
 def run(
-    script: str, environment: dict[str, str] | None = None, timeout: float = 30
+    script: str, environment: dict[str, str] | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """The script in a process of its own, after PREAMBLE."""
     return subprocess.run(
