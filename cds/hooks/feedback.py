@@ -15,15 +15,15 @@ from msgspec import Meta, Raw, Struct
 
 from cds.hooks.outcomes import Refused
 from cds.store.feedback import Feedback, Reason
-from cds.store.store import Store
+from cds.store.store import FeedbackFull, Store
 
 _log = structlog.get_logger()
 
 LONGEST_ID = 200
 """Characters; the uuids that this service gives have 36."""
 
-MOST_ITEMS = 10_000
-"""Of one batch: databases bound how many cards can be asked for at once."""
+MOST_ITEMS = 500
+"""Of one batch: it is one transaction, for whose end others wait."""
 
 MOST_PROBLEMS = 100
 """That are told of one batch: they stand in the log as well."""
@@ -63,6 +63,7 @@ _ITEM = msgspec.json.Decoder(_Item)
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _REFUSED = "Nothing of this feedback was kept"
+_FULL = f"{_REFUSED}: too much of it waits for the database. Send it again later."
 
 
 def read_feedback(body: bytes) -> tuple[Feedback, ...]:
@@ -158,10 +159,14 @@ async def take_feedback(
     """Keep a batch of feedback, which is returned; the database has it then.
 
     What is told of cards that are not known is kept too, and logged. Raises ``Refused`` with status
-    400 or 413, and ``SQLAlchemyError`` where it cannot be kept.
+    400 or 413, with 503 where too much waits for the database, and ``SQLAlchemyError`` where it
+    cannot be kept.
     """
     items = read_feedback(body)
-    unknown = await store.keep_feedback(items, client, service)
+    try:
+        unknown = await store.keep_feedback(items, client, service)
+    except FeedbackFull:
+        raise Refused(503, "throttled", [_FULL]) from None
     if unknown:
         _log.info("feedback_on_unknown_cards", cards=len(unknown), client=client)
     _log.info("feedback_taken", service=service, items=len(items))

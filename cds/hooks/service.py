@@ -438,6 +438,8 @@ def create_app(
             except Refused as refusal:
                 _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
                 response = _outcome(refusal.status, refusal.issue_type, refusal.problems)
+                if refusal.status == 503:
+                    response.headers["Retry-After"] = _RETRY_SECONDS
             except Exception as fault:
                 response = fail(fault, _FEEDBACK_FAILED)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -33,11 +34,13 @@ class UsedTokens:
     """Remembers used tokens until they expire.
 
     Whatever is asked while the database is busy with others is asked together, in one transaction:
-    each waits for the disk.
+    each waits for the disk. They are asked in a thread of their own, so that no call waits for its
+    token behind whatever else waits for the database.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._thread = ThreadPoolExecutor(1, "tokens")
         self._asked: list[_Asked] = []
         self._answering: asyncio.Task[None] | None = None
 
@@ -66,7 +69,9 @@ class UsedTokens:
 
     async def _answer_together(self, batch: list[_Asked]) -> None:
         try:
-            first = await asyncio.to_thread(_use, self._engine, {a.token: a.until for a in batch})
+            first = await asyncio.get_running_loop().run_in_executor(
+                self._thread, _use, self._engine, {a.token: a.until for a in batch}
+            )
         except Exception as fault:
             for each in batch:
                 if not each.answer.done():
@@ -95,7 +100,8 @@ class UsedTokens:
             )
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the thread and the database."""
+        self._thread.shutdown(cancel_futures=True)
         self._engine.dispose()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -49,8 +50,15 @@ JOURNALS = "journal"
 MOST_WAITING = 256 * 2**20
 """Bytes that may wait for the database before calls are refused: some thousand answers."""
 
+MOST_FEEDBACK = 32
+"""Batches of feedback that may be written or wait for it before further ones are refused."""
+
 LATE_SECONDS = 30.0
 """What waits longer for who writes into the database tells that nobody does."""
+
+
+class FeedbackFull(RuntimeError):
+    """No more feedback is taken at present: too much of it waits for the database."""
 
 
 class Place(Struct, frozen=True):
@@ -130,6 +138,9 @@ class Store:
         # SQLite lets one write at a time; within a process it is cheaper to wait here.
         self._turn = threading.Lock()
         self.used_tokens = UsedTokens(tokens)
+        # One thread: feedback is written one batch at a time, and nothing else waits behind it.
+        self._feedback = ThreadPoolExecutor(1, "feedback")
+        self._room_for_feedback = threading.BoundedSemaphore(MOST_FEEDBACK)
         self._asked = reading_at_once(engine)
         self._identity = identity(engine)
         self._silent = threading.Event()
@@ -230,9 +241,14 @@ class Store:
         """Keep feedback; when this returns, the database has it. The cards that are not known.
 
         A card may also be unknown because the database does not have its answer yet. Raises
-        ``SQLAlchemyError``.
+        ``FeedbackFull`` and ``SQLAlchemyError``.
         """
-        return await asyncio.to_thread(self._keep_feedback, items, client, service)
+        if not self._room_for_feedback.acquire(blocking=False):
+            raise FeedbackFull(f"{MOST_FEEDBACK} batches of feedback wait for the database")
+        kept = self._feedback.submit(self._keep_feedback, items, client, service)
+        # Also where nobody waits for it any more: until then it has its place.
+        kept.add_done_callback(lambda _: self._room_for_feedback.release())
+        return await asyncio.wrap_future(kept)
 
     def _keep_feedback(self, items: tuple[Feedback, ...], client: str, service: str) -> list[str]:
         now = datetime.now(UTC)
@@ -250,6 +266,7 @@ class Store:
     def close(self) -> None:
         """Write what waits, or leave it to who does, and let go of everything."""
         self._closed.set()
+        self._feedback.shutdown(cancel_futures=True)
         if self._writes:
             self._writer.close()
         self._journal.close()

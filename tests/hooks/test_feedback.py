@@ -1,4 +1,5 @@
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,23 +189,36 @@ def test_feedback_that_cannot_be_kept_is_not_acknowledged(
     assert "Next week" not in str(log.entries)
 
 
-def test_as_many_items_are_taken_as_databases_can_be_asked_about(
-    serving: TestClient, store: Store
-) -> None:
+def test_items_are_taken_up_to_a_bound(serving: TestClient, store: Store) -> None:
     """A batch of the largest size is kept whole; a larger one is refused, and nothing kept."""
     items = [ACCEPTED | {"card": f"card {number}"} for number in range(MOST_ITEMS + 1)]
 
     refused = serving.post(FEEDBACK, json={"feedback": items})
     assert (refused.status_code, kept(store)) == (413, [])
-    assert f"{MOST_ITEMS + 1} items" in refused.json()["issue"][0]["diagnostics"]
+    said = refused.json()["issue"][0]["diagnostics"]
+    assert "it has 501 items, and at most 500 are taken at once" in said
 
     assert serving.post(FEEDBACK, json={"feedback": items[1:]}).status_code == 200
     assert len(kept(store)) == MOST_ITEMS
 
 
+def test_where_too_much_feedback_waits_the_client_is_asked_to_send_it_again(
+    serving: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with the time after which to do so, and nothing is kept; then it is taken."""
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_room_for_feedback", threading.Semaphore(0))
+        refused = serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]})
+
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert "Nothing of this feedback was kept" in refused.json()["issue"][0]["diagnostics"]
+    assert kept(store) == []
+    assert serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]}).status_code == 200
+
+
 def test_of_very_many_wrong_items_the_first_are_told(serving: TestClient, log: LogCapture) -> None:
     """Neither the answer nor the log grows with what a client sends."""
-    answer = serving.post(FEEDBACK, json={"feedback": [{}] * 1000})
+    answer = serving.post(FEEDBACK, json={"feedback": [{}] * MOST_ITEMS})
 
     issues = answer.json()["issue"]
     assert (answer.status_code, len(issues)) == (400, MOST_PROBLEMS + 1)

@@ -12,7 +12,15 @@ from structlog.testing import capture_logs
 from cds.store.database import DatabaseUnusable, sqlite_url
 from cds.store.decisions import encode_entry
 from cds.store.feedback import Feedback
-from cds.store.store import Place, Store, open_database, open_store, prepare_store
+from cds.store.store import (
+    MOST_FEEDBACK,
+    FeedbackFull,
+    Place,
+    Store,
+    open_database,
+    open_store,
+    prepare_store,
+)
 from tests.databases import new_database, silent
 from tests.store.conftest import RULES, decision
 
@@ -143,3 +151,28 @@ def test_on_sqlite_tokens_have_a_file_of_their_own(on_sqlite: Store, tmp_path: P
         connection.exec_driver_sql("SELECT 1")
 
     assert stat.S_IMODE((tmp_path / "cds.sqlite-tokens").stat().st_mode) == 0o600
+
+
+def test_feedback_that_waits_holds_up_neither_tokens_nor_readiness(store: Store) -> None:
+    """One client may send all that is taken: others are let in meanwhile, and more is refused."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+
+    async def meanwhile() -> tuple[bool, str | None]:
+        waiting = [
+            asyncio.create_task(store.keep_feedback((TOLD,), "ehr", "myositis-patient-view"))
+            for _ in range(MOST_FEEDBACK)
+        ]
+        try:
+            await asyncio.sleep(0)  # each of them has begun then
+            with pytest.raises(FeedbackFull):
+                await store.keep_feedback((TOLD,), "other", "myositis-patient-view")
+            first = await store.used_tokens.first_use("issuer", "t1", until)
+            ailment = await store.ailment()
+        finally:
+            store._turn.release()
+        assert await asyncio.gather(*waiting) == [["c1"]] * MOST_FEEDBACK
+        return first, ailment
+
+    store._turn.acquire()
+    assert asyncio.run(meanwhile()) == (True, None)
+    assert asyncio.run(store.keep_feedback((TOLD,), "other", "myositis-patient-view")) == ["c1"]
