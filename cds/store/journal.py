@@ -4,7 +4,9 @@ Records are appended with a single write and so outlive the process however it e
 the file is handed over and another one begun. A file is locked as long as its process writes to it;
 whatever is not locked, handed over or left behind, is for whoever writes into the database.
 
-A record is its length, a checksum (CRC-32) and its bytes.
+A record is its length, a checksum (CRC-32) and its bytes, of which there is at least one. A file
+whose whole records do not reach its end is damaged: where the length of a record was changed, what
+follows looks as if the end of a process had cut it off, and nothing tells one from the other.
 """
 
 from __future__ import annotations
@@ -184,19 +186,17 @@ def leftovers(folder: Path) -> Iterator[Leftover]:
 
 
 def _read_batch(handle: int, start: int, end: int, most: int) -> Batch:
-    """Whole records from ``start`` on; one that the end of a process cut off counts as none."""
+    """Whole records from ``start`` on; damaged where they end before ``end``."""
     records: list[bytes] = []
     position = start
     while position < end and len(records) < most and position - start < _MOST_BYTES:
         head = os.pread(handle, _HEAD.size, position)
         if len(head) < _HEAD.size:
-            position = end
-            break
+            return Batch(tuple(records), position, damaged=True)
         length, checksum = _HEAD.unpack(head)
-        if position + _HEAD.size + length > end:
-            # Cut off by the end of its process, and so never acknowledged.
-            position = end
-            break
+        # Zeros, which a disk may leave at the end of a file, would be records without bytes.
+        if not length or position + _HEAD.size + length > end:
+            return Batch(tuple(records), position, damaged=True)
         record = os.pread(handle, length, position + _HEAD.size)
         if zlib.crc32(record) != checksum:
             return Batch(tuple(records), position, damaged=True)

@@ -169,17 +169,15 @@ def test_a_journal_without_records_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 4, 9])
-def test_a_record_that_was_cut_off_counts_as_none(tmp_path: Path, cut: int) -> None:
-    """Its answer never left; those before it count."""
+def test_a_record_that_was_cut_off_counts_as_damage(tmp_path: Path, cut: int) -> None:
+    """Nothing tells it from a record whose length was changed; those before it count."""
     file = leave(tmp_path, b"one", b"two")
     os.truncate(file, file.stat().st_size - cut)
 
     (found,) = leftovers(tmp_path)
     batch = found.next_batch()
-    found.done(batch)
 
-    assert (batch.records, batch.damaged) == ((b"one",), False)
-    assert found.next_batch().records == ()
+    assert (batch.records, batch.damaged) == ((b"one",), True)
 
 
 def test_a_damaged_record_is_told_and_never_read(tmp_path: Path) -> None:
@@ -187,6 +185,32 @@ def test_a_damaged_record_is_told_and_never_read(tmp_path: Path) -> None:
     file = leave(tmp_path, b"one", b"two", b"three")
     content = file.read_bytes()
     file.write_bytes(content.replace(b"two", b"TWO"))
+
+    (found,) = leftovers(tmp_path)
+    batch = found.next_batch()
+
+    assert (batch.records, batch.damaged) == ((b"one",), True)
+
+
+@pytest.mark.parametrize("byte", range(4))
+def test_a_damaged_length_is_told(tmp_path: Path, byte: int) -> None:
+    """The records behind it are not taken for the rest of one that was cut off."""
+    file = leave(tmp_path, b"one", b"two", b"three")
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 0x40
+    file.write_bytes(content)
+
+    (found,) = leftovers(tmp_path)
+    batch = found.next_batch()
+
+    assert (batch.records, batch.damaged) == ((), True)
+
+
+@pytest.mark.parametrize("zeros", [1, 8, 4096])
+def test_zeros_behind_the_records_are_no_records(tmp_path: Path, zeros: int) -> None:
+    """A disk that lost power may leave them where a record should be."""
+    file = leave(tmp_path, b"one")
+    file.write_bytes(file.read_bytes() + bytes(zeros))
 
     (found,) = leftovers(tmp_path)
     batch = found.next_batch()

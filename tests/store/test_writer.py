@@ -125,6 +125,24 @@ def test_a_damaged_leftover_is_read_as_far_as_it_goes_and_set_aside(
     assert [(entry["event"], entry["read"]) for entry in log] == [("journal_damaged", 2)]
 
 
+@pytest.mark.parametrize("byte", range(4))
+def test_a_leftover_with_a_damaged_length_is_not_deleted(
+    engine: Engine, tmp_path: Path, byte: int
+) -> None:
+    """None of its records can be found, and all of them are still there for people to look at."""
+    file = leave(tmp_path, 1, 2)
+    content = bytearray(file.read_bytes())
+    content[byte] ^= 0x40
+    file.write_bytes(content)
+    made, _ = make_writer(engine, tmp_path)
+
+    with capture_logs() as log:
+        made.write()
+
+    assert file.with_suffix(".damaged").read_bytes() == content
+    assert [(entry["event"], entry["read"]) for entry in log] == [("journal_damaged", 0)]
+
+
 def test_a_record_that_no_database_takes_does_not_stop_the_others(
     engine: Engine, tmp_path: Path
 ) -> None:
