@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Column, Engine, Table, delete, select
 
 from cds.store.tables import decisions, feedback
 
@@ -28,16 +28,26 @@ def delete_old(
         return 0
     turn = turn or contextlib.nullcontext()
     before = now - timedelta(days=days)
+    # The cards of decisions go with them.
+    gone = _delete_before(engine, decisions, decisions.c.at, before, turn)
+    _delete_before(engine, feedback, feedback.c.received_at, before, turn)
+    return gone
+
+
+def _delete_before(
+    engine: Engine,
+    table: Table,
+    moment: Column[datetime],
+    before: datetime,
+    turn: contextlib.AbstractContextManager[object],
+) -> int:
+    """Delete the rows of a table that are older, ``AT_ONCE`` in a transaction; how many."""
     gone = 0
     while True:
         with turn, engine.begin() as connection:
-            old = select(decisions.c.id).where(decisions.c.at < before).limit(AT_ONCE)
+            old = select(table.c.id).where(moment < before).limit(AT_ONCE)
             ids = connection.execute(old).scalars().all()
-            # Their cards go with them.
-            connection.execute(delete(decisions).where(decisions.c.id.in_(ids)))
+            connection.execute(delete(table).where(table.c.id.in_(ids)))
         gone += len(ids)
         if len(ids) < AT_ONCE:
-            break
-    with turn, engine.begin() as connection:
-        connection.execute(delete(feedback).where(feedback.c.received_at < before))
-    return gone
+            return gone

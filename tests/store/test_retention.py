@@ -1,3 +1,4 @@
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -45,6 +46,26 @@ def test_more_than_goes_at_once_goes_too(
 
     assert delete_old(engine, 7, AT) == 5
     assert kept(engine) == [0, 0, 0, 1]
+
+
+def test_feedback_goes_a_few_at_a_time_as_well(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the portions others have their turn, and in the end all that is old has gone."""
+    monkeypatch.setattr(retention, "AT_ONCE", 2)
+    told(engine, *(accepted(f"u{i}") for i in range(5)), at=AT - 9 * DAY)
+    told(engine, accepted("new"), at=AT)
+    left: list[int] = []
+
+    class Turn(contextlib.AbstractContextManager[object]):
+        """Notes at the end of each turn how much feedback is left."""
+
+        def __exit__(self, *_: object) -> None:
+            left.append(kept(engine)[2])
+
+    delete_old(engine, 7, AT, Turn())
+
+    assert left == [6, 4, 2, 1]
 
 
 def test_with_0_days_everything_stays(engine: Engine, keep: Keep) -> None:
