@@ -222,7 +222,7 @@ def test_of_very_many_wrong_items_the_first_are_told(serving: TestClient, log: L
 
     issues = answer.json()["issue"]
     assert (answer.status_code, len(issues)) == (400, MOST_PROBLEMS + 1)
-    assert f"{1000 - MOST_PROBLEMS} problems more" in issues[-1]["diagnostics"]
+    assert f"{MOST_ITEMS - MOST_PROBLEMS} problems more" in issues[-1]["diagnostics"]
     (line,) = log.entries
     assert len(line["problems"]) == MOST_PROBLEMS + 1
 
