@@ -530,7 +530,7 @@ def test_a_weight_that_is_too_old_is_told_and_not_used(
 
     card, *_ = advise_on(old).cards
 
-    assert "Dose (child): 30 mg/kg/day, at most 1 g/day.\n" in card.detail
+    assert "Dose (child): 30 mg/kg/day, at most 1 g/day. For how many days" in card.detail
     assert (
         "**No dose by weight:** the last weight is older than 90 days: Body weight 32 kg"
     ) in card.detail
