@@ -122,6 +122,20 @@ def test_nobody_else_can_read_the_database(tmp_path: Path, named: bool) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("name", "mode"), [("cds.sqlite", "600"), ("cds.sqlite-tokens", "600"), ("journal", "700")]
+)
+def test_what_is_there_already_must_be_its_owners_alone(
+    tmp_path: Path, name: str, mode: str
+) -> None:
+    """What others may read is not written to, and the command that mends it is told."""
+    prepare_store(Place(tmp_path))
+    (tmp_path / name).chmod(0o755)
+
+    with pytest.raises(DatabaseUnusable, match=f"chmod {mode} {tmp_path / name}$"):
+        prepare_store(Place(tmp_path))
+
+
 @pytest.fixture
 def on_sqlite(tmp_path: Path) -> Iterator[Store]:
     """Open a store on SQLite whose writer does not look while a test does."""
