@@ -285,7 +285,7 @@ def identity(engine: Engine) -> tuple[int, int] | None:
 def private_folder(folder: Path) -> Path:
     """Make a folder that nobody else may read, if it is not there; its path.
 
-    Raises ``DatabaseUnusable``.
+    Raises ``DatabaseUnusable``, also where there is one that is open to others.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -296,10 +296,23 @@ def private_folder(folder: Path) -> Path:
             f"{folder} cannot be used for what the service keeps: {fault.strerror}. "
             "Name another folder with CDS_STATE."
         ) from None
+    _refuse_open(folder, "700")
     return folder
 
 
 def private_file(file: Path) -> None:
-    """Make an empty file that nobody else may read, if it is not there and can be made."""
+    """Make an empty file that nobody else may read, if it is not there and can be made.
+
+    Raises ``DatabaseUnusable`` where there is one that is open to others.
+    """
     with contextlib.suppress(OSError):  # whoever uses it finds out why not
         os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        _refuse_open(file, "600")
+
+
+def _refuse_open(path: Path, mode: str) -> None:
+    """Refuse what others than its owner may read or change."""
+    if path.stat().st_mode & 0o077:
+        raise DatabaseUnusable(
+            f"{path} is for data of patients, and others may read or change it: chmod {mode} {path}"
+        )

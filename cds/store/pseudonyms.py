@@ -8,7 +8,11 @@ import os
 import secrets
 from pathlib import Path
 
+import structlog
+
 from cds.store.database import DatabaseUnusable
+
+_log = structlog.get_logger()
 
 KEY_BYTES = 32
 LENGTH = 32
@@ -16,24 +20,29 @@ LENGTH = 32
 
 
 def read_key(file: Path) -> bytes:
-    """Read the key, which is made at the first use, readable by nobody else.
+    """Read the key.
 
     Whoever loses it can tell of no kept decision which patient it was about, and lasting overrides
-    end. Raises ``DatabaseUnusable`` for a file that cannot be read or made, is open to others, or
-    holds something else than ``KEY_BYTES`` as hexadecimal digits.
+    end. Raises ``DatabaseUnusable`` for a file that is not there or cannot be read, is open to
+    others, or holds something else than ``KEY_BYTES`` as hexadecimal digits.
     """
     try:
-        _make(file)
         if _is_open_to_others(file.stat()):
             raise DatabaseUnusable(
                 f"{file} holds the key of the pseudonyms, and others may read or change it: "
                 f"chmod 600 {file}"
             )
         key = bytes.fromhex(file.read_text("ascii"))
+    except FileNotFoundError:
+        raise DatabaseUnusable(
+            f"{file} should hold the key of the pseudonyms, and is not there: bring the file back "
+            "from a backup. Only where no decisions were kept yet, make one: "
+            f"(umask 077; openssl rand -hex {KEY_BYTES} > {file}). A new key makes every patient a "
+            "new one."
+        ) from None
     except OSError as fault:
         raise DatabaseUnusable(
-            f"{file}, which holds the key of the pseudonyms, cannot be read or made: "
-            f"{fault.strerror}"
+            f"{file}, which holds the key of the pseudonyms, cannot be read: {fault.strerror}"
         ) from None
     except ValueError:
         key = b""
@@ -57,23 +66,31 @@ def _is_open_to_others(status: os.stat_result) -> bool:
     return bool(status.st_mode & 0o077)
 
 
-def _make(file: Path) -> None:
-    """Make the key, complete at once: of processes that start together, one does it."""
-    if file.exists():
-        return
+def make_key(file: Path) -> None:
+    """Make a key, complete at once and readable by nobody else, where there is none.
+
+    Of processes that start together, one does it. Raises ``DatabaseUnusable`` where it cannot be
+    made.
+    """
     draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            return
+        finally:
+            draft.unlink()
+    except OSError as fault:
+        raise DatabaseUnusable(
+            f"{file}, which is to hold the key of the pseudonyms, cannot be made: {fault.strerror}"
+        ) from None
+    _log.warning("pseudonym_key_made", file=str(file))
 
 
 def pseudonym(key: bytes, client: str, server: str, patient: str) -> str:

@@ -26,17 +26,18 @@ from cds.store.database import (
     make_table,
     private_file,
     private_folder,
+    reading,
     reading_at_once,
     sqlite_url,
     upgrade,
 )
 from cds.store.decisions import Decision, KeptRules, encode_entry
 from cds.store.feedback import Feedback, keep_feedback, unknown_cards
-from cds.store.journal import Journal
+from cds.store.journal import SUFFIX, Journal
 from cds.store.overrides import Told, find_told
-from cds.store.pseudonyms import pseudonym, read_key
+from cds.store.pseudonyms import make_key, pseudonym, read_key
 from cds.store.replays import UsedTokens
-from cds.store.tables import used_tokens
+from cds.store.tables import decisions, used_tokens
 from cds.store.writer import PAUSE_SECONDS, Writer
 
 _log = structlog.get_logger()
@@ -64,7 +65,7 @@ class FeedbackFull(RuntimeError):
 class Place(Struct, frozen=True):
     """Where things are kept: a folder, the address of the database (None: SQLite in the folder).
 
-    ``key_file`` holds the key of the pseudonyms (None: in the folder).
+    ``key_file`` holds the key of the pseudonyms (None: in the folder, where it is made at first).
     """
 
     folder: Path
@@ -280,11 +281,31 @@ def prepare_store(place: Place) -> None:
 
     Nothing stays open. Raises ``DatabaseUnusable``, also where no journal could be written.
     """
-    read_key(place.key_file or private_folder(place.folder) / KEY)
     _open_journal(place.folder, MOST_WAITING).close()
     engine = open_database(place)
-    open_tokens(engine).dispose()
-    engine.dispose()
+    try:
+        _key(place, engine)
+        open_tokens(engine).dispose()
+    finally:
+        engine.dispose()
+
+
+def _key(place: Place, engine: Engine) -> bytes:
+    """Read the key of the pseudonyms; one is made in the folder alone, and before any decision."""
+    if place.key_file is not None:
+        return read_key(place.key_file)
+    file = place.folder / KEY
+    if not file.exists() and not _has_decisions(place.folder, engine):
+        make_key(file)
+    return read_key(file)
+
+
+def _has_decisions(folder: Path, engine: Engine) -> bool:
+    """Whether decisions are kept in the database, or wait for it in journals."""
+    if any(file.stat().st_size for file in (folder / JOURNALS).glob(f"*{SUFFIX}")):
+        return True
+    with reading(engine).connect() as connection:
+        return connection.execute(select(decisions.c.id).limit(1)).first() is not None
 
 
 def _open_journal(state: Path, most_waiting: int) -> Journal:
@@ -307,8 +328,8 @@ def open_store(
     ``write``, by another process that does. Raises ``DatabaseUnusable``.
     """
     folder = private_folder(place.folder)
-    key = read_key(place.key_file or folder / KEY)
     engine = bounded(open_database(place))
+    key = _key(place, engine)
     journal = _open_journal(folder, most_waiting)
     tokens = open_tokens(engine)
     return Store(engine, tokens, key, folder / JOURNALS, keep_days, journal, writes=writes)

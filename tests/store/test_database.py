@@ -12,6 +12,7 @@ from cds.store.database import (
     called,
     connect,
     downgrade,
+    private_file,
     private_folder,
     sqlite_url,
     upgrade,
@@ -109,6 +110,32 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_the_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
     """Nobody else may list what is kept."""
     assert private_folder(tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o710, 0o705, 0o770])
+def test_a_folder_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """The reader is told the command that mends it, and nothing is changed by itself."""
+    folder = private_folder(tmp_path / "state")
+    folder.chmod(mode)
+
+    with pytest.raises(DatabaseUnusable, match=f"chmod 700 {folder}"):
+        private_folder(folder)
+
+    assert folder.stat().st_mode & 0o777 == mode
+    folder.chmod(0o700)
+    assert private_folder(folder) == folder
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_file_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """The reader is told the command that mends it; one with its owner alone is used as it is."""
+    file = tmp_path / "cds.sqlite"
+    private_file(file)
+    private_file(file)
+    file.chmod(mode)
+
+    with pytest.raises(DatabaseUnusable, match=f"chmod 600 {file}"):
+        private_file(file)
 
 
 @pytest.mark.parametrize(

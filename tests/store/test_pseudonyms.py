@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cds.store.database import DatabaseUnusable
-from cds.store.pseudonyms import pseudonym, read_key
+from cds.store.pseudonyms import make_key, pseudonym, read_key
 
 KEY = bytes(range(32))
 
@@ -24,19 +24,33 @@ def test_a_pseudonym_is_the_same_for_the_same_patient_only() -> None:
 
 
 def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
-    """The second reading gives the key of the first, and nobody else may read it."""
+    """Made again it is the same, and nobody else may read it."""
     file = tmp_path / "pseudonym.key"
 
-    assert read_key(file) == read_key(file)
-    assert len(read_key(file)) == 32
+    make_key(file)
+    key = read_key(file)
+    make_key(file)
+
+    assert read_key(file) == key
+    assert len(key) == 32
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_key_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    """The reader learns that it belongs back from a backup, and how one is made at first."""
+    file = tmp_path / "pseudonym.key"
+
+    with pytest.raises(DatabaseUnusable, match=r"backup.*openssl rand -hex 32"):
+        read_key(file)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     """The reader is told the command that mends it."""
     file = tmp_path / "pseudonym.key"
-    read_key(file)
+    make_key(file)
     file.chmod(0o640)
 
     with pytest.raises(DatabaseUnusable, match=f"chmod 600 {file}"):
@@ -47,6 +61,7 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 def test_a_credential_of_systemd_is_accepted(tmp_path: Path) -> None:
     """It is root's, and its mode seems to let a group read it; nobody may read more than that."""
     file = tmp_path / "pseudonym.key"
+    make_key(file)
     key = read_key(file)
     file.chmod(0o440)
     assert read_key(file) == key

@@ -76,6 +76,39 @@ def test_trying_the_folder_leaves_no_journal(tmp_path: Path) -> None:
     assert list((tmp_path / "journal").iterdir()) == []
 
 
+def test_a_key_is_made_at_its_default_place_alone(tmp_path: Path) -> None:
+    """And the log says so; where a setting names a file that is absent, it may be a mistake."""
+    with pytest.raises(DatabaseUnusable, match="is not there"):
+        prepare_store(Place(tmp_path, key_file=tmp_path / "elsewhere.key"))
+    assert not (tmp_path / "elsewhere.key").exists()
+
+    with capture_logs() as lines:
+        prepare_store(Place(tmp_path))
+        prepare_store(Place(tmp_path))
+
+    assert [line["event"] for line in lines] == ["pseudonym_key_made"]
+    assert lines[0]["file"] == str(tmp_path / "pseudonym.key")
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_where_there_are_decisions_no_new_key_is_made(tmp_path: Path, written: bool) -> None:
+    """In the database or in a journal they name patients by the key that is gone."""
+    store = open_store(Place(tmp_path), writes=False)
+    store._journal.append(encode_entry(RULES))
+    store.note(decision(1))
+    if written:
+        store.settle()
+    store.close()
+    key = (tmp_path / "pseudonym.key").rename(tmp_path / "lost.key")
+
+    with pytest.raises(DatabaseUnusable, match="from a backup"):
+        open_store(Place(tmp_path))
+
+    assert not (tmp_path / "pseudonym.key").exists()
+    key.rename(tmp_path / "pseudonym.key")
+    open_store(Place(tmp_path)).close()
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_nobody_else_can_read_the_database(tmp_path: Path, named: bool) -> None:
     """An SQLite file is its owner's alone, where its address is given as well."""
@@ -87,6 +120,20 @@ def test_nobody_else_can_read_the_database(tmp_path: Path, named: bool) -> None:
         os.umask(before)
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("cds.sqlite", "600"), ("cds.sqlite-tokens", "600"), ("journal", "700")]
+)
+def test_what_is_there_already_must_be_its_owners_alone(
+    tmp_path: Path, name: str, mode: str
+) -> None:
+    """What others may read is not written to, and the command that mends it is told."""
+    prepare_store(Place(tmp_path))
+    (tmp_path / name).chmod(0o755)
+
+    with pytest.raises(DatabaseUnusable, match=f"chmod {mode} {tmp_path / name}$"):
+        prepare_store(Place(tmp_path))
 
 
 @pytest.fixture
