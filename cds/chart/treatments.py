@@ -175,8 +175,8 @@ def read_drafts(
                 drafted = msgspec.structs.replace(exposure, kind="drafted", current=None)
                 found.setdefault(exposure.drug, []).append(drafted)
         except _Unidentified as reason:
-            unread.append(Excluded(name_of(order), str(reason)))
-            excluded.append(unread[-1])
+            unread.append(Excluded(name_of(order), f"{reason}{reason.codes}"))
+            excluded.append(Excluded(name_of(order), str(reason)))
         except Unusable as reason:
             excluded.append(Excluded(name_of(order), str(reason)))
     entries = {
@@ -200,7 +200,31 @@ _WITHDRAWN = frozenset({"cancelled", "completed", "entered-in-error", "stopped"}
 
 
 class _Unidentified(Unusable):
-    """The drug of a resource cannot be known."""
+    """The drug of a resource cannot be known; ``codes`` says which codes it has instead."""
+
+    def __init__(self, reason: str, codes: str = "") -> None:
+        super().__init__(reason)
+        self.codes = codes
+
+
+MOST_CODES = 5
+"""That are named of a drug that cannot be known."""
+
+LONGEST_CODE = 200
+"""Characters of a code, and of the URL of its system, that are shown."""
+
+
+def _codes_of(concept: CodeableConcept) -> str:
+    """Name the codes of a concept and their systems; those that are not named are counted."""
+    coded = [coding for coding in concept.coding or () if coding.code]
+    named = [
+        f"{coding.code} of {coding.system or 'a system that is not named'}"
+        for coding in coded[:MOST_CODES]
+        if max(len(coding.code or ""), len(coding.system or "")) <= LONGEST_CODE
+    ]
+    more = len(coded) - len(named)
+    told = [*named, f"{more} more"] if named and more else named
+    return f": {', '.join(told)}" if told else ""
 
 
 def _exposures(
@@ -222,7 +246,9 @@ def _exposures(
     matches = find_drugs(concept, terms)
     if not matches:
         if not texts(concept):
-            raise _Unidentified("its drug has no name, and no code that this service knows")
+            raise _Unidentified(
+                "its drug has no name, and no code that this service knows", _codes_of(concept)
+            )
         raise Unusable("its drug is not mapped to anything that this service knows")
     if len(matches) > MOST_DRUGS:
         raise _Unidentified(f"it names more than {MOST_DRUGS} drugs, and could be any of them")

@@ -5,6 +5,7 @@ import pytest
 
 from cds.chart.chart import Chart, read_chart, read_findings
 from cds.chart.quantities import INFINITY, Interval
+from cds.chart.treatments import LONGEST_CODE, MOST_CODES
 from cds.fhir.bundles import Delivery
 from tests.chart.conftest import (
     AS_OF,
@@ -105,6 +106,30 @@ def test_a_draft_whose_drug_cannot_be_known_could_be_any(unknown: Json) -> None:
     assert fact(chart, "drug.methotrexate.ordered") is True
     assert fact(chart, "order.unread") is True
     assert evidence.reference == "MedicationRequest/unknown"
+
+
+def said_of_unread(drafted: Json) -> str:
+    """Return what is said of the one draft whose drug cannot be known."""
+    (evidence,) = FACTS["order.unread"].evidence(placing(draft(drafted)))
+    return evidence.text
+
+
+def test_a_draft_whose_drug_cannot_be_known_says_its_code_and_system() -> None:
+    """Whoever maps the drugs of the site is told what to map, or that the system is missing."""
+    said = said_of_unread(
+        {"coding": [{"system": "https://hospital.example/drugs", "code": "4711"}, {"code": "x"}]}
+    )
+    assert said.endswith("4711 of https://hospital.example/drugs, x of a system that is not named")
+
+
+def test_codes_of_a_draft_that_are_many_or_long_are_counted() -> None:
+    """Those beyond the most that are named, and those that are too long, are said to be there."""
+    many = [{"system": "urn:x", "code": str(each)} for each in range(MOST_CODES + 2)]
+    assert said_of_unread({"coding": many}).endswith("4 of urn:x, 2 more")
+
+    long = {"system": "urn:x", "code": "9" * (LONGEST_CODE + 1)}
+    assert said_of_unread({"coding": [many[0], long]}).endswith("0 of urn:x, 1 more")
+    assert said_of_unread({"coding": [long]}).endswith("that this service knows")
 
 
 def test_a_draft_that_cannot_be_decoded_could_be_of_any_drug() -> None:
