@@ -107,7 +107,7 @@ def test_a_site_is_tested_by_its_own_cases(tmp_path: Path) -> None:
   - name: after {days} days
     facts:
       drug.glucocorticoid.current: true
-      treatment.line_days: {days}
+      treatment.days_judged: {days}
       assessment.compared: true
       response.imacs.improved: false
       response.worsened: false
