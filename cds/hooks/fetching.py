@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
-import msgspec
 import structlog
 from msgspec import Struct
 
@@ -20,7 +19,6 @@ from cds.fhir.bundles import Delivery, count_entries, find_medication, name_of, 
 from cds.fhir.client import MOST_ENTRIES, Access, Allowance, CannotBeHad, FhirClient
 from cds.fhir.resources import AnyResource, Medication
 from cds.fhir.servers import Server, base_of
-from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template, cannot_be_had, patient_first, read_sent, take
 from cds.hooks.requests import OrderSignContext, Request
 
@@ -46,18 +44,6 @@ class Fetching(Struct, frozen=True):
     entries: int = MOST_ENTRIES
 
 
-class Authorization(Struct, frozen=True):
-    """What `fhirAuthorization` says; a scope is the FHIR server's to interpret."""
-
-    access_token: str
-    token_type: str
-    patient: str | None = None
-
-    def __repr__(self) -> str:
-        """Nothing of it."""
-        return "Authorization(...)"
-
-
 async def gather(
     request: Request,
     templates: tuple[Template, ...],
@@ -70,7 +56,7 @@ async def gather(
     drug stays unknown.
 
     Raises ``Refused``: status 412 naming each key that cannot be had and why; status 400 where the
-    Patient that was sent, or the one whom the token is for, is another than the call is about.
+    Patient that was sent is another than the call is about.
     """
     prefetch = request.prefetch or {}
     delivery, unsatisfied = read_sent(prefetch, templates, request.patient)
@@ -128,38 +114,8 @@ def _access(request: Request, fetching: Fetching | None) -> Access | str:
             "It cannot be fetched either: `fhirServer` is not among the servers that are allowed "
             "for this client."
         )
-    return Access(server, _token(request))
-
-
-# What may stand behind `Bearer` in a header: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
-def _token(request: Request) -> str | None:
-    """The token of a call, None where it has none; raises ``Refused`` with status 400."""
-    if request.fhirAuthorization is None:
-        return None
-    try:
-        read = msgspec.json.decode(
-            msgspec.json.encode(request.fhirAuthorization), type=Authorization
-        )
-    except msgspec.ValidationError as fault:
-        # Its text names types and places, never values.
-        raise _malformed(str(fault).replace("`$", "`$.fhirAuthorization")) from None
-    if read.token_type.casefold() != "bearer":
-        raise _malformed("`$.fhirAuthorization.token_type` should be `Bearer`")
-    if not _TOKEN.fullmatch(read.access_token):
-        raise _malformed("`$.fhirAuthorization.access_token` is not written as a token is")
-    if read.patient is not None and read.patient.removeprefix("Patient/") != request.patient:
-        raise _malformed(
-            "`$.fhirAuthorization.patient` is another patient than `$.context.patientId`, "
-            "so nothing was fetched"
-        )
-    return read.access_token
-
-
-def _malformed(problem: str) -> Refused:
-    return Refused(400, "invalid", [f"This is not a request that can be answered: {problem}."])
+    authorization = request.fhirAuthorization
+    return Access(server, None if authorization is None else authorization.access_token)
 
 
 # --- keys ----------------------------------------------------------------------------------------

@@ -158,8 +158,11 @@ async def fetch_key_set(address: str) -> bytes:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """What certificates are checked with; made once, because that takes milliseconds."""
-    return httpx2.create_ssl_context(trust_env=False)
+    """What certificates are checked with; made once, because that takes milliseconds.
+
+    The authorities of the machine, or of ``SSL_CERT_FILE``, as for FHIR servers.
+    """
+    return httpx2.create_ssl_context()
 
 
 class _Held:

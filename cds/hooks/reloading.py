@@ -146,7 +146,9 @@ class Reloader:
                 return
         self._tried = seen
         version = seen if isinstance(seen, str) else None
-        attempt = Attempt(datetime.now(UTC), version, served is not None, problems)
+        attempt = Attempt(
+            at=datetime.now(UTC), version=version, accepted=served is not None, problems=problems
+        )
         if served is None:
             self._in_service.last_attempt = attempt
             _log.error("rules_refused", refused=version, problems=problems, **trouble)

@@ -42,18 +42,33 @@ class OrderSelectContext(OrderSignContext, frozen=True, kw_only=True):
     selections: tuple[Text, ...]
 
 
-class Request(Struct, frozen=True):
-    """A call of a service. Each value of ``prefetch`` is left as JSON.
+class Authorization(Struct, frozen=True):
+    """What opens the FHIR server of a call; a scope is the server's to interpret.
 
-    The token in ``fhirAuthorization`` is not decoded here.
+    The specification requires all but ``patient``. What only tells of the token may be missing.
     """
+
+    access_token: str
+    token_type: str
+    expires_in: int | None = None
+    scope: str | None = None
+    subject: str | None = None
+    patient: str | None = None
+
+    def __repr__(self) -> str:
+        """Nothing of it."""
+        return "Authorization(...)"
+
+
+class Request(Struct, frozen=True):
+    """A call of a service. Each value of ``prefetch`` is left as JSON."""
 
     hook: Text
     hookInstance: UUID
     context: PatientViewContext
     prefetch: dict[str, Raw] | None = None
     fhirServer: str | None = None
-    fhirAuthorization: dict[str, Raw] | None = None
+    fhirAuthorization: Authorization | None = None
 
     @property
     def patient(self) -> str:
@@ -151,11 +166,30 @@ def read_request(body: bytes, hook: Hook) -> Request:
             "`$.context.patientId` should be the id of a Patient: letters, digits, `-`, `.` and "
             "`_`, with or without `Patient/` before it."
         )
-    if request.fhirAuthorization is not None and not request.fhirServer:
-        raise _malformed("`$.fhirServer` is missing, which `$.fhirAuthorization` requires.")
+    if request.fhirAuthorization is not None:
+        _check_authorization(request.fhirAuthorization, request)
     if request.context.patientId.startswith(_PATIENT):
         _log.info("patient_id_with_type", reason="context.patientId is written as Patient/id")
     return request
+
+
+# What may stand behind `Bearer` in a header: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+def _check_authorization(authorization: Authorization, request: Request) -> None:
+    """Check a token, whether or not something will be fetched with it; tells nothing of it."""
+    if not request.fhirServer:
+        raise _malformed("`$.fhirServer` is missing, which `$.fhirAuthorization` requires.")
+    if authorization.token_type.casefold() != "bearer":
+        raise _malformed("`$.fhirAuthorization.token_type` should be `Bearer`.")
+    if not _TOKEN.fullmatch(authorization.access_token):
+        raise _malformed("`$.fhirAuthorization.access_token` is not written as a token is.")
+    patient = authorization.patient
+    if patient is not None and patient.removeprefix(_PATIENT) != request.patient:
+        raise _malformed(
+            "`$.fhirAuthorization.patient` is another patient than `$.context.patientId`."
+        )
 
 
 _OTHER_HOOK = "this service is for the hook {}, and `$.hook` names another."

@@ -162,14 +162,14 @@ def make_served(ruleset: RuleSet) -> Served:
     return Served(ruleset, templates, by_id, discovery, datetime.now(UTC))
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A try to take changed rules into service: when, what, and why not if they were refused.
 
-    ``version`` is None where the files could not be read at all.
+    ``version`` is None, and then not told, where the files could not be read at all.
     """
 
     at: datetime
-    version: str | None
+    version: str | None = None
     accepted: bool
     problems: tuple[str, ...]
 
@@ -224,12 +224,12 @@ class _RuleInService(Struct, frozen=True):
     title: str
 
 
-class _RulesInService(Struct, frozen=True):
+class _RulesInService(Struct, frozen=True, omit_defaults=True):
     version: str
     since: datetime
-    site: str | None
     rules: tuple[_RuleInService, ...]
-    last_attempt: Attempt | None
+    site: str | None = None
+    last_attempt: Attempt | None = None
 
 
 def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:

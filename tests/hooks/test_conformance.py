@@ -1,9 +1,11 @@
 """Calls the service with whatever its own description allows, and some that it does not."""
 
 import json
-from datetime import date
+import tempfile
+from collections.abc import Iterator
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import schemathesis
@@ -19,7 +21,12 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cds.advice import load_rules
+from cds.hooks.authentication import Authenticator
+from cds.hooks.clients import Client
+from cds.hooks.keys import KeySets
 from cds.hooks.service import create_app
+from cds.rules.language import Hook
+from cds.store.store import Place, open_store
 from tests.hooks.conformance import faults
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -36,8 +43,62 @@ bounded = settings(
 
 
 # Read when tests are collected, because there is a test for each operation that it describes.
-app = create_app(load_rules(CHECKOUT / "rules"), lambda: date(2026, 11, 16))
+ruleset = load_rules(CHECKOUT / "rules")
+state = tempfile.TemporaryDirectory()
+store = open_store(Place(Path(state.name)))
+app = create_app(ruleset, lambda: date(2026, 11, 16), store=store)
 interface = schemathesis.openapi.from_asgi("/openapi.json", app)
+OPERATIONS = {
+    f"{method.upper()} {path}"
+    for path, operations in interface.raw_schema["paths"].items()
+    for method in operations
+}
+
+
+async def never_used(issuer: str, jti: str, until: datetime) -> bool:
+    """Take every token for a new one."""
+    return True
+
+
+CLIENT = Client(
+    name="Hospital",
+    issuer="https://ehr.example",
+    audience=("https://cds.example",),
+    jku="https://ehr.example/jwks.json",
+    tenants=(),
+)
+guarded = create_app(
+    ruleset, lambda: date(2026, 11, 16), Authenticator([CLIENT], KeySets(), never_used), store=store
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed_store() -> Iterator[None]:
+    """Let go of the store at the end."""
+    yield
+    store.close()
+    state.cleanup()
+
+
+def test_every_operation_is_among_those_that_are_called() -> None:
+    """Discovery, and of each hook the call and its feedback."""
+    services = [f"/cds-services/myositis-{hook}" for hook in get_args(Hook)]
+    posted = {f"POST {service}{what}" for service in services for what in ("", "/feedback")}
+    assert {"GET /cds-services", *posted} == OPERATIONS
+
+
+@interface.parametrize()
+@bounded
+def test_whatever_is_called_without_a_token_is_a_bare_401(case: schemathesis.Case[Any]) -> None:
+    """Of no operation, and of no body, is more told to who is not known.
+
+    Only OPTIONS is answered, with which browsers ask before they call, and which has no token.
+    """
+    if case.method == "OPTIONS":
+        return
+    answer = case.call(app=guarded)
+
+    assert (answer.status_code, answer.content) == (401, b"")
 
 
 @interface.parametrize()

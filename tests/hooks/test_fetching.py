@@ -13,10 +13,10 @@ from structlog.testing import LogCapture
 from cds.fhir.client import FhirClient, encode_query
 from cds.fhir.servers import read_servers
 from cds.hooks.clients import Caller, Client
-from cds.hooks.fetching import MOST_MEDICATIONS, Authorization, Fetching, gather
+from cds.hooks.fetching import MOST_MEDICATIONS, Fetching, gather
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template
-from cds.hooks.requests import read_request
+from cds.hooks.requests import Authorization, read_request
 from cds.hooks.service import create_app
 from cds.hooks.services import service_id
 from cds.rules.ruleset import RuleSet
@@ -516,6 +516,19 @@ def test_point_07_an_authorization_that_cannot_be_used_is_malformed(
     assert told in answer.json()["issue"][0]["diagnostics"]
     assert "jane" not in answer.text
     assert ehr.server.asked == []
+
+
+def test_point_07_an_authorization_for_another_patient_is_malformed_where_all_was_sent(
+    ehr: Ehr, example: Example, ask: Callable[..., Any]
+) -> None:
+    """A call that contradicts itself is not answered, although nothing would be fetched."""
+    request = request_to(ehr, example)
+    request["fhirAuthorization"] |= {"patient": "jane"}
+
+    answer = ask(request, ehr.server.base)
+
+    assert answer.status_code == 400
+    assert "`$.fhirAuthorization.patient`" in answer.json()["issue"][0]["diagnostics"]
 
 
 def test_point_07_a_token_for_this_patient_is_used(

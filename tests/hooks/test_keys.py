@@ -25,6 +25,7 @@ from cds.hooks.keys import (
     fetch_key_set,
     read_key_set,
 )
+from tests.fhir.test_client import certificate
 
 OLD = ECKey.generate_key("P-384", {"kid": "old"})
 NEW = RSAKey.generate_key(2048, {"kid": "new"})
@@ -374,6 +375,29 @@ def test_a_key_set_is_fetched(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert path == "/jwks.json"
     assert (headers["Accept"], headers["Accept-Encoding"]) == ("application/json", "identity")
     assert not {"Authorization", "Cookie"} & headers.keys()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_certificates_are_of_the_authorities_that_the_environment_names(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """With SSL_CERT_FILE a hospital's own authority is believed, and without it no such one."""
+    serves, _ = certificate(tmp_path, "localhost")
+    server.http.socket = serves.wrap_socket(server.http.socket, server_side=True)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    if named:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    refused = (
+        contextlib.nullcontext() if named else pytest.raises(KeysInvalid, match="ConnectError")
+    )
+    module._tls.cache_clear()
+    try:
+        with refused:
+            address = f"https://localhost:{server.http.server_port}/jwks.json"
+            assert asyncio.run(fetch_key_set(address)) == server.content
+    finally:
+        module._tls.cache_clear()
+    assert len(server.asked) == named
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 401, 404, 500])

@@ -175,7 +175,7 @@ def test_files_that_change_while_they_are_read_are_read_again(running: Running) 
     running.prepare = interrupted
     reword(running.rules, "Early:")
     running.look_twice()
-    assert (running.call(), running.shown()["last_attempt"]) == (first, None)
+    assert (running.call(), running.shown().get("last_attempt")) == (first, None)
 
     running.reloader.check()
     assert running.call()[1].startswith("Late:")
@@ -301,7 +301,7 @@ def test_files_that_cannot_be_read_are_refused(running: Running, rules: Path) ->
 
     attempt = running.shown()["last_attempt"]
     (problem,) = attempt["problems"]
-    assert (attempt["version"], attempt["accepted"]) == (None, False)
+    assert ("version" in attempt, attempt["accepted"]) == (False, False)
     assert problem.endswith("broken.yaml:1:1 unreadable cannot be read: No such file or directory")
     (rules / "guidance" / "broken.yaml").unlink()
     running.look_twice()
@@ -375,7 +375,6 @@ def test_the_rules_in_service_are_shown(running: Running) -> None:
     assert shown == {
         "version": content_version(running.rules, None),
         "since": shown["since"],
-        "site": None,
         "rules": [
             {
                 "id": "inclusion-body-myositis",
@@ -383,7 +382,6 @@ def test_the_rules_in_service_are_shown(running: Running) -> None:
                 "title": "Inclusion body myositis is outside the scope of this guidance",
             }
         ],
-        "last_attempt": None,
     }
     assert datetime.fromisoformat(shown["since"]) <= before
 

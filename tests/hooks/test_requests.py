@@ -45,6 +45,12 @@ def with_patient(patient: str) -> bytes:
     return with_(context={"userId": "Practitioner/example", "patientId": patient})
 
 
+def authorized(**changes: Any) -> bytes:
+    """Return the minimal request with a token for a FHIR server, some of its fields other ones."""
+    authorization = {"access_token": "t0ken", "token_type": "Bearer"} | changes
+    return with_(fhirAuthorization=authorization, fhirServer="https://ehr.example/fhir")
+
+
 def test_point_07_what_the_specification_requires_is_enough() -> None:
     """Hook, hookInstance and context with user and patient make a request."""
     request = read_request(with_(), "patient-view")
@@ -103,6 +109,55 @@ def test_point_07_an_authorization_needs_its_server() -> None:
 
     assert "`$.fhirServer` is missing" in refused
     assert "t0ken" not in refused + repr(read)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"access_token": 5}, "access_token"),
+        ({"access_token": None}, "access_token"),
+        ({"access_token": ""}, "access_token"),
+        ({"token_type": ["Bearer"]}, "token_type"),
+        ({"token_type": "Basic"}, "token_type"),
+        ({"expires_in": "300"}, "expires_in"),
+        ({"scope": ["patient/*.read"]}, "scope"),
+        ({"subject": {}}, "subject"),
+        ({"patient": 1288992}, "patient"),
+        ({"patient": "jane"}, "patient"),
+        ({"patient": ""}, "patient"),
+    ],
+)
+def test_point_07_each_wrong_field_of_an_authorization_is_named(
+    changes: dict[str, Any], place: str
+) -> None:
+    """Whether or not it will be used, and with nothing of its values."""
+    refused = problem_of(authorized(**changes))
+
+    assert f"`$.fhirAuthorization.{place}`" in refused
+    assert "t0ken" not in refused
+    assert "jane" not in refused
+
+
+@pytest.mark.parametrize("missing", ["access_token", "token_type"])
+def test_point_07_an_authorization_has_a_token_and_its_type(missing: str) -> None:
+    """Without them it opens nothing."""
+    authorization = {"access_token": "t0ken", "token_type": "Bearer"}
+    del authorization[missing]
+    refused = problem_of(with_(fhirAuthorization=authorization, fhirServer="https://ehr.example/"))
+
+    assert f"missing required field `{missing}` - at `$.fhirAuthorization`" in refused
+
+
+@pytest.mark.parametrize("missing", ["expires_in", "scope", "subject"])
+def test_what_only_tells_of_a_token_may_be_missing(missing: str) -> None:
+    """The specification requires these fields, but nothing here depends on them."""
+    said = {"expires_in": 300, "scope": "patient/*.read", "subject": "cds", "patient": "1288992"}
+
+    for body in (
+        authorized(**{name: value for name, value in said.items() if name != missing}),
+        authorized(**said | {missing: None}),
+    ):
+        assert read_request(body, "patient-view").fhirAuthorization is not None
 
 
 def test_point_11_unknown_fields_are_ignored() -> None:

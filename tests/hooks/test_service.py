@@ -149,6 +149,7 @@ def test_point_01_nothing_that_is_sent_is_empty(
     assert answer.headers["content-type"] == "application/json"
     assert said == []
     assert list(empties(client.get(DISCOVERY).json())) == []
+    assert list(empties(client.get("/rules").json())) == []
 
 
 def test_point_02_no_extension_is_used(client: TestClient, example: Example) -> None:
