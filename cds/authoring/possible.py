@@ -38,7 +38,8 @@ def bounds_of(facts: Mapping[str, Declaration], vocabulary: Vocabulary) -> dict[
         if entry.range is not None:
             low, high = entry.range.low, entry.range.high
             held = Interval(-INFINITY if low is None else low, INFINITY if high is None else high)
-            bounds |= {f"observation.{name}.{of}": held for of in ("latest", "previous")}
+            values = ("latest", "previous", *(f"{fall}_from" for fall in entry.falls))
+            bounds |= {f"observation.{name}.{of}": held for of in values}
     return bounds
 
 
