@@ -28,17 +28,23 @@ MOST_CASES = 20_000
 
 
 def bounds_of(facts: Mapping[str, Declaration], vocabulary: Vocabulary) -> dict[str, Interval]:
-    """The bounds of facts: the range of an Observation, and no days or years below none."""
+    """The bounds of facts: the range of an Observation, and no days or years below none.
+
+    Of the days from one thing to another there are none: the other may have come first.
+    """
     bounds = {
         name: Interval(Decimal(0), INFINITY)
         for name, declared in facts.items()
-        if declared.kind == "number" and declared.unit in ("d", "a")
+        if declared.kind == "number"
+        and declared.unit in ("d", "a")
+        and not name.startswith("elapsed.")
     }
     for name, entry in vocabulary.observations.items():
         if entry.range is not None:
             low, high = entry.range.low, entry.range.high
             held = Interval(-INFINITY if low is None else low, INFINITY if high is None else high)
-            bounds |= {f"observation.{name}.{of}": held for of in ("latest", "previous")}
+            values = ("latest", "previous", *(f"{fall}_from" for fall in entry.falls))
+            bounds |= {f"observation.{name}.{of}": held for of in values}
     return bounds
 
 

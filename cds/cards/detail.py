@@ -397,7 +397,7 @@ def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
             yield f"{drugs.title} from {say_number(dose.value, dose.unit)} a day"
     if kind == "observation":
         observed = vocabulary.observations[name]
-        within = observed.falls.get(form[0]) if form else None
+        within = observed.falls.get(form[0].removesuffix("_from")) if form else None
         if within is not None and within.certainty == "unverified":
             yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
 

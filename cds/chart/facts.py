@@ -804,16 +804,19 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     made = []
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
-        falls = [
-            (
-                f".{fall}",
-                f", fall within {plain(within.value)} days{_of_fall(within, vocabulary)}",
-                unit,
-                _fall(name, within),
-                _falling(name, within),
-            )
-            for fall, within in entry.falls.items()
-        ]
+        falls = []
+        for fall, within in entry.falls.items():
+            days = f"within {plain(within.value)} days{_of_fall(within, vocabulary)}"
+            falls += [
+                (f".{fall}", f", fall {days}", unit, _fall(name, within), _falling(name, within)),
+                (
+                    f".{fall}_from",
+                    f", highest value before {days}",
+                    unit,
+                    _fall_from(name, within),
+                    _fallen_from(name, within),
+                ),
+            ]
         within = entry.counts_for
         latest = _current_only(name, within, _nth_last(name, 1))
         multiple = _current_only(name, within, _multiple(name))
@@ -929,22 +932,42 @@ def _from_day(fall: Fall, chart: Chart) -> date | None:
     return date.min
 
 
+def _counted_before(chart: Chart, name: str, fall: Fall) -> list[Measurement]:
+    """The measurements before the latest that count for a fall."""
+    first = _from_day(fall, chart)
+    if first is None or name not in chart.measurements.series:
+        return []
+    *earlier, latest_one = last_of_days(chart, name)
+    return [m for m in earlier if m.day >= first and (latest_one.day - m.day).days <= fall.value]
+
+
 def _highest_before(chart: Chart, name: str, fall: Fall) -> tuple[Measurement, Measurement] | None:
     """The latest measurement and the highest one before it of those that count for a fall."""
-    if name not in chart.measurements.series:
+    near = [m for m in _counted_before(chart, name, fall) if m.value is not None]
+    if not near:
         return None
-    first = _from_day(fall, chart)
-    if first is None:
-        return None
-    *earlier, latest_one = last_of_days(chart, name)
-    near = [
-        m
-        for m in earlier
-        if m.day >= first and (latest_one.day - m.day).days <= fall.value and m.value is not None
-    ]
-    if not near or latest_one.value is None:
-        return None
-    return max(near, key=lambda m: m.low), latest_one
+    latest_one = last_of_days(chart, name)[-1]
+    return None if latest_one.value is None else (max(near, key=lambda m: m.low), latest_one)
+
+
+def _fall_from(name: str, fall: Fall) -> Callable[[Chart], Value]:
+    """The highest value before the latest; a range where one was recorded as below or above."""
+
+    def read(chart: Chart) -> Value:
+        near = _counted_before(chart, name, fall)
+        if not near:
+            return UNKNOWN
+        return Interval(max(m.low for m in near), max(m.high for m in near))
+
+    return read
+
+
+def _fallen_from(name: str, fall: Fall) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        near = _counted_before(chart, name, fall)
+        return (cite(max(near, key=lambda m: (m.low, m.high)), chart),) if near else ()
+
+    return evidence
 
 
 def _fall(name: str, fall: Fall) -> Callable[[Chart], Value]:

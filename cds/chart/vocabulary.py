@@ -71,6 +71,8 @@ class Number(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Fall(Number, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far back the highest value before the latest is looked for, to say how much it fell.
 
+    Of each there are two facts: how much it fell, and with ``_from`` that highest value.
+
     Of a fall ``after`` a drug or class, only values from the day of its last use on count; of one
     ``during`` treatment only those since the earliest current course of these began, or at most the
     window of an assessment before that.
@@ -668,13 +670,14 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
     """
     for name, entry in vocabulary.observations.items():
         for fall in entry.falls:
-            if not _ID.fullmatch(fall) or fall in ("latest", "previous", "multiple"):
+            taken = fall in ("latest", "previous", "multiple") or fall.endswith("_from")
+            if not _ID.fullmatch(fall) or taken:
                 document, steps = places["observations", name]
                 document.report(
                     "bad-id",
                     (*steps, "falls", fall),
                     f"a fall cannot be called `{fall}`: use small letters, digits and _, and not "
-                    "latest, previous or multiple",
+                    "latest, previous, multiple or what ends in _from",
                 )
         if entry.range is None or entry.range.low is None or entry.range.high is None:
             continue

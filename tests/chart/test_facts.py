@@ -40,6 +40,7 @@ from tests.chart.conftest import (
 PREDNISONE = concept("rxnorm|8640")
 MDA5 = "loinc|82424-3"
 FVC = "loinc|19872-1"
+SPO2 = "loinc|59408-5"
 TROPONIN = "loinc|67151-1"
 
 Damage = Callable[[Delivery, str], None]
@@ -302,6 +303,11 @@ def fvc(percent: object, days_ago: int, **of: Any) -> Json:
     return observation(FVC, percent, "%", ago(days_ago), **of)
 
 
+def saturation(percent: int, days_ago: int) -> Json:
+    """Return an oxygen saturation."""
+    return observation(SPO2, percent, "%", ago(days_ago))
+
+
 @pytest.mark.parametrize(
     ("resources", "fall"),
     [
@@ -547,9 +553,33 @@ def test_what_speaks_against_drugs_is_found(code: str, finding: str) -> None:
 
 
 def test_one_saturation_is_no_fall() -> None:
-    """For what has no trend declared there is no such fact."""
-    assert "observation.fvc_percent_predicted.fall" in FACTS
-    assert "observation.spo2.fall" not in FACTS
+    """With none before it there is nothing that it fell from."""
+    chart = read(saturation(86, 0))
+    assert fact(chart, "observation.spo2.fall") == UNKNOWN
+    assert fact(chart, "observation.spo2.fall_from") == UNKNOWN
+    assert evidence(chart, "observation.spo2.fall_from") == []
+
+
+def test_what_has_no_trend_declared_has_no_fall() -> None:
+    """There is no such fact of ferritin."""
+    assert "observation.ferritin.latest" in FACTS
+    assert not [name for name in FACTS if name.startswith("observation.ferritin.fall")]
+
+
+@pytest.mark.parametrize(
+    ("resources", "highest"),
+    [
+        ([(97, 60), (90, 1), (86, 0)], exactly(97)),  # not the value before alone
+        ([(97, 184), (90, 183), (86, 0)], exactly(90)),  # within 183 days
+        ([(91, 5), (84, 0)], exactly(91)),
+    ],
+)
+def test_what_a_saturation_fell_from(resources: list[tuple[int, int]], highest: Interval) -> None:
+    """The highest value of the time before the latest one, with that as evidence."""
+    chart = read(*(saturation(value, days) for value, days in resources))
+    assert fact(chart, "observation.spo2.fall_from") == highest
+    (found,) = evidence(chart, "observation.spo2.fall_from")
+    assert found[2] == f"SpO2 {highest.low} %"
 
 
 def test_a_measure_in_three_numbers() -> None:
