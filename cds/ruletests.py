@@ -667,14 +667,29 @@ def _see(rule: Tested, evaluation: Evaluation, seen: _Seen) -> None:
             seen.see(rule, node, node.test(evaluation.values))
 
 
+def _alike_where_known(rule: Tested) -> set[Condition]:
+    """The conditions of a card that are only asked whether they are known.
+
+    True and false say the same there, and a rule that gives its card only where something is not
+    known, or known to be false, never meets the third.
+    """
+    if not isinstance(rule, Rule):
+        return set()
+    asked = [part for n in _of_card(rule) if n.kind == "unknown" for part in n.parts]
+    return {part.condition for part in asked if part.fact is not None}
+
+
 def _coverage(rules: Iterable[Tested], seen: _Seen) -> tuple[tuple[Uncovered, ...], int, int]:
     uncovered: list[Uncovered] = []
     met = of = 0
     for rule in rules:
+        alike = _alike_where_known(rule)
         # A condition that stands twice at one place (a group's) is one.
         leaves = {n.condition: n for n in _every_node(rule) if n.fact is not None}
         for condition, node in leaves.items():
             truths = seen.truths.get((rule.id, condition), set())
+            if condition in alike and truths & {True, False}:
+                truths = truths | {True, False}
             of += 3
             met += len(truths)
             missing = tuple(t for t in (True, False, None) if t not in truths)

@@ -107,7 +107,7 @@ def test_a_site_is_tested_by_its_own_cases(tmp_path: Path) -> None:
   - name: after {days} days
     facts:
       drug.glucocorticoid.current: true
-      treatment.line_days: {days}
+      treatment.days_judged: {days}
       assessment.compared: true
       response.imacs.improved: false
       response.worsened: false
@@ -515,6 +515,29 @@ def test_what_was_not_seen_is_listed(test: Test) -> None:
     ]
     assert (report.seen, report.to_see) == (8, 12)
     assert str(report.coverage) == "66.6"
+
+
+def test_where_a_card_asks_whether_something_is_known_true_and_false_are_one(folder: Path) -> None:
+    """A sentence for what is not known is covered by two cases: known, and not known."""
+    file = folder / "low-saturation.yaml"
+    cases = folder / "low-saturation.test.yaml"
+    asked = "when: {unknown: finding.interstitial_lung_disease}"
+    file.write_text(RULE.replace("when: finding.interstitial_lung_disease", asked), "utf-8")
+    known = FIRES.replace(
+        "    expect", "      finding.interstitial_lung_disease: false\n    expect"
+    )
+    try:
+        rules = load_rules(folder)
+        cases.write_text(f"rule: low-saturation\ncases:\n{FIRES}", "utf-8")
+        once = run(rules, folder, EXAMPLES)
+        cases.write_text(f"rule: low-saturation\ncases:\n{FIRES}{known}", "utf-8")
+        twice = run(rules, folder, EXAMPLES)
+    finally:
+        file.write_text(RULE, "utf-8")
+        cases.unlink()
+
+    assert "Interstitial lung disease: never true, never false" in map(str, once.uncovered)
+    assert not any("Interstitial" in str(each) for each in twice.uncovered)
 
 
 # --- reports and the command ---------------------------------------------------------------------

@@ -71,8 +71,9 @@ def detail_of(
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
     blocks += [say_results(card, telling)]
     blocks += options_blocks(card, telling)
-    if "treatments" in card.show:
-        blocks += ["**Treatment on record**", _treatments(telling)]
+    for shown in card.show:
+        if shown == "treatments" or shown.startswith("drug."):
+            blocks += ["**Treatment on record**", _treatments(shown, telling)]
     blocks += [_weight(rule, card, telling)]
     blocks += ["**Why this card**", criteria_table(rule, telling)]
     if missing := _missing(rule, telling):
@@ -249,12 +250,20 @@ def say_visits(telling: Telling) -> str:
     return f"Baseline {visits.baseline}: {visits.reason}. {later}."
 
 
-def _treatments(telling: Telling) -> str:
-    """What was ordered, given and stated, the latest first; what was given once, with its days."""
+def _treatments(shown: str, telling: Telling) -> str:
+    """What was ordered, given and stated, the latest first; what was given once, with its days.
+
+    Where ``drug.x`` is shown, a class, only that of its drugs, and its title heads the table.
+    """
     chart = telling.chart
-    done = {order for each in chart.exposures.values() for order in carried_out(each)}
+    known, head = tuple(chart.exposures), "Treatment"
+    if shown.startswith("drug."):
+        entry = chart.terms.vocabulary.drug_classes[shown.removeprefix("drug.")]
+        known, head = tuple(n for n in known if n in entry.any_of), escape_authored(entry.title)
+    exposures_of = [chart.exposures[name] for name in known]
+    done = {order for each in exposures_of for order in carried_out(each)}
     exposures = sorted(
-        (e for each in chart.exposures.values() for e in each if e.reference not in done),
+        (e for each in exposures_of for e in each if e.reference not in done),
         key=lambda e: (str(e.start or ""), e.reference),
         reverse=True,
     )
@@ -272,7 +281,7 @@ def _treatments(telling: Telling) -> str:
         for text, references in together(cite_exposure(e, chart) for e in group)
     ]
     more = len(groups) - MOST_TREATMENTS
-    shown = table(("Treatment", "Now", "From"), rows)
+    shown = table((head, "Now", "From"), rows)
     return f"{shown}\n\nand {more} earlier." if more > 0 else shown
 
 

@@ -48,7 +48,7 @@ from cds.hooks.service import (
 )
 from cds.hooks.services import service_id
 from cds.hooks.tracing import TracingUnavailable, start_tracing
-from cds.hooks.workers import Job, Supervisor, leave_on_signals, stop_by
+from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
 from cds.located import FilesInvalid, Problem
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -114,6 +114,9 @@ def serve(settings: Settings) -> None:
         if settings.unknown:
             structlog.get_logger().warning("settings_not_known", names=settings.unknown)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
+        alone = operation.workers == 1
+        if alone:
+            remember_signals()  # who reads the greeting may stop the service at once
         _greet(_greeting(_base(listening), ruleset, settings, example, metrics, clients))
 
         folders = settings.rules, settings.site
@@ -122,8 +125,7 @@ def serve(settings: Settings) -> None:
             partial(poll, *folders),
             partial(prepare, *folders, settings.examples, warm_up),
         )
-        if operation.workers == 1:
-            leave_on_signals()
+        if alone:
             _work(settings, clients, fetching, watching, log, listening, metrics)
             return
         jobs = [

@@ -133,7 +133,7 @@ class Supervisor:
     def _begin(self, job: Job) -> None:
         """Do a job, in the new process."""
         os.close(self._life)
-        leave_on_signals()
+        stop_by(_leave)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         threading.Thread(target=_leave_with, args=(self._alive,), daemon=True).start()
         try:
@@ -209,18 +209,27 @@ class Supervisor:
                 process.join()
 
 
-def leave_on_signals() -> None:
-    """Let SIGTERM and SIGINT end this process in order, with status 0, from here on."""
-    stop_by(_leave)
-
-
 def stop_by(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Let SIGTERM and SIGINT be handled so from here on."""
+    """Let SIGTERM and SIGINT be handled so from here on, and one that was remembered."""
     for number in _STOP:
         signal.signal(number, handler)
+    while _remembered:
+        handler(_remembered.pop(), None)
+
+
+_remembered: list[int] = []
+
+
+def remember_signals() -> None:
+    """Let SIGTERM and SIGINT do nothing until ``stop_by`` says what they do.
+
+    The exception of a handler could get lost in code that swallows any, and the process would stay.
+    """
+    stop_by(lambda number, _: _remembered.append(number))
 
 
 def _leave(*_: object) -> None:
+    """End this process in order, with status 0."""
     sys.exit(0)
 
 

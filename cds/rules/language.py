@@ -90,10 +90,11 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first line. ``lead`` is the sentence that matters, and comes first in the detail. ``text`` are
     the paragraphs after it, and ``options`` a table of what there is to consider. ``suggestions``
     and ``override_reasons`` are ids in the files of that name. ``show`` names the tables that
-    follow: ``measures``, ``treatments``, a derived number whose terms are shown with their points
-    (beside ``measures`` as a column of these), a selection of measures, shown with when each was
-    last taken and what it would settle, or ``observation.x`` or a group of observations, whose last
-    values are shown with their days and upper limit.
+    follow: ``measures``, ``treatments``, or ``drug.x`` for those with the drugs of a class only, a
+    derived number whose terms are shown with their points (beside ``measures`` as a column of
+    these), a selection of measures, shown with when each was last taken and what it would settle,
+    or ``observation.x`` or a group of observations, whose last values are shown with their days and
+    upper limit.
 
     ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
     again to a patient for whom it was overridden with a lasting reason, unless the facts behind it

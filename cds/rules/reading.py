@@ -944,14 +944,23 @@ def _read_card(
     # Of broken rules too, lest every card that shows their sum is called wrong as well.
     read = [each.data for each, _ in reading.documents if isinstance(each.data, dict)]
     sums = [str(data.get("derive")) for data in read if "sum" in data]
-    tables = {"measures", "treatments", *sums, *reading.selections, *_results(reading)}
+    courses = [f"drug.{name}" for name in reading.vocabulary.drug_classes]
+    tables = {
+        "measures",
+        "treatments",
+        *courses,
+        *sums,
+        *reading.selections,
+        *_results(reading),
+    }
     for i, shown_table in enumerate(card.show):
         if shown_table not in tables:
             document.report(
                 "unknown-id",
                 ("card", "show", i),
-                f"`{shown_table}` is no table: write `measures`, `treatments`, a derived sum, a "
-                "selection of measures, or an observation or a group of them"
+                f"`{shown_table}` is no table: write `measures`, `treatments`, a class of drugs as "
+                "`drug.x`, a derived sum, a selection of measures, or an observation or a group of "
+                "them"
                 f"{did_you_mean(shown_table, tables)}",
             )
     template = CardTemplate(

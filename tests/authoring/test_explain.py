@@ -130,7 +130,7 @@ def test_the_tree_is_readable(shipped: RuleSet) -> None:
     explanation = explained("inadequate-response", "not-improved", shipped)
     text = "\n".join(describe(explanation)).replace("\u202f", " ")
 
-    assert "✓ yes  Days since the current treatment line began ≥ 84 days" in text
+    assert "✓ yes  Days on the current treatment line that the response is known for ≥ 84" in text
     assert "threshold: adequate_trial = 84 days (project-policy, unverified" in text
     assert "derived by the rule imacs-improvement:" in text
     assert "(Observation/not-improved-" in text

@@ -350,6 +350,16 @@ def test_a_pulse_is_cited_once_with_its_days(example: Example) -> None:
     ]
 
 
+def test_only_drugs_of_the_class_are_shown_where_a_class_is_named(example: Example) -> None:
+    """Vitamin D and a bisphosphonate on record do not stand among the immunosuppressive drugs."""
+    card, *_ = example("improved-by-score-not-by-definition").cards
+
+    treated = [row[0].split()[0] for row in rows(card.detail, "Treatment on record")]
+
+    assert treated == ["Prednisolone", "Prednisolone", "Azathioprine"]
+    assert "| Glucocorticoid, immunosuppressive or immunomodulating drug | Now |" in card.detail
+
+
 def test_a_run_of_days_is_cited_with_the_order_that_begins_it(example: Example) -> None:
     """Of more orders than a cell holds the rest is counted, and the first is never left out."""
     card = next(c for c in example("refractory-dermatomyositis").cards if "fracture" in c.summary)

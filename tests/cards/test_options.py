@@ -49,8 +49,11 @@ def test_what_was_never_tried_stands_before_what_was(example: Example) -> None:
     """Drugs that were given and stopped come last; else the order is that of the authors."""
     text = detail(example("refractory-previous-exposure"))
     assert [row[0] for row in rows(text, "Options")] == [
+        "Azathioprine",
+        "Calcineurin inhibitor (tacrolimus or ciclosporin)",
         "Tofacitinib XR 11 mg daily",
         "Ruxolitinib",
+        "Methotrexate",
         "Intravenous immunoglobulin 2 g/kg every 4 weeks",
         "Rituximab",
     ]
@@ -201,7 +204,8 @@ def test_each_option_says_whether_it_is_approved(
 def test_what_was_recalled_of_an_approval_is_said(example: Example) -> None:
     """Only the options whose approval nobody read are named as not verified."""
     text = detail(example("refractory-dermatomyositis"))
-    assert "whether approved: Rituximab, Ruxolitinib" in text
+    named = "Calcineurin inhibitor (tacrolimus or ciclosporin), Rituximab, Ruxolitinib"
+    assert f"whether approved: {named}" in text
 
 
 # --- draft orders --------------------------------------------------------------------------------

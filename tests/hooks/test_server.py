@@ -578,6 +578,17 @@ def test_a_log_that_nobody_ever_reads_does_not_keep_the_service_from_ending(work
     assert (answer.status_code, status) == (200, 0)
 
 
+def test_who_stops_the_service_while_it_begins_is_heard() -> None:
+    """It ends in order, at whatever step of its start it is."""
+    ended = []
+    for number in range(4):
+        with serve() as running:
+            time.sleep(number / 100)
+            ended.append(running.stop()[0])
+
+    assert ended == [0, 0, 0, 0]
+
+
 def test_a_setting_that_there_is_not_is_told_in_the_log() -> None:
     """By its name alone."""
     with serve(CDS_KEEP_DAY="30") as running:

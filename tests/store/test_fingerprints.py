@@ -133,14 +133,14 @@ def test_the_passing_of_time_alone_changes_nothing(
     ruleset: RuleSet, evaluation: Evaluation
 ) -> None:
     """Days since a start count by the conditions they meet; only when one turns is it another."""
-    days = evaluation.values["treatment.line_days"]
+    days = evaluation.values["treatment.days_judged"]
     assert isinstance(days, Interval)
     later = Interval(days.low + 7, days.high + 7)
 
-    assert of(ruleset, evaluation, later=7, treatment__line_days=later) == of(ruleset, evaluation)
+    assert of(ruleset, evaluation, later=7, treatment__days_judged=later) == of(ruleset, evaluation)
 
     early = Interval(Decimal(1), Decimal(1))
-    assert of(ruleset, evaluation, treatment__line_days=early) != of(ruleset, evaluation)
+    assert of(ruleset, evaluation, treatment__days_judged=early) != of(ruleset, evaluation)
 
 
 def test_a_treatment_that_goes_on_does_not_change_from_day_to_day(
