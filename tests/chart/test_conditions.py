@@ -334,7 +334,7 @@ def test_every_coding_of_a_condition_is_looked_at() -> None:
     ],
 )
 def test_respiratory_involvement_is_no_proof_of_ild(code: str) -> None:
-    """These codes assert myositis and leave ILD open; the evidence warns of reading more in them."""
+    """They assert myositis and leave ILD open; the evidence warns of reading more into them."""
     chart = read(condition(code))
     assert fact(chart, "diagnosis.myositis") is True
     assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (None, False)
