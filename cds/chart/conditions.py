@@ -119,9 +119,9 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     if not found:
         named = {terms.condition_names.get(w.strip().casefold()) for w in words}
         found = {name: "matched by name" for name in named if name is not None}
-    implied = {f"finding.{i}" for key in found for i in terms.condition_entries[key].implies}
+    also = {f"finding.{i}" for key in found for i in terms.condition_entries[key].implies}
     for of, asserted, pattern in terms.phrases:
-        if not of and asserted not in found.keys() | implied and _said(pattern, words, terms):
+        if not of and asserted not in found.keys() | also and _said(pattern, words, terms):
             found[asserted] = "said in the text of the Condition"
     opened = {m.entry: m.remark for m in find_all(terms.left_open, condition.code)}
     if not found and not opened:
