@@ -161,6 +161,11 @@ def _more(
         said.append(f"said in the text of: {findings[entry.said_of].title}")
     if entry.perhaps:
         said.append(f"leaves open: {_titles(entry.perhaps, section)}")
+    if entry.phrases and not entry.said_of:
+        said.append("asserted also by a text that says a name among other words")
+    if entry.left_open_by:
+        codes = [code for by_code in entry.left_open_by.values() for code in by_code]
+        said.append(f"left open by the codes: {', '.join(codes)}")
     if entry.past:
         said.append(f"once it is over it counts as: {findings[entry.past].title}")
     if entry.counts_for is not None:

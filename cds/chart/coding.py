@@ -73,6 +73,19 @@ def build_families(vocabulary: Vocabulary, entries: Mapping[str, ConditionEntry]
     return index
 
 
+def build_left_open(vocabulary: Vocabulary, entries: Mapping[str, ConditionEntry]) -> CodeIndex:
+    """Index the codes, of other entries or of none, that leave an entry open."""
+    index: CodeIndex = {}
+    for name, entry in entries.items():
+        matches = {
+            code: Match(name, entry.notes.get(code, ""))
+            for by_code in entry.left_open_by.values()
+            for code in by_code
+        }
+        _fill(index, vocabulary, entry.left_open_by, matches)
+    return index
+
+
 SHORTEST_CATEGORY = 3
 """Characters of a category of ICD-10."""
 

@@ -119,7 +119,12 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     if not found:
         named = {terms.condition_names.get(w.strip().casefold()) for w in words}
         found = {name: "matched by name" for name in named if name is not None}
-    if not found:
+    also = {f"finding.{i}" for key in found for i in terms.condition_entries[key].implies}
+    for of, asserted, pattern in terms.phrases:
+        if not of and asserted not in found.keys() | also and _said(pattern, words, terms):
+            found[asserted] = "said in the text of the Condition"
+    opened = {m.entry: m.remark for m in find_all(terms.left_open, condition.code)}
+    if not found and not opened:
         raise _NotUsed("its code is not mapped to anything that this service knows")
     try:
         status = _status(condition, as_of)
@@ -142,7 +147,7 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for key in tuple(found):
         for broader in terms.condition_entries[key].in_place_of:
             found.pop(f"finding.{broader}", None)
-    text = words[0] if words else terms.condition_entries[next(iter(found))].title
+    text = words[0] if words else terms.condition_entries[next(iter(found or opened))].title
     made = []
     name, doubted = name_of(condition), bool(status)
     for key, remark in found.items():
@@ -156,6 +161,10 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
             if (open_ := f"{section}.{other}") not in found:
                 said = f"left open by “{entry.title}”"
                 made.append(Assertion(open_, name, text, since, said, False, *dated))
+    for key, remark in opened.items():
+        if key not in found:
+            said = "; ".join(filter(None, ("left open by its code", remark, *status)))
+            made.append(Assertion(key, name, text, since, said, False, onset, recorded, doubted))
     return made
 
 

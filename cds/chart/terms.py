@@ -15,6 +15,7 @@ from cds.chart.coding import (
     Words,
     build_families,
     build_index,
+    build_left_open,
     index_codes,
     index_words,
     whole_words,
@@ -51,6 +52,7 @@ class Terms(Struct, frozen=True):
     measure_names: Words
     conditions: CodeIndex
     condition_families: CodeIndex
+    left_open: CodeIndex
     condition_names: dict[str, str]
     condition_entries: dict[str, ConditionEntry]
     condition_groups: dict[str, tuple[str, ...]]
@@ -119,6 +121,8 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         | _prefixed("finding", build_index(v, v.findings)),
         condition_families=_prefixed("diagnosis", build_families(v, v.diagnoses))
         | _prefixed("finding", build_families(v, v.findings)),
+        left_open=_prefixed("diagnosis", build_left_open(v, v.diagnoses))
+        | _prefixed("finding", build_left_open(v, v.findings)),
         condition_names={n.casefold(): key for key, e in entries.items() for n in e.names},
         condition_entries=entries,
         condition_groups={
@@ -127,9 +131,9 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
             if e.any_of
         },
         phrases=tuple(
-            (f"finding.{e.said_of}", key, whole_words(e.phrases))
+            (f"finding.{e.said_of}" if e.said_of else "", key, whole_words(e.phrases))
             for key, e in entries.items()
-            if e.said_of
+            if e.phrases
         ),
         negation=whole_words(v.negations),
         negation_after=whole_words(v.negations_after),

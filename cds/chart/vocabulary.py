@@ -186,8 +186,11 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     """A diagnosis or finding that Conditions assert.
 
     ``names`` match where the whole text of a Condition without a known code is that name.
-    ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. ``said_of``
-    and ``phrases``: a Condition of that other entry asserts this one where its text says so.
+    ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. A Condition
+    asserts this one too where its text says one of the ``phrases`` and no negation with it; with
+    ``said_of`` only one of that other entry does.
+    ``left_open_by`` are codes, of other entries too, of which this one is unknown, and not false.
+    A code may leave open one entry only.
     ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
     has for itself asserts this entry, and the evidence says that its code was not verified.
     ``in_place_of`` names findings that a Condition asserting this one does not assert as well,
@@ -207,6 +210,7 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     said_of: str | None = None
     phrases: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
+    left_open_by: Codes = {}
     past: str | None = None
     counts_for: Number | None = None
     denied_by: tuple[str, ...] = ()
@@ -585,6 +589,8 @@ def _check_codes(vocabulary: Vocabulary, places: Places) -> None:
                             f"{system} {code} stands already under {owner[0]}.{owner[1]}: "
                             "one code can mean one thing only",
                         )
+        if isinstance(entry, ConditionEntry):
+            _check_systems(vocabulary, document, (*steps, "left_open_by"), entry.left_open_by)
     for section, key, named in (
         ("measures", "maximum", {k: m.maximum for k, m in vocabulary.measures.items()}),
         ("results", "codes", {k: r.codes for k, r in vocabulary.results.items()}),
@@ -599,6 +605,8 @@ def _all_codes(vocabulary: Vocabulary) -> Iterator[tuple[str, str, str, Codes]]:
     for section, name, entry in coded_entries(vocabulary):
         yield section, name, "codes", entry.codes
         yield section, name, "unverified", entry.unverified
+        if isinstance(entry, ConditionEntry):
+            yield section, name, "left_open_by", entry.left_open_by
     for name, measure in vocabulary.measures.items():
         yield "measures", name, "maximum", measure.maximum
     for name, result in vocabulary.results.items():
@@ -641,7 +649,9 @@ def _check_forms(vocabulary: Vocabulary, places: Places) -> None:
                     (*steps, "unverified", system, code),
                     f"{system} {code} stands under `codes` too: remove it from one of the two",
                 )
-        mapped = {c for each in (entry.codes, entry.unverified) for of in each.values() for c in of}
+        left_open = entry.left_open_by if isinstance(entry, ConditionEntry) else {}
+        all_codes = (entry.codes, entry.unverified, left_open)
+        mapped = {c for each in all_codes for of in each.values() for c in of}
         for code in entry.notes.keys() - mapped:
             document.report(
                 "unknown-id",

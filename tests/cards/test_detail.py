@@ -164,7 +164,7 @@ def test_what_a_chart_says_is_shown_as_it_is(
     advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes], render: Render
 ) -> None:
     """The reader sees the very text of the Condition."""
-    text = "RP-ILD <b>*urgent*</b> | see [note](http://x.example)"
+    text = "Lung <b>*urgent*</b> | see [note](http://x.example)"
 
     card, *_ = advise_on(told(text, bundle("rp-ild-mda5"))).cards
 

@@ -334,10 +334,10 @@ def test_every_coding_of_a_condition_is_looked_at() -> None:
     ],
 )
 def test_respiratory_involvement_is_no_proof_of_ild(code: str) -> None:
-    """These codes assert myositis only, and the evidence warns of reading more into them."""
+    """They assert myositis and leave ILD open; the evidence warns of reading more into them."""
     chart = read(condition(code))
     assert fact(chart, "diagnosis.myositis") is True
-    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (False, False)
+    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (None, False)
     (found,) = chart.conditions["diagnosis.myositis"]
     assert found.remark == "respiratory involvement is no proof of interstitial lung disease"
 
@@ -665,3 +665,87 @@ def test_a_long_text_beside_one_that_says_it_leaves_nothing_open() -> None:
 
     assert fact(chart, RP_ILD) is True
     assert reasons(chart) == []
+
+
+# --- said among other words, and left open -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ILD, fibrotic NSIP pattern",
+        "Non-specific interstitial pneumonia",
+        "Cryptogenic organising pneumonia",
+        "Interstitial lung disease due to polymyositis",
+        "RP-ILD after infection",
+    ],
+)
+def test_interstitial_lung_disease_may_stand_among_other_words(text: str) -> None:
+    """A text without a known code that says it asserts it."""
+    assert fact(read(condition(text=text)), HAS_ILD) is True
+
+
+@pytest.mark.parametrize(
+    "text", ["No ILD on CT", "Family history of interstitial lung disease", "ILD excluded"]
+)
+def test_interstitial_lung_disease_denied_is_not_asserted(text: str) -> None:
+    """A text that denies it, or tells of the past, asserts nothing."""
+    assert fact(read(condition(text=text)), HAS_ILD) is False
+
+
+@pytest.mark.parametrize("text", ["Suspected ILD", "Polymyositis, possible ILD"])
+def test_suspected_interstitial_lung_disease_is_not_absent(text: str) -> None:
+    """Whether there is any is not known then."""
+    assert fact(read(condition(text=text)), HAS_ILD) is None
+
+
+@pytest.mark.parametrize("code", ["J84.10", "J84.112", "J84.113", "J84.116", "J84.2"])
+def test_other_interstitial_lung_diseases_count(code: str) -> None:
+    """By codes that were recalled, which the evidence says."""
+    chart = read(condition(f"icd10cm|{code}"))
+    assert fact(chart, HAS_ILD) is True
+    assert "code not verified" in FACTS[HAS_ILD].evidence(chart)[0].text
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "icd10cm|M33.01",
+        "icd10cm|M33.11",
+        "icd10cm|M33.21",
+        "icd10cm|M33.91",
+        "icd10cm|J99",
+        "snomed|311671000119100",
+    ],
+)
+def test_respiratory_involvement_leaves_interstitial_lung_disease_open(code: str) -> None:
+    """It is neither proved nor absent by it; where it is recorded as well, it is so."""
+    chart = read(condition(code))
+    assert fact(chart, HAS_ILD) is None
+    assert "left open by its code" in FACTS[HAS_ILD].evidence(chart)[0].text
+    assert fact(read(condition(code), condition(ILD)), HAS_ILD) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "possible"),
+    [
+        ("Acute myocarditis due to polymyositis", True),
+        ("Suspected myocarditis, MRI pending", True),
+        ("No myocarditis", False),
+        ("Myocarditis excluded", False),
+        ("History of myocarditis", False),
+        ("Acute viral myocarditis", False),
+    ],
+)
+def test_myocarditis_among_other_words_is_possible(text: str, possible: bool) -> None:
+    """A text that says it without a code for it is a reason to confirm it, and no more."""
+    chart = read(condition(text=text))
+    assert fact(chart, "finding.possible_myocarditis") is possible
+    assert fact(chart, "finding.myocarditis") is False
+
+
+def test_a_code_of_myocarditis_is_not_also_possible_myocarditis() -> None:
+    """What its code says is not said less surely by its text."""
+    chart = read(condition("icd10cm|I40.9", text="Acute myocarditis, unspecified"))
+    assert fact(chart, "finding.myocarditis") is True
+    assert fact(chart, "finding.possible_myocarditis") is False
