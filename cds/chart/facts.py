@@ -805,16 +805,16 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
         falls = []
-        for fall, within in entry.falls.items():
-            days = f"within {plain(within.value)} days{_of_fall(within, vocabulary)}"
+        for fall, sought in entry.falls.items():
+            days = f"within {plain(sought.value)} days{_of_fall(sought, vocabulary)}"
             falls += [
-                (f".{fall}", f", fall {days}", unit, _fall(name, within), _falling(name, within)),
+                (f".{fall}", f", fall {days}", unit, _fall(name, sought), _falling(name, sought)),
                 (
                     f".{fall}_from",
                     f", highest value before {days}",
                     unit,
-                    _fall_from(name, within),
-                    _fallen_from(name, within),
+                    _fall_from(name, sought),
+                    _fallen_from(name, sought),
                 ),
             ]
         within = entry.counts_for
