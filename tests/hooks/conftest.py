@@ -4,7 +4,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import structlog
 from fastapi.testclient import TestClient
@@ -14,28 +13,9 @@ from cds.advice import load_rules
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
-from tests.hooks.conformance import check_answer
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 AS_OF = date(2026, 11, 16)
-
-
-@pytest.fixture(autouse=True)
-def every_answer_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hold every answer of every test, in process or from a server, against the schemas.
-
-    What is posted is said to be JSON, as every client says it, unless a test says otherwise.
-    """
-    send = httpx2.Client.send
-
-    def checked(client: httpx2.Client, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        if request.method == "POST":
-            request.headers.setdefault("Content-Type", "application/json")
-        answer = send(client, request, **options)
-        check_answer(request.method, request.url.path, answer.status_code, answer.content)
-        return answer
-
-    monkeypatch.setattr(httpx2.Client, "send", checked)
 
 
 @pytest.fixture(scope="session")

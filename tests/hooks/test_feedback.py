@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,25 @@ def test_point_16_what_is_sent_again_is_kept_once(serving: TestClient, store: St
         assert serving.post(FEEDBACK, json={"feedback": [ACCEPTED, ACCEPTED]}).status_code == 200
 
     assert len(kept(store)) == 1
+
+
+def test_point_16_an_override_after_an_acceptance_is_kept_beside_it(
+    serving: TestClient, store: Store, example: Callable[[str], Any]
+) -> None:
+    """Of a card that was given: told one by one, then again in a batch, as each came to be."""
+    request = example("rp-ild-mda5")
+    card = serving.post(FEEDBACK.removesuffix("/feedback"), json=request).json()["cards"][0]
+    accepted, overridden = ACCEPTED | {"card": card["uuid"]}, OVERRIDDEN | {"card": card["uuid"]}
+
+    for batch in ([accepted], [overridden], [overridden, accepted], [accepted, accepted]):
+        answer = serving.post(FEEDBACK, json={"feedback": batch})
+        assert (answer.status_code, answer.content) == (200, b"")
+
+    rows = kept(store)
+    assert [row["outcome"] for row in rows] == ["accepted", "overridden"]
+    assert {row["card"] for row in rows} == {card["uuid"]}
+    assert rows[0]["reason"] is None
+    assert rows[1]["suggestions"] in (None, "[]")
 
 
 def test_an_unknown_card_is_kept_and_logged_without_its_comment(
