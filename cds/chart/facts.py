@@ -805,16 +805,16 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
         falls = []
-        for fall, within in entry.falls.items():
-            days = f"within {plain(within.value)} days{_of_fall(within, vocabulary)}"
+        for fall, back in entry.falls.items():
+            days = f"within {plain(back.value)} days{_of_fall(back, vocabulary)}"
             falls += [
-                (f".{fall}", f", fall {days}", unit, _fall(name, within), _falling(name, within)),
+                (f".{fall}", f", fall {days}", unit, _fall(name, back), _falling(name, back)),
                 (
                     f".{fall}_from",
                     f", highest value before {days}",
                     unit,
-                    _fall_from(name, within),
-                    _fallen_from(name, within),
+                    _fall_from(name, back),
+                    _fallen_from(name, back),
                 ),
             ]
         within = entry.counts_for
