@@ -805,16 +805,16 @@ def _of_observations(vocabulary: Vocabulary) -> list[Declaration]:
     for name, entry in vocabulary.observations.items():
         unit = vocabulary.units[entry.units].unit if entry.units in vocabulary.units else ""
         falls = []
-        for fall, sought in entry.falls.items():
-            days = f"within {plain(sought.value)} days{_of_fall(sought, vocabulary)}"
+        for fall, back in entry.falls.items():
+            days = f"within {plain(back.value)} days{_of_fall(back, vocabulary)}"
             falls += [
-                (f".{fall}", f", fall {days}", unit, _fall(name, sought), _falling(name, sought)),
+                (f".{fall}", f", fall {days}", unit, _fall(name, back), _falling(name, back)),
                 (
                     f".{fall}_from",
                     f", highest value before {days}",
                     unit,
-                    _fall_from(name, sought),
-                    _fallen_from(name, sought),
+                    _fall_from(name, back),
+                    _fallen_from(name, back),
                 ),
             ]
         within = entry.counts_for
