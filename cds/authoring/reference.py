@@ -21,7 +21,15 @@ from msgspec import Struct
 from cds.authoring.codes import CODES
 from cds.authoring.schemas import Scope, sentences
 from cds.chart import vocabulary
-from cds.chart.facts import CONTRAINDICATION, ORDERED, Declaration, any_ordered, declare
+from cds.chart.facts import (
+    CONTRAINDICATION,
+    CURRENT,
+    ORDERED,
+    Declaration,
+    any_current,
+    any_ordered,
+    declare,
+)
 from cds.chart.vocabulary import Vocabulary
 from cds.rules import language, site
 
@@ -374,6 +382,8 @@ def _facts() -> str:
     rows.append(f"| `{against}` | true or false | what the contraindication x says holds |")
     ordered = any_ordered(against + ORDERED, "A drug of the contraindication x is ordered", ())
     rows.append(_fact_row(ordered))
+    current = any_current(against + CURRENT, "A drug of the contraindication x is given now", ())
+    rows.append(_fact_row(current))
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
         "its `falls` (and `observation.x.y_from`, what it fell from), `dose.x.days_y` "

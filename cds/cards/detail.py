@@ -16,9 +16,9 @@ from cds.cards.criteria import Criterion, criteria_table, criterion_of
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
 from cds.cards.options import (
-    drafts_blocks,
+    drugs_blocks,
     options_blocks,
-    rules_of_drafts,
+    rules_of_drugs,
     shown_options,
     unverified_of_options,
 )
@@ -65,7 +65,9 @@ def detail_of(
     for shown in card.show:
         if shown in telling.evaluation.selections:
             members = telling.evaluation.selections[shown].members
-            blocks += [settled_by(members, telling), *drafts_blocks(members, telling)]
+            given = "patient-view" in rule.file.hooks
+            drugs = drugs_blocks(members, telling, given=given)
+            blocks += [settled_by(members, telling), *drugs]
     for fact in card.show:
         if fact != points and (terms := terms_table(fact, telling)):
             blocks += [f"**{escape_authored(telling.ruleset.facts[fact].title)}**", terms]
@@ -461,5 +463,5 @@ def cited_evidence(rule: Rule, card: CardTemplate, telling: Telling) -> list[Evi
         for item, when in zip(rule.file.evidence, card.cited, strict=True)
         if when is None or when.test(telling.evaluation.values) is True
     ]
-    behind = [item for each in rules_of_drafts(card, telling) for item in each.file.evidence]
+    behind = [item for each in rules_of_drugs(card, telling) for item in each.file.evidence]
     return list({(item.source, item.supports): item for item in (*behind, *own)}.values())

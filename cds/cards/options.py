@@ -1,8 +1,8 @@
 """The options of a card: each a row with its evidence, and what of this patient bears on it.
 
 Of the drug of an option it says what was given before, and what speaks against it. What is being
-given already is not proposed, but named below the table. Of draft orders it likewise says what
-speaks against them.
+given already is not proposed, but named below the table. Of draft orders, or of what is given, it
+likewise says what speaks against them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.once import once
 from cds.cards.resting import unverified_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
-from cds.chart.facts import CONTRAINDICATION, ORDERED
+from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
 from cds.rules.texts import Slot
@@ -249,42 +249,42 @@ def _title(leaf: Trace, telling: Telling) -> str:
     return escape_authored(title_of(leaf.node.fact or "", telling))
 
 
-# --- draft orders --------------------------------------------------------------------------------
+# --- drugs that are ordered or given -------------------------------------------------------------
 
 
-def drafts_blocks(facts: Iterable[str], telling: Telling) -> list[str]:
+def drugs_blocks(facts: Iterable[str], telling: Telling, *, given: bool) -> list[str]:
     """The draft orders that these contraindications speak against, each with all that does.
 
-    ``facts`` are those of contraindications that hold (``contraindication.x``).
+    Or what is ``given`` now. ``facts`` are those of contraindications that hold
+    (``contraindication.x``).
     """
     told = set(facts)
-    drugs = [name for name in telling.ruleset.terms.vocabulary.drugs if _is_drafted(name, telling)]
+    ending = CURRENT if given else ORDERED
     rows, speaking, perhaps = [], [], []
-    for drug in drugs:
+    for drug in telling.ruleset.terms.vocabulary.drugs:
+        if value_of(f"drug.{drug}{ending}", telling) is not True:
+            continue
         found = [a for a in _of_drug(drug, telling, truth=True) if a.rule.file.derive in told]
         if not found:
             continue
-        drafts = telling.ruleset.facts[f"drug.{drug}{ORDERED}"].evidence(telling.chart)
+        cited = telling.ruleset.facts[f"drug.{drug}{ending}"].evidence(telling.chart)
         reasons = "; ".join(_say_against(each, telling) for each in _ranked(found))
-        rows.append((escape(say_all(drafts, MOST_CITED)), reasons))
+        rows.append((escape(say_all(cited, MOST_CITED)), reasons))
         speaking += found
         perhaps += _of_drug(drug, telling, truth=None)
     if not rows:
         return []
-    blocks = [table(("Ordered", "What speaks against it"), rows)]
+    blocks = [table(("Given" if given else "Ordered", "What speaks against it"), rows)]
     if record := _on_record(speaking, telling):
         blocks += ["**From the record**", record]
     if unknown := _unknown(perhaps, telling):
-        blocks.append(f"**Not known, and of weight for the order:** {unknown}.")
+        what = "what is given" if given else "the order"
+        blocks.append(f"**Not known, and of weight for {what}:** {unknown}.")
     return blocks
 
 
-def _is_drafted(drug: str, telling: Telling) -> bool:
-    return value_of(f"drug.{drug}{ORDERED}", telling) is True
-
-
-def rules_of_drafts(card: CardTemplate, telling: Telling) -> list[Rule]:
-    """The contraindications that a card shows of draft orders, the strongest first."""
+def rules_of_drugs(card: CardTemplate, telling: Telling) -> list[Rule]:
+    """The contraindications that a card shows of drugs, the strongest first."""
     members = {m for s in card.show for m in _contraindications_shown(s, telling)}
     rules = [rule for rule in telling.ruleset.contraindications if rule.file.derive in members]
     return sorted(rules, key=_strength)
@@ -320,7 +320,7 @@ def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]
     if recalled:
         yield f"whether approved: {', '.join(sorted(recalled))}"
     rules = {a.rule.id: a.rule for o in options for a in against(o, telling, truth=True)}
-    rules |= {rule.id: rule for rule in rules_of_drafts(card, telling)}
+    rules |= {rule.id: rule for rule in rules_of_drugs(card, telling)}
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
             yield f"contraindication: {in_sentence(rule.file.title)}"

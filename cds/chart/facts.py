@@ -446,6 +446,9 @@ def lasts(fact: str) -> bool:
 ORDERED = ".ordered"
 """What the names of facts end with that are about draft orders of a drug."""
 
+CURRENT = ".current"
+"""What the names of facts end with that are about drugs that are given now."""
+
 CONTRAINDICATION = "contraindication."
 """What the names of facts begin with that rules make which speak against drugs."""
 
@@ -490,6 +493,21 @@ def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
     def read(chart: Chart) -> Value:
         ordered = [of(chart) for of in each]
         return True if True in ordered else None if None in ordered else False
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+
+
+def any_current(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
+    """The fact that one of these drugs and classes of drugs is current treatment."""
+    each = [_current(drug) for drug in drugs]
+    cited = [_exposures(drug, current_only=True, latest_first=False) for drug in drugs]
+
+    def read(chart: Chart) -> Value:
+        given = [of(chart) for of in each]
+        return True if True in given else None if None in given else False
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         return tuple(dict.fromkeys(e for of in cited for e in of(chart)))

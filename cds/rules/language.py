@@ -118,17 +118,20 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What speaks against drugs where its rule holds; every card that proposes one of them says so.
 
     ``drugs`` are drugs and classes of the vocabulary, ``weight`` how much it speaks against them.
-    ``text`` says why, with ``{facts}``. It makes two facts: ``contraindication.x``, that it holds
-    (of the rule ``a-b`` it is ``contraindication.a_b``), and ``contraindication.x.ordered``, that a
-    draft order is of one of its drugs. ``ordered`` names the rule whose own card tells of it where
-    such a drug is ordered; all others are members of the group ``contraindications``, over which a
-    rule about draft orders counts.
+    ``text`` says why, with ``{facts}``. It makes three facts: ``contraindication.x``, that it holds
+    (of the rule ``a-b`` it is ``contraindication.a_b``), and ``contraindication.x.ordered`` and
+    ``contraindication.x.current``, that a draft order is of one of its drugs, or that one is given.
+    ``ordered`` names the rule whose own card tells of it where such a drug is ordered; all others
+    are members of the group ``contraindications``, over which a rule about draft orders counts.
+    ``given`` names that where such a drug is given; all others that are more than a caution are
+    members of the group ``current_contraindications``.
     """
 
     drugs: tuple[str, ...]
     weight: Literal["contraindicated", "advised against", "caution"]
     text: str
     ordered: str | None = None
+    given: str | None = None
 
 
 class Band(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

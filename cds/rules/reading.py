@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from cds.chart.facts import (
     CONTRAINDICATION,
+    CURRENT,
     ORDERED,
     Declaration,
     Kind,
     Value,
+    any_current,
     any_ordered,
     declare,
     groups,
@@ -508,26 +510,31 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
 
 
 def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
-    """Declare that it holds, and that one of its drugs is ordered."""
+    """Declare that it holds, and that one of its drugs is ordered or given."""
     fact = _contraindication(rule)
     known = [d for d in said.drugs if _is_drug(d, reading)]
     title = f"{rule.title}: in the draft orders"
     reading.behind[fact] = rule.parameters
     _declare_derived(fact, rule.title, rule, reading)
     reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
+    title = f"{rule.title}: given now"
+    reading.facts[fact + CURRENT] = any_current(fact + CURRENT, title, tuple(known))
 
 
 def _group_contraindications(reading: _Reading) -> None:
     """Group those of whose drugs no card of their own tells: also where that one is not active."""
     active = [r for _, r in reading.documents if r is not None and r.status in reading.taken]
     cards = {rule.id for rule in active if rule.card is not None}
-    members = tuple(
-        _contraindication(rule)
-        for rule in active
-        if rule.contraindication is not None and rule.contraindication.ordered not in cards
-    )
-    if members:
-        reading.groups[CONTRAINDICATIONS] = members
+    against = [(r, r.contraindication) for r in active if r.contraindication is not None]
+    for group, members in (
+        (CONTRAINDICATIONS, [r for r, said in against if said.ordered not in cards]),
+        (
+            CURRENT_CONTRAINDICATIONS,
+            [r for r, said in against if said.given not in cards and said.weight != "caution"],
+        ),
+    ):
+        if members:
+            reading.groups[group] = tuple(_contraindication(rule) for rule in members)
 
 
 def _contraindication(rule: RuleFile) -> str:
@@ -537,6 +544,9 @@ def _contraindication(rule: RuleFile) -> str:
 
 CONTRAINDICATIONS = "contraindications"
 """The group of those contraindications of whose drugs no card of their own tells when ordered."""
+
+CURRENT_CONTRAINDICATIONS = "current_contraindications"
+"""The group of those, more than a caution, of which no card of their own tells when given."""
 
 
 def _abandon(rule: RuleFile, selections: Container[str], reading: _Reading) -> None:
@@ -708,12 +718,13 @@ def _read_contraindication(
     for i, drug in enumerate(said.drugs):
         _check_drug(document, (*steps, "drugs", i), drug, reading)
     cards = {rule.id for _, rule in reading.documents if rule is not None and rule.card is not None}
-    if said.ordered is not None and said.ordered not in cards:
-        document.report(
-            "unknown-id",
-            (*steps, "ordered"),
-            f"`{said.ordered}` is not a rule with a card{did_you_mean(said.ordered, cards)}",
-        )
+    for key, named in (("ordered", said.ordered), ("given", said.given)):
+        if named is not None and named not in cards:
+            document.report(
+                "unknown-id",
+                (*steps, key),
+                f"`{named}` is not a rule with a card{did_you_mean(named, cards)}",
+            )
     return parse_text(document, (*steps, "text"), said.text, scope, reading.selections)
 
 

@@ -253,3 +253,21 @@ def test_a_selected_draft_is_not_told_what_speaks_against_another(
     assert "draft-advised-against" in orders("drugs-ordered-in-pregnancy", selected)
     other = frozenset({"MedicationRequest/another"})
     assert orders("drugs-ordered-in-pregnancy", other) == {}
+
+
+# --- what is given -------------------------------------------------------------------------------
+
+
+def test_a_drug_that_is_given_says_what_on_record_speaks_against_it(example: Example) -> None:
+    """A pregnancy while mycophenolate is given brings one card, with the drug and its reason."""
+    text = next(
+        c.detail for c in example("mycophenolate-in-pregnancy").cards if "Given" in c.summary
+    )
+    assert "| Given | What speaks against it |" in text
+    assert "**contraindicated**: teratogenic, and pregnancy is recorded" in text
+    assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in text
+
+
+def test_what_is_given_and_has_a_card_of_its_own_is_not_told_twice(example: Example) -> None:
+    """Methotrexate with interstitial lung disease is one problem, and one card."""
+    assert not any("Given although" in c.summary for c in example("methotrexate-with-ild").cards)
