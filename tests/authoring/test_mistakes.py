@@ -323,7 +323,7 @@ SEEDED = (
     Mistake(
         "a day does not exist",
         ILD,
-        "reviewed: 2026-11-16",
+        "reviewed: 2026-11-29",
         "reviewed: 2026-11-31",
         "wrong-type",
         "reviewed:",
@@ -332,7 +332,7 @@ SEEDED = (
     Mistake(
         "a day is written in the German way",
         ILD,
-        "reviewed: 2026-11-16",
+        "reviewed: 2026-11-29",
         "reviewed: 16.11.2026",
         "wrong-type",
         "reviewed:",
@@ -515,7 +515,7 @@ SEEDED = (
         'low_saturation: {value: 92, unit: "%"',
         'low_saturation: {value: 920, unit: "%"',
         "never-true",
-        "- observation.spo2.previous >= parameters.low_saturation",
+        "- observation.spo2.fall_from >= parameters.low_saturation",
         "can never be true, whatever the patient: correct or remove it",
     ),
     Mistake(
@@ -702,7 +702,7 @@ SEEDED = (
     Mistake(
         "a table is shown that is none",
         ESCALATE,
-        "show: [measures, response.tis.score, treatments]",
+        "show: [measures, response.tis.score, drug.immunomodulating]",
         "show: [measures, response.tis.scores, treatments]",
         "unknown-id",
         "show:",
@@ -711,7 +711,7 @@ SEEDED = (
     Mistake(
         "a category is shown as a table",
         ESCALATE,
-        "show: [measures, response.tis.score, treatments]",
+        "show: [measures, response.tis.score, drug.immunomodulating]",
         "show: [measures, response.tis.category, treatments]",
         "unknown-id",
         "show:",
