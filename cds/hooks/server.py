@@ -87,8 +87,9 @@ def serve(settings: Settings) -> None:
         fetching = _fetching(settings)
         keep_memory()
         ruleset = _load_settled(settings)
-        prepare_store(place_of(settings))
         in_service = InService(make_served(ruleset))
+        log = log_json(lambda: in_service.served.version)
+        prepare_store(place_of(settings))
         warm_up(ruleset)
     except SettingsInvalid as fault:
         _stop(str(fault))
@@ -102,7 +103,6 @@ def serve(settings: Settings) -> None:
     if operation.tracing:
         _check_tracing()
     settle_memory()
-    log = log_json(lambda: in_service.served.version)
     with contextlib.ExitStack() as open_until_the_end:
         listening = open_until_the_end.enter_context(_listen(settings.host, settings.port))
         metrics = None

@@ -116,11 +116,12 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
     httpx2.get(f"{serving.url}/Hana")
     status, log = serving.stop()
 
-    started, line = map(json.loads, log.splitlines())
+    made, started, line = map(json.loads, log.splitlines())
     version = refused.headers["X-Rules-Version"]
     assert refused.status_code == 412
+    assert made["event"] == "pseudonym_key_made"
     assert (started["event"], started["rules_version"]) == ("rules_in_service", version)
-    assert started["rules"]["inclusion-body-myositis"] == "1.0.0"
+    assert started["rules"]["inclusion-body-myositis"] == "1.1.0"
     assert line["rules_version"] == version
     assert (line["event"], line["status"], line["level"]) == ("request_refused", 412, "info")
     assert line["problems"][0].startswith("`prefetch.conditions` should be a Bundle")
