@@ -190,7 +190,7 @@ def test_points_17_and_18_only_clients_are_answered(clients: Path) -> None:
     assert "OFF" not in running.said
     assert [answer.status_code for answer in answers] == [200, 200, 401, 401]
     assert refused.status_code == 400
-    lines = [json.loads(line) for line in log.splitlines()][1:]
+    lines = [json.loads(line) for line in log.splitlines()][2:]
     assert [(line["event"], line.get("reason"), line["client"]) for line in lines] == [
         ("unauthenticated", "replayed", "Example University Hospital"),
         ("unauthenticated", "no-token", None),
