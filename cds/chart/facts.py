@@ -487,32 +487,32 @@ def _ordered(name: str) -> Callable[[Chart], Value]:
 
 def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
     """The fact that a draft order is of one of these drugs and classes of drugs."""
-    each = [_ordered(drug) for drug in drugs]
-    cited = [_drafted(drug) for drug in drugs]
-
-    def read(chart: Chart) -> Value:
-        ordered = [of(chart) for of in each]
-        return True if True in ordered else None if None in ordered else False
-
-    def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
-
-    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+    return _any(name, title, map(_ordered, drugs), map(_drafted, drugs))
 
 
 def any_current(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
     """The fact that one of these drugs and classes of drugs is current treatment."""
-    each = [_current(drug) for drug in drugs]
-    cited = [_exposures(drug, current_only=True, latest_first=False) for drug in drugs]
+    cited = (_exposures(drug, current_only=True, latest_first=False) for drug in drugs)
+    return _any(name, title, map(_current, drugs), cited)
+
+
+def _any(
+    name: str,
+    title: str,
+    reads: Iterable[Callable[[Chart], Value]],
+    evidence: Iterable[EvidenceReader],
+) -> Declaration:
+    """The fact that one of several things is so, with the evidence of each of them."""
+    each, cited = tuple(reads), tuple(evidence)
 
     def read(chart: Chart) -> Value:
-        given = [of(chart) for of in each]
-        return True if True in given else None if None in given else False
+        known = [of(chart) for of in each]
+        return True if True in known else None if None in known else False
 
-    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+    def cite(chart: Chart) -> tuple[Evidence, ...]:
         return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
 
-    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=cite)
 
 
 def _drafted(name: str) -> EvidenceReader:

@@ -8,7 +8,7 @@ the prefetch templates all read these structures. No code, unit, range or drug i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
@@ -779,18 +779,12 @@ def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
                     (*steps, "equal", drug),
                     f"the dose ({number.value}) is not above 0, so that nothing can be converted",
                 )
-        numbers: list[tuple[Steps, Number, str]] = [
+        numbers: list[_InUnit] = [
             (("gap",), entry.gap, "d"),
             *((("equal", drug), number, "mg") for drug, number in entry.equal.items()),
             *((("levels", key, "dose"), v.dose, "mg/d") for key, v in entry.levels.items()),
         ]
-        for inner, number, unit in numbers:
-            if number.unit != unit:
-                document.report(
-                    "wrong-unit",
-                    (*steps, *inner),
-                    f"the unit is `{number.unit}` and should be `{unit}`: convert the number",
-                )
+        _check_units(document, steps, numbers)
         for level in entry.levels:
             if not _ID.fullmatch(level):
                 document.report(
@@ -826,14 +820,8 @@ def _check_weight(vocabulary: Vocabulary, places: Places) -> None:
             f"`{weight.observation}` is held in `{table.unit}` and should be in `{WEIGHT_UNIT}`: "
             "name a body weight",
         )
-    for key in ("adult_within", "child_within"):
-        number: Number = getattr(weight, key)
-        if number.unit != "d":
-            document.report(
-                "wrong-unit",
-                ("weight", key),
-                f"the unit is `{number.unit}` and should be `d`: convert the number",
-            )
+    times = ("adult_within", weight.adult_within), ("child_within", weight.child_within)
+    _check_units(document, ("weight",), [((key,), number, "d") for key, number in times])
 
 
 def _check_spans(vocabulary: Vocabulary, places: Places) -> None:
@@ -841,7 +829,7 @@ def _check_spans(vocabulary: Vocabulary, places: Places) -> None:
     for section in ("observations", "diagnoses", "findings"):
         entries: Mapping[str, ObservationEntry | ConditionEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
-            spans: list[tuple[Steps, Number, str]] = []
+            spans: list[_InUnit] = []
             if entry.counts_for is not None:
                 spans.append((("counts_for",), entry.counts_for, "d"))
             if isinstance(entry, ConditionEntry) and entry.unrecorded is not None:
@@ -849,13 +837,21 @@ def _check_spans(vocabulary: Vocabulary, places: Places) -> None:
                 spans.append((("unrecorded", "from_age"), ages.from_age, "a"))
                 spans.append((("unrecorded", "to_age"), ages.to_age, "a"))
             document, steps = places[section, name]
-            for inner, number, unit in spans:
-                if number.unit != unit:
-                    document.report(
-                        "wrong-unit",
-                        (*steps, *inner),
-                        f"the unit is `{number.unit}` and should be `{unit}`: convert the number",
-                    )
+            _check_units(document, steps, spans)
+
+
+_InUnit = tuple[Steps, Number, str]
+"""Where a number stands within its entry, the number, and the unit that it should have."""
+
+
+def _check_units(document: Document, steps: Steps, numbers: Iterable[_InUnit]) -> None:
+    for inner, number, unit in numbers:
+        if number.unit != unit:
+            document.report(
+                "wrong-unit",
+                (*steps, *inner),
+                f"the unit is `{number.unit}` and should be `{unit}`: convert the number",
+            )
 
 
 def _check_systems(vocabulary: Vocabulary, document: Document, steps: Steps, codes: Codes) -> None:

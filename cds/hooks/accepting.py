@@ -88,7 +88,8 @@ class SharingServer(uvicorn.Server):
             _loop=asyncio.get_running_loop(),
         )
         for listening in sockets or []:
-            # uvicorn closes it, and waits for its end, like a server of its own.
+            # All that uvicorn does with a server of its own is to close it and to wait for its end,
+            # and that this has too.
             self.servers.append(_Accepting(listening, protocol, self._give_way))  # type: ignore[arg-type]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

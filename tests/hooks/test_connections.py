@@ -480,18 +480,24 @@ def test_what_has_arrived_before_a_connection_is_given_up_is_answered(
     assert len(talk(conversation).asked) == 3
 
 
-def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One that does not ask for anything gives way to one that does, and calls are left alone."""
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 2)
-    done = asyncio.Event()
+def at_work_until(done: asyncio.Event) -> Conversation:
+    """A client whose request is complete only when something is done."""
 
     async def at_work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD + b"Content-Length: 2\r\n\r\na")
         await done.wait()
         writer.write(b"b")
         assert await answered(reader) == (ok(2), b"ab")
+
+    return at_work
+
+
+def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that does not ask for anything gives way to one that does, and calls are left alone."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 2)
+    done = asyncio.Event()
 
     async def idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.read() == b""
@@ -501,7 +507,7 @@ def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
         assert await answered(reader) == (ok(3), b"yes")
         done.set()
 
-    assert len(talk(at_work, idle, asking).asked) == 2
+    assert len(talk(at_work_until(done), idle, asking).asked) == 2
 
 
 def test_where_all_connections_are_at_work_another_one_is_refused(
@@ -511,16 +517,10 @@ def test_where_all_connections_are_at_work_another_one_is_refused(
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
     done = asyncio.Event()
 
-    async def at_work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(HEAD + b"Content-Length: 2\r\n\r\na")
-        await done.wait()
-        writer.write(b"b")
-        assert await answered(reader) == (ok(2), b"ab")
-
     async def another(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         given = await reader.read()
         assert refusal(given)[0] == b"HTTP/1.1 503 Service Unavailable"
         assert b"retry-after: 1\r\n" in given
         done.set()
 
-    assert len(talk(at_work, another).asked) == 1
+    assert len(talk(at_work_until(done), another).asked) == 1
