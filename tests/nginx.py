@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 from msgspec import Struct
+
+from tests.programs import find_program
 
 CONFIGURATION = Path(__file__).resolve().parents[1] / "deploy/nginx.conf"
 
@@ -57,17 +58,6 @@ class Proxy(Struct, frozen=True):
         return f"https://localhost:{self.port}"
 
 
-def find_nginx() -> str:
-    """Return the command of nginx, which a developer's machine may lack."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        missing = "nginx is not installed: on Debian and Ubuntu, apt-get install nginx-light"
-        if os.environ.get("CDS_TEST_NGINX") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
-
-
 @contextlib.contextmanager
 def proxy_before(port: int, folder: Path, **changed: str) -> Iterator[Proxy]:
     """Run nginx before a service on this port of the loopback interface.
@@ -75,7 +65,13 @@ def proxy_before(port: int, folder: Path, **changed: str) -> Iterator[Proxy]:
     Of its directives those that are named have other values, for tests that would else take long:
     ``proxy_read_timeout="1s"``.
     """
-    nginx = find_nginx()
+    nginx = find_program(
+        "nginx",
+        title="nginx",
+        package="nginx-light",
+        required_by="CDS_TEST_NGINX",
+        path="/usr/sbin",
+    )
     listening = free_port()
     text = CONFIGURATION.read_text(encoding="utf-8")
     for old, new in (

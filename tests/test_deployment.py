@@ -4,9 +4,7 @@ import ast
 import configparser
 import contextlib
 import ipaddress
-import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -28,6 +26,7 @@ from cds.store.store import Place, open_store
 from tests.databases import postgresql
 from tests.hooks.test_server import Serving, list_client, serve
 from tests.nginx import Proxy, free_port, proxy_before
+from tests.programs import find_program
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 KEY_FILE = "CDS_PSEUDONYM_KEY_FILE"
@@ -342,12 +341,9 @@ def test_the_unit_has_its_secrets_from_systemd() -> None:
 
 def systemd_analyze(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Ask systemd about the unit, as if the program were installed."""
-    found = shutil.which("systemd-analyze")
-    if found is None:
-        missing = "systemd is not installed: on Debian and Ubuntu, apt-get install systemd"
-        if os.environ.get("CDS_TEST_SYSTEMD") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    found = find_program(
+        "systemd-analyze", title="systemd", package="systemd", required_by="CDS_TEST_SYSTEMD"
+    )
     there = read("deploy/myositis-cds.service").replace("/opt/myositis-cds/bin/cds", "/bin/true")
     file = folder / "myositis-cds.service"
     file.write_text(there)

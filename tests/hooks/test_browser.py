@@ -1,9 +1,7 @@
 """A page in a headless Chromium calls the service, which is of another origin."""
 
 import json
-import os
 import queue
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.hooks.test_server import serve
+from tests.programs import find_program
 
 PAGE = Path(__file__).parent / "browser"
 REQUEST = Path(__file__).resolve().parents[2] / "fhir_examples/rp-ild-mda5.request.json"
@@ -38,13 +37,13 @@ Seen = dict[str, Any]
 @pytest.fixture
 def chromium() -> str:
     """Return the command of the browser, which a developer's machine may lack."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        missing = "Chromium is not installed: on Debian and Ubuntu, apt-get install chromium"
-        if os.environ.get("CDS_TEST_BROWSER") == "required":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    return find_program(
+        "chromium",
+        "chromium-browser",
+        title="Chromium",
+        package="chromium",
+        required_by="CDS_TEST_BROWSER",
+    )
 
 
 class Pages(SimpleHTTPRequestHandler):
