@@ -119,8 +119,7 @@ class Supervisor:
 
     def _start_missing(self) -> None:
         for index, job in enumerate(self._jobs):
-            due = self._started.get(index, float("-inf")) + _SECONDS_BETWEEN_STARTS
-            if index in self._running or self._stopping or time.monotonic() < due:
+            if index in self._running or self._stopping or time.monotonic() < self._due(index):
                 continue
             if job.signs is not None:
                 job.signs.begin()
@@ -159,12 +158,14 @@ class Supervisor:
             process.kill()
         self._suspect = hung
 
+    def _due(self, index: int) -> float:
+        """When a job may begin, also one that has not begun yet: a signal may come before it."""
+        return self._started.get(index, float("-inf")) + _SECONDS_BETWEEN_STARTS
+
     def _longest_wait(self, tended: float, looked: float) -> float | None:
         now = time.monotonic()
         waits = [
-            self._started[index] + _SECONDS_BETWEEN_STARTS - now
-            for index in range(len(self._jobs))
-            if index not in self._running
+            self._due(index) - now for index in range(len(self._jobs)) if index not in self._running
         ]
         if any(job.signs is not None for job in self._jobs):
             waits.append(looked + _LOOK_SECONDS - now)

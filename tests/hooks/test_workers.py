@@ -335,3 +335,32 @@ def test_what_breaks_a_worker_is_logged_without_its_text() -> None:
     assert (broke["event"], broke["job"], broke["fault"]) == ("uncaught", "breaks", "ValueError")
     assert (died["event"], died["worker"], died["status"]) == ("worker_died", broke["process"], 1)
     assert "Jane" not in ended.stdout + ended.stderr
+
+
+STOPPED_AT_ONCE = """
+import os, signal, time
+from cds.hooks.workers import Job, Supervisor
+
+class Signs:
+    def begin(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def last_sign(self):
+        return time.monotonic()
+
+jobs = [Job("one", lambda: time.sleep(60), Signs()), Job("two", lambda: time.sleep(60))]
+Supervisor(jobs, [], tend=lambda: None, seconds=0, shutdown_seconds=1).run()
+"""
+
+
+def test_whoever_stops_the_service_before_all_workers_have_begun_is_heard() -> None:
+    """What has begun is ended, and what has not is no fault."""
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_ONCE],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
