@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from cds.fhir.dates import read_instant
 from cds.fhir.resources import (
+    AllergyIntolerance,
     AnyResource,
     Bundle,
     BundleEntry,
@@ -35,13 +36,14 @@ from cds.fhir.resources import (
 )
 
 R = TypeVar("R", bound=Resource)
-S = TypeVar("S", Observation, Condition, MedicationUse)
+S = TypeVar("S", Observation, Condition, AllergyIntolerance, MedicationUse)
 
 RESOURCE_TYPES = frozenset(
     {
         "Patient",
         "Observation",
         "Condition",
+        "AllergyIntolerance",
         "MedicationRequest",
         "MedicationAdministration",
         "MedicationStatement",
@@ -88,6 +90,7 @@ class Delivery(Struct):
     patients: list[Patient] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
+    allergies: list[AllergyIntolerance] = field(default_factory=list)
     uses: list[MedicationUse] = field(default_factory=list)
     medications: dict[str, Medication] = field(default_factory=dict)
     excluded: list[Excluded] = field(default_factory=list)
@@ -254,6 +257,8 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
             into.observations.append(resource)
         case Condition():
             into.conditions.append(resource)
+        case AllergyIntolerance():
+            into.allergies.append(resource)
         case MedicationRequest() | MedicationAdministration() | MedicationStatement():
             into.uses.append(resource)
         case Medication():
@@ -298,6 +303,7 @@ def add(part: Delivery, into: Delivery) -> None:
     into.patients += part.patients
     into.observations += part.observations
     into.conditions += part.conditions
+    into.allergies += part.allergies
     into.uses += part.uses
     into.excluded += part.excluded
     into.incomplete |= part.incomplete
@@ -420,6 +426,7 @@ def keep_about(delivery: Delivery, patient_id: str) -> None:
     known = known_as(delivery, patient_id)
     delivery.observations = _ours(delivery.observations, known, delivery)
     delivery.conditions = _ours(delivery.conditions, known, delivery)
+    delivery.allergies = _ours(delivery.allergies, known, delivery)
     delivery.uses = _ours(delivery.uses, known, delivery)
 
 
