@@ -204,6 +204,7 @@ def test_every_code_is_of_a_known_form() -> None:
         "rxnorm": "rxnorm",
         "atc": "atc",
         "interpretation": None,
+        "absent_unknown_ips": None,
         "core_set": None,
     }
 

@@ -697,10 +697,10 @@ def test_a_contraindication_may_be_to_whichever_drug_something_is_recorded_of(
     text = text.replace("{finding.lung_disease:evidence}", "{it.intolerance:evidence}")
     (minimal / "guidance" / "in-lung-disease.yaml").write_text(text, encoding="utf-8")
     taper = minimal / TAPER
-    option = (
-        "  options:\n    - {option: Less, drug: glucocorticoid, evidence: some, source: trial}\n"
+    named = taper.read_text(encoding="utf-8").replace(
+        "{option: Slow taper,", "{option: Slow taper, drug: glucocorticoid,"
     )
-    taper.write_text(taper.read_text(encoding="utf-8") + option, encoding="utf-8")
+    taper.write_text(named, encoding="utf-8")
     ruleset = read_ruleset(minimal)
     needed = {declared.name for declared in ruleset.needed}
     assert "drug.glucocorticoid.intolerance" in needed
