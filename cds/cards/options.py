@@ -272,7 +272,7 @@ def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:
     """
     drugs_of = telling.ruleset.terms.vocabulary.drugs
     found: dict[str, dict[str, None]] = {}
-    for each in perhaps:
+    for each in sorted(perhaps, key=lambda each: each.own):
         names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
         if each.own and "AllergyIntolerance" not in telling.chart.complete:
             names = []  # it is not known of any drug
