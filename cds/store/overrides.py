@@ -44,11 +44,11 @@ _TOLD = (
         )
     )
     .where(
-        cards.c.patient == bindparam("patient"),
+        feedback.c.patient == bindparam("patient"),
+        feedback.c.received_at >= bindparam("oldest"),
         cards.c.rule.in_(bindparam("rules", expanding=True)),
         cards.c.client == bindparam("client"),
         cards.c.fingerprint.is_not(None),
-        feedback.c.received_at >= bindparam("oldest"),
     )
     .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
 )

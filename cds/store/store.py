@@ -32,7 +32,7 @@ from cds.store.database import (
     upgrade,
 )
 from cds.store.decisions import Decision, KeptRules, encode_entry
-from cds.store.feedback import Feedback, keep_feedback, unknown_cards
+from cds.store.feedback import Feedback, keep_feedback, name_patients, unknown_cards
 from cds.store.journal import SUFFIX, Journal
 from cds.store.overrides import Told, find_told
 from cds.store.pseudonyms import make_key, pseudonym, read_key
@@ -255,7 +255,10 @@ class Store:
         now = datetime.now(UTC)
         with self._turn, self.engine.begin() as connection:
             keep_feedback(connection, items, client=client, service=service, received_at=now)
-            return unknown_cards(connection, client[:200], (item.card for item in items))
+        told = {item.card for item in items}
+        with self._turn, self.engine.begin() as connection:
+            name_patients(connection, told)
+            return unknown_cards(connection, client[:200], told)
 
     def settle(self) -> None:
         """Write at once what waits for the database, also of processes that have ended.
