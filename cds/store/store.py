@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
@@ -209,15 +208,13 @@ class Store:
         """
         self._journal.append(encode_entry(decision))
 
-    def told(
-        self, client: str, patient: str, rules: Iterable[str], now: datetime
-    ) -> list[Told] | None:
+    def told(self, client: str, patient: str, now: datetime) -> list[Told] | None:
         """What was last told of a patient's cards; None where that cannot be found out in time."""
         if self._silent.is_set() or self._failing():
             return None
         try:
             with self._asked.connect() as connection:
-                return find_told(connection, client[:200], patient, rules, now)
+                return find_told(connection, client[:200], patient, now)
         except SQLAlchemyError as fault:
             cause = getattr(fault, "orig", None) or fault
             _log.error("overrides_not_known", fault=type(cause).__name__)

@@ -42,7 +42,7 @@ def left_out(
 ) -> bool:
     """Whether the card of the rule `escalate` is left out, at a fingerprint of its facts."""
     with engine.connect() as connection:
-        told = find_told(connection, "ehr", patient, ["escalate"], now)
+        told = find_told(connection, "ehr", patient, now)
     quiet = {"escalate": (90 * DAY, fingerprint)}
     return "escalate" in standing(told, quiet, REASONS, now)
 

@@ -90,7 +90,7 @@ def test_feedback_that_came_before_its_card_counts_for_the_patient(
     made.write()
 
     with engine.connect() as connection:
-        found = find_told(connection, "ehr", "p1", ["escalate"], AT)
+        found = find_told(connection, "ehr", "p1", AT)
     assert [(each.rule, each.overridden) for each in found] == [("escalate", True)]
 
 
