@@ -118,10 +118,7 @@ def advise(
     whose cards are not to be given. Raises ``EngineFault`` or ``EnginesDisagree`` where no answer
     can be trusted; never answers with fewer cards instead.
     """
-    keep_about(delivery, patient)
-    if drafts is not None:
-        drafts.patients = delivery.patients
-        keep_about(drafts, patient)
+    keep_about(delivery, patient, drafts)
     conditions = read_findings(delivery, ruleset.terms, as_of)
     complete = "Condition" in delivery.delivered - delivery.incomplete - delivery.unread
     applies = ruleset.applies(conditions, complete=complete)

@@ -66,8 +66,11 @@ from cds.fhir.bundles import (
     Unreadable,
     decode,
     keep_about,
+    known_as,
+    not_about,
     read_resource,
     reference_id,
+    settle_server,
     take_drafts,
 )
 from cds.fhir.resources import Bundle, Condition, MedicationUse, Observation
@@ -425,10 +428,13 @@ def _read_request(raw: bytes, name: str, asking: _Asking) -> Question:
         orders = read_orders(request.context)
         if asking.strict and (faults := list(_faults_of(request))):
             raise _NotStrict(faults)
-        delivery = read_prefetch(request.prefetch or {}, asking.templates, request.patient)
+        if orders is not None:
+            drafts, selected = orders.drafts, orders.selected
+        delivery = read_prefetch(
+            request.prefetch or {}, asking.templates, request.patient, request.fhirServer, drafts
+        )
         if orders is not None:
             check_about(orders, delivery, request.patient)
-            drafts, selected = orders.drafts, orders.selected
     except Refused as refusal:
         raise Unreadable(name, " ".join(refusal.problems)) from None
     return Question(delivery, request.patient, hook, drafts, selected)
@@ -470,9 +476,10 @@ def _check_about(question: Question, name: str) -> None:
         ("Condition", delivery.conditions),
         ("medication", delivery.uses),
     )
+    settle_server(patient, delivery, question.drafts)
+    known = known_as(delivery, patient)
     for kind, resources in kinds:
-        ids = [delivery.patient_urls.get(url, id_) for url, id_ in _subjects(resources).items()]
-        if ids and patient not in ids:
+        if resources and all(not_about(each.subject, known) for each in resources):
             raise Unreadable(
                 name, f"is about Patient/{patient}, but every {kind} in it is about somebody else"
             )

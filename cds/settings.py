@@ -24,6 +24,8 @@
 | ``CDS_MAX_BODY_BYTES`` | largest body of a request | ``8388608`` (8 MiB) |
 | ``CDS_MAX_ENTRIES`` | most entries of all Bundles that a call sends and has fetched | ``10000`` |
 | ``CDS_MAX_CALLS`` | most requests at a time, in each worker | ``100`` |
+| ``CDS_MAX_HELD_BYTES`` | most bytes of the bodies of all requests at a time, in each worker \
+| ``67108864`` (64 MiB) |
 | ``CDS_RECEIVE_SECONDS`` | longest time for a request to arrive | ``10`` |
 | ``CDS_ANSWER_SECONDS`` | longest time from its arrival to the answer | ``15`` |
 | ``CDS_CORS_ORIGINS`` | origins whose pages in a browser may call, separated by commas | none |
@@ -85,6 +87,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 8 * 1024 * 1024
     max_entries: int = 10_000
     max_calls: int = 100
+    max_held_bytes: int = 64 * 1024 * 1024
     receive_seconds: float = 10
     answer_seconds: float = 15
     cors_origins: tuple[str, ...] = ()
@@ -272,7 +275,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             )
 
     operation = _operation(environ, auth, problems)
-
+    if not problems:
+        _check_together(operation, fetch_seconds, problems)
     if problems:
         raise SettingsInvalid(tuple(problems))
     settings = Settings(
@@ -366,6 +370,9 @@ def _operation(environ: Mapping[str, str], auth: str, problems: list[str]) -> Op
             environ, "CDS_MAX_ENTRIES", default.max_entries, (1, 10_000_000), problems
         ),
         max_calls=_whole(environ, "CDS_MAX_CALLS", default.max_calls, (1, 100_000), problems),
+        max_held_bytes=_whole(
+            environ, "CDS_MAX_HELD_BYTES", default.max_held_bytes, (1024, 64 * 1024**3), problems
+        ),
         receive_seconds=_seconds(environ, "CDS_RECEIVE_SECONDS", default.receive_seconds, problems),
         answer_seconds=_seconds(environ, "CDS_ANSWER_SECONDS", default.answer_seconds, problems),
         cors_origins=_origins(environ, auth, problems),
@@ -375,6 +382,23 @@ def _operation(environ: Mapping[str, str], auth: str, problems: list[str]) -> Op
         tracing=_collector(environ, problems),
         tracing_headers=environ.get("OTEL_EXPORTER_OTLP_HEADERS") or None,
     )
+
+
+def _check_together(operation: Operation, fetch_seconds: float, problems: list[str]) -> None:
+    """Report settings that are right each by itself, and of which one defeats the other."""
+    if fetch_seconds >= operation.answer_seconds:
+        problems.append(
+            f"CDS_FETCH_SECONDS is {fetch_seconds:g} and CDS_ANSWER_SECONDS is "
+            f"{operation.answer_seconds:g}: a call would be given up while it still may fetch, and "
+            "its client would not be told what could not be had. Write a CDS_ANSWER_SECONDS that "
+            "leaves some seconds to answer after fetching, such as 5 and 15."
+        )
+    if operation.max_held_bytes < operation.max_body_bytes:
+        problems.append(
+            f"CDS_MAX_HELD_BYTES is {operation.max_held_bytes} and CDS_MAX_BODY_BYTES is "
+            f"{operation.max_body_bytes}: a request of the largest size could never be read. Write "
+            "a CDS_MAX_HELD_BYTES of several times the other."
+        )
 
 
 def _whole(

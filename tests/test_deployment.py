@@ -89,6 +89,7 @@ def test_the_defaults_in_the_table_are_those_of_the_program() -> None:
         "CDS_MAX_BODY_BYTES": operation.max_body_bytes,
         "CDS_MAX_ENTRIES": operation.max_entries,
         "CDS_MAX_CALLS": operation.max_calls,
+        "CDS_MAX_HELD_BYTES": operation.max_held_bytes,
         "CDS_RECEIVE_SECONDS": operation.receive_seconds,
         "CDS_ANSWER_SECONDS": operation.answer_seconds,
     }

@@ -293,11 +293,13 @@ def test_every_variable_of_the_operation_is_read() -> None:
     """Each variable sets its own field."""
     environ = {
         "CDS_AUTH": "off",
+        "CDS_FETCH_SECONDS": "0.2",
         "CDS_WORKERS": "4",
         "CDS_SHUTDOWN_SECONDS": "5",
         "CDS_MAX_BODY_BYTES": "2048",
         "CDS_MAX_ENTRIES": "50",
         "CDS_MAX_CALLS": "6",
+        "CDS_MAX_HELD_BYTES": "4096",
         "CDS_RECEIVE_SECONDS": "1.5",
         "CDS_ANSWER_SECONDS": "0.5",
         "CDS_CORS_ORIGINS": "https://ehr.example.org, http://localhost:8080",
@@ -313,6 +315,7 @@ def test_every_variable_of_the_operation_is_read() -> None:
         max_body_bytes=2048,
         max_entries=50,
         max_calls=6,
+        max_held_bytes=4096,
         receive_seconds=1.5,
         answer_seconds=0.5,
         cors_origins=("https://ehr.example.org", "http://localhost:8080"),
@@ -334,6 +337,7 @@ def test_every_variable_of_the_operation_is_read() -> None:
         ("CDS_MAX_BODY_BYTES", "8 MiB"),
         ("CDS_MAX_ENTRIES", "0"),
         ("CDS_MAX_CALLS", "1e3"),
+        ("CDS_MAX_HELD_BYTES", "1023"),
         ("CDS_RECEIVE_SECONDS", "0"),
         ("CDS_ANSWER_SECONDS", "3601"),
         ("CDS_METRICS_PORT", "65536"),
@@ -356,6 +360,32 @@ def test_what_the_operation_cannot_use_is_refused(name: str, value: str) -> None
     (problem,) = problems_of({name: value})
     assert problem.startswith((f"{name} is {value!r}, ", f"{name} has {value!r}, "))
     assert "Write " in problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({"CDS_FETCH_SECONDS": "15"}, ("CDS_FETCH_SECONDS is 15", "CDS_ANSWER_SECONDS is 15")),
+        ({"CDS_ANSWER_SECONDS": "4.5"}, ("CDS_FETCH_SECONDS is 5", "CDS_ANSWER_SECONDS is 4.5")),
+        ({"CDS_MAX_HELD_BYTES": "8388607"}, ("CDS_MAX_HELD_BYTES is 8388607", "is 8388608")),
+        ({"CDS_MAX_BODY_BYTES": "67108865"}, ("CDS_MAX_BODY_BYTES is 67108865", "is 67108864")),
+    ],
+)
+def test_settings_of_which_one_defeats_the_other_are_refused(
+    environ: dict[str, str], names: tuple[str, ...]
+) -> None:
+    """Both are named with their values, also where one of them is the default."""
+    (problem,) = problems_of(environ)
+    assert all(name in problem for name in names)
+    assert "Write " in problem
+
+
+def test_settings_that_go_together_are_accepted_up_to_the_bound() -> None:
+    """Fetching may end just before the answer, and one body of the largest size may be all."""
+    operation = from_environment(
+        {"CDS_FETCH_SECONDS": "14.9", "CDS_MAX_HELD_BYTES": "8388608"}
+    ).operation
+    assert operation.max_held_bytes == operation.max_body_bytes
 
 
 def test_pages_of_every_origin_may_call_only_in_a_trial() -> None:

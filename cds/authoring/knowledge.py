@@ -23,6 +23,7 @@ from cds.cards.markdown import table
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import (
     Bounds,
+    Certainty,
     Codes,
     ConditionEntry,
     Number,
@@ -31,16 +32,16 @@ from cds.chart.vocabulary import (
 )
 from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
-from cds.rules.language import CardFile, LicenceStatus, RuleFile, WeightDose
+from cds.rules.language import CardFile, EvidenceCertainty, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Rule, RuleSet
-from cds.rules.words import OPERATORS, say_number
+from cds.rules.words import OPERATORS, say_certainty, say_number
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
 
 _READ = {
     "verified": "read in a source",
-    "one source": "read in one secondary source",
+    "one source": say_certainty("one source"),
     "unverified": "**unverified**",
 }
 """How well a number is known, in words."""
@@ -75,6 +76,9 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         "document is to approve them as they are, or to have them read in a source first."
     )
     yield table(("Where", "What", "Value", "Why"), _unverified(ruleset))
+    yield "## What was read in one secondary source"
+    yield "This too is said on every card that rests on it."
+    yield table(("Where", "What", "Value", "Why"), _doubted(ruleset, "one source"))
     yield "## Rules"
     yield table(("Rule", "Title", "Version", "Owner", "Reviewed", "Review by"), _overview(ruleset))
     yield f"No rule is asked for a patient without: {_title(ruleset.applies_to, ruleset)}."
@@ -182,32 +186,37 @@ def _overview(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
 # --- what is unverified --------------------------------------------------------------------------
 
 
-def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]]:
+    """What rules, drafts and the vocabulary have of one certainty."""
     for rule in sorted(ruleset.every, key=_by_file):
         where = f"[`{rule.id}`](#{rule.id})"
         for name, number in rule.file.parameters.items():
-            if number.certainty == "unverified":
+            if number.certainty == certainty:
                 yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
         for term in rule.file.sum:
-            if term.certainty == "unverified":
+            if term.certainty == certainty:
                 yield where, f"points of {_title(term.of, ruleset)}", "", _cell(term.note or "")
         for item in rule.file.evidence:
-            if item.certainty == "unverified":
+            if item.certainty == certainty:
                 yield where, "evidence", "", _cell(f"{item.supports} (`{item.source}`)")
         for option in rule.file.card.options if rule.file.card else ():
-            if option.status is not None and option.status.certainty == "unverified":
+            if option.status is not None and option.status.certainty == certainty:
                 said = f"status of {option.option}"
-                yield where, _cell(said), _cell(option.status.licence), "recalled"
+                yield where, _cell(said), _cell(option.status.licence), ""
     for suggestion in _suggestions(ruleset):
         for name, number in suggestion.parameters.items():
-            if number.certainty == "unverified":
+            if number.certainty == certainty:
                 where = f"draft `{suggestion.id}`"
                 yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
-    vocabulary = ruleset.terms.vocabulary
-    for entry, what, found in _numbers(vocabulary):
-        if found.certainty == "unverified":
+    for entry, what, found in _numbers(ruleset.terms.vocabulary):
+        if found.certainty == certainty:
             note = found.note if isinstance(found, Number) else None
             yield f"`{entry}`", what, _value(found), _cell(note or "")
+
+
+def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    yield from _doubted(ruleset, "unverified")
+    vocabulary = ruleset.terms.vocabulary
     for section, name, coded in coded_entries(vocabulary):
         codes = [
             f"{system} {code} ({display})"
@@ -275,7 +284,7 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         (
             _ref(e.source),
             _cell(e.supports),
-            "**unverified**" if e.certainty == "unverified" else e.certainty,
+            _certainty(e.certainty),
             _inline(when, ruleset),
         )
         for e, when in zip(file.evidence, cited, strict=True)
@@ -283,6 +292,10 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
     kept = 4 if any(row[3] for row in rows) else 3
     heads = ("Source", "Supports", "Certainty", "Cited where")
     yield table(heads[:kept], (row[:kept] for row in rows))
+
+
+def _certainty(certainty: EvidenceCertainty) -> str:
+    return "**unverified**" if certainty == "unverified" else say_certainty(certainty)
 
 
 def _comment(path: Path) -> str:
@@ -527,8 +540,7 @@ def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
                 yield where, _cell(said), _value(number), _READ[number.certainty], review_by
         for item in rule.file.evidence:
             if item.source == _POLICY:
-                doubt = "**unverified**" if item.certainty == "unverified" else item.certainty
-                yield where, _cell(item.supports), "", doubt, review_by
+                yield where, _cell(item.supports), "", _certainty(item.certainty), review_by
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if isinstance(found, Number) and _is_policy(found):
             said = f"{what}: {found.note}" if found.note else what

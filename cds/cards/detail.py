@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from cds.cards.beside import (
     beside_core_set,
@@ -13,16 +13,13 @@ from cds.cards.beside import (
     settled_by,
 )
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
+from cds.cards.doubts import asks_for_weight, doubts_blocks
 from cds.cards.markdown import escape, escape_authored, table
-from cds.cards.once import once
 from cds.cards.options import (
     drugs_blocks,
     options_blocks,
     rules_of_drugs,
-    shown_options,
-    unverified_of_options,
 )
-from cds.cards.resting import unverified_choices
 from cds.cards.results import say_measured, say_results
 from cds.cards.texts import (
     Telling,
@@ -33,20 +30,17 @@ from cds.cards.texts import (
     title_of,
     together,
 )
-from cds.chart.assessments import MeasureChange, range_in_upper_limits
+from cds.chart.assessments import MeasureChange
 from cds.chart.facts import cite, cite_exposure
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import Exposure, carried_out
-from cds.chart.vocabulary import Number, Vocabulary
-from cds.chart.weight import Weight, last_weight
-from cds.rules.conditions import Constant
+from cds.chart.weight import last_weight
 from cds.rules.derivations import Contribution, Sum
-from cds.rules.language import EvidenceItem, WeightDose
+from cds.rules.language import EvidenceItem
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
-from cds.rules.texts import Slot
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
-from cds.rules.words import say_constant, say_number, say_value
+from cds.rules.words import say_certainty, say_number, say_value
 
 
 def detail_of(
@@ -82,15 +76,14 @@ def detail_of(
         blocks += [f"**Missing:** {missing}"]
     if chosen := _chosen(rule, telling):
         blocks += [chosen]
-    if doubts := _unverified(rule, card, telling):
-        blocks += [f"**Not verified in a source:** {'; '.join(doubts)}."]
+    blocks += doubts_blocks(rule, card, telling)
     blocks += ["**Sources**", _sources(cited, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
 def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     """The body weight that doses on this card are worked out with, or why the last one is not."""
-    weight = _weight_used(rule, card, telling)
+    weight = last_weight(telling.chart) if asks_for_weight(rule, card, telling) else None
     if weight is None:
         return ""
     said = escape(say_evidence(cite(weight.measurement, telling.chart)))
@@ -98,18 +91,6 @@ def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
         return f"**Doses by weight:** {said}."
     within = say_number(weight.within.value, weight.within.unit)
     return f"**No dose by weight:** the last weight is older than {within}: {said}."
-
-
-def _weight_used(rule: Rule, card: CardTemplate, telling: Telling) -> Weight | None:
-    """The last body weight, where the card shows a text that asks for a dose by weight."""
-    if not rule.file.weight_doses:
-        return None
-    values = telling.evaluation.values
-    texts = [card.lead]
-    texts += [p.text for p in card.passages if p.when is None or p.when.test(values) is True]
-    texts += [o.option for o in shown_options(card, telling)]
-    asked = any(isinstance(part, Slot) and part.dose is not None for t in texts for part in t)
-    return last_weight(telling.chart) if asked else None
 
 
 _MEASURES = ("Measure", "Baseline", "Current", "Change", "Change of range", "Observations")
@@ -336,118 +317,10 @@ def _chosen(rule: Rule, telling: Telling) -> str:
     return "\n".join((f"**Set by this site ({escape_authored(site)}):**", "", *said))
 
 
-def _unverified(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
-    """Numbers that were recalled and not read, which this card rests on or shows."""
-    ruleset = telling.ruleset
-    said = list(_always_unverified(rule, ruleset))
-    facts = dict.fromkeys(ruleset.behind[rule.id])
-    for passage, rests in zip(card.passages, ruleset.passages[rule.id], strict=True):
-        if passage.when is not None and passage.when.test(telling.evaluation.values) is True:
-            said += map(_say_threshold, rests.unverified)
-            facts |= dict.fromkeys(rests.behind)
-    for fact in facts:
-        if fact.startswith("dose."):
-            said += _unverified_dose(fact, telling)
-    weight = _weight_used(rule, card, telling)
-    if weight is not None and weight.within.certainty == "unverified":
-        within = say_number(weight.within.value, weight.within.unit)
-        said.append(f"for how long a body weight counts, {within}")
-    said += unverified_of_options(card, telling)
-    said += unverified_choices(facts, telling)
-    if "measures" in card.show:
-        said += _unverified_ranges(telling)
-    return list(map(escape_authored, dict.fromkeys(said)))
-
-
-@once
-def _always_unverified(rule: Rule, ruleset: RuleSet) -> tuple[str, ...]:
-    """What was recalled and not read, whoever the patient is."""
-    said = list(map(_say_threshold, ruleset.unverified[rule.id]))
-    for dose in rule.file.weight_doses.values():
-        said += _unverified_per_kg(dose, rule.file.parameters)
-    for fact in ruleset.behind[rule.id]:
-        said += _unverified_behind(fact, ruleset.terms.vocabulary)
-    return tuple(said)
-
-
-def _say_threshold(constant: Constant) -> str:
-    note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-    name = (constant.parameter or "").replace("_", " ")
-    return f"“{name}” {say_constant(constant)}{note}"
-
-
-def _unverified_per_kg(dose: WeightDose, parameters: Mapping[str, Number]) -> Iterator[str]:
-    """The numbers of a dose by body weight that were recalled."""
-    for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
-        name = parameter.removeprefix("parameters.")
-        if parameters[name].certainty == "unverified":
-            said = say_number(parameters[name].value, parameters[name].unit)
-            yield f"“{name.replace('_', ' ')}” {said}"
-
-
-def _unverified_behind(fact: str, vocabulary: Vocabulary) -> Iterator[str]:
-    """What of a fact was recalled: the dose of a pulse, how far back a fall is looked for."""
-    kind, name, *form = fact.split(".")
-    if kind == "elapsed":
-        entry = vocabulary.elapsed[name]
-        for each in (*entry.since, entry.until):
-            yield from _unverified_behind(each, vocabulary)
-    if kind == "drug" and name in vocabulary.drug_classes:
-        drugs = vocabulary.drug_classes[name]
-        dose = drugs.daily_dose_at_least
-        if dose is not None and dose.certainty == "unverified":
-            yield f"{drugs.title} from {say_number(dose.value, dose.unit)} a day"
-    if kind == "observation":
-        observed = vocabulary.observations[name]
-        within = observed.falls.get(form[0].removesuffix("_from")) if form else None
-        if within is not None and within.certainty == "unverified":
-            yield f"{observed.title}, fall within {say_number(within.value, within.unit)}"
-
-
-def _unverified_dose(fact: str, telling: Telling) -> Iterator[str]:
-    """What of a daily dose was recalled: equal doses, the level, the gap between orders."""
-    _, name, form = fact.split(".")
-    entry = telling.ruleset.terms.vocabulary.doses[name]
-    doses = telling.chart.draft_doses if form == "ordered" else telling.chart.doses
-    taken = doses[name].taken if name in doses else ()
-    for drug in sorted({each.exposure.drug for each in taken}):
-        number = entry.equal[drug]
-        if number.certainty == "unverified":
-            yield f"{say_number(number.value, number.unit)} {drug} as an equal dose"
-    level = entry.levels.get(form.removeprefix("days_"))
-    if level is None:
-        return
-    for what, number in ((level.title, level.dose), ("gap between orders", entry.gap)):
-        if number.certainty == "unverified":
-            yield f"{what}, {say_number(number.value, number.unit)}"
-
-
-def _unverified_ranges(telling: Telling) -> Iterator[str]:
-    """Recalled ranges of instruments, that changes are counted of or missing values lie in."""
-    vocabulary = telling.ruleset.terms.vocabulary
-    for name, change in telling.chart.changes.items():
-        if change.instrument is None or not vocabulary.measures[name].core_set:
-            continue
-        entry = vocabulary.observations[change.instrument]
-        scale = range_in_upper_limits(entry, adult=telling.chart.adult)
-        if entry.adult_range_in_upper_limits is not None:
-            if scale is None or change.range_percent is None:
-                continue
-            numbers = vocabulary.assessments
-            if numbers is not None and numbers.adult_from.certainty == "unverified":
-                years = say_number(numbers.adult_from.value, numbers.adult_from.unit)
-                yield f"ranges of enzymes in adults, from {years}"
-            if scale.certainty == "unverified":
-                times = say_number(scale.value, "")
-                yield f"range of {entry.title}, {times} times its upper limit"
-        elif change.baseline and entry.range and entry.range.certainty == "unverified":
-            yield f"range of {entry.title}"
-
-
 def _sources(cited: Iterable[EvidenceItem], telling: Telling) -> str:
     lines = [
         f"- {link(item.source, telling)}: {escape_authored(item.supports)} "
-        f"(certainty: {item.certainty})"
+        f"(certainty: {say_certainty(item.certainty)})"
         for item in cited
     ]
     return "\n".join(lines)

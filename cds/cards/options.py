@@ -14,9 +14,10 @@ from msgspec import Struct
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
 from cds.cards.once import once
-from cds.cards.resting import unverified_choices
+from cds.cards.resting import Doubt, doubted_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
+from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
 from cds.rules.texts import Slot
@@ -302,29 +303,30 @@ def _contraindications_shown(shown: str, telling: Telling) -> tuple[str, ...]:
     return tuple(member for member in members if member.startswith(CONTRAINDICATION))
 
 
-# --- what of it nobody read ----------------------------------------------------------------------
+# --- what of it is in doubt ----------------------------------------------------------------------
 
 
 def _is_dose(part: str | Slot) -> bool:
     return isinstance(part, Slot) and part.dose is not None
 
 
-def unverified_of_options(card: CardTemplate, telling: Telling) -> Iterator[str]:
-    """What options and drafts say and nobody read in a source: approvals, contraindications."""
+def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
+    """What of options and drafts is in doubt: approvals, contraindications and their numbers."""
     options = [o for o in shown_options(card, telling) if not _given(o, telling)]
-    recalled = {
-        fill(tuple(part for part in o.option if not _is_dose(part)), telling)
-        for o in options
-        if o.status is not None and o.status.certainty == "unverified"
-    }
-    if recalled:
-        yield f"whether approved: {', '.join(sorted(recalled))}"
+    approvals: dict[Certainty, set[str]] = {}
+    for o in options:
+        if o.status is not None and o.status.certainty != "verified":
+            title = fill(tuple(part for part in o.option if not _is_dose(part)), telling)
+            approvals.setdefault(o.status.certainty, set()).add(title)
+    for certainty, titles in approvals.items():
+        yield Doubt(certainty, f"whether approved: {', '.join(sorted(titles))}")
     rules = {a.rule.id: a.rule for o in options for a in against(o, telling, truth=True)}
     rules |= {rule.id: rule for rule in rules_of_drugs(card, telling)}
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
-            yield f"contraindication: {in_sentence(rule.file.title)}"
-        yield from unverified_choices(telling.ruleset.behind[rule.id], telling)
-        for constant in telling.ruleset.unverified[rule.id]:
+            yield Doubt("unverified", f"contraindication: {in_sentence(rule.file.title)}")
+        yield from doubted_choices(telling.ruleset.behind[rule.id], telling)
+        for constant in telling.ruleset.doubted[rule.id]:
             name = (constant.parameter or "").replace("_", " ")
-            yield f"“{name}” {say_constant(constant)}"
+            assert constant.number is not None  # those without are not in doubt
+            yield Doubt(constant.number.certainty, f"“{name}” {say_constant(constant)}")

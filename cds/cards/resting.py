@@ -1,5 +1,5 @@
 """What a card rests on besides the thresholds of its rule: the choice of visits, of courses of
-treatment and of the age of adults, where nobody read those numbers in a source."""
+treatment and of the age of adults, where those numbers are in doubt."""
 
 from __future__ import annotations
 
@@ -14,33 +14,40 @@ from cds.chart.chart import Chart
 from cds.chart.facts import level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
-from cds.chart.vocabulary import Number, Vocabulary
+from cds.chart.vocabulary import Certainty, Number, Vocabulary
 from cds.rules.ruleset import RuleSet
 from cds.rules.words import say_number
 
 
+class Doubt(Struct, frozen=True):
+    """Something in doubt, in a few words, and how certain it is."""
+
+    certainty: Certainty
+    said: str
+
+
 class _Choice(Struct, frozen=True):
-    """A choice that was recalled, in a few words, and the drug that it is about, if it is.
+    """A choice that is in doubt, and the drug that it is about, if it is.
 
     ``level`` is the fact of a level at which a measure was held: what that rests on depends on the
     patient's instruments. ``asserted`` is the diagnosis or finding, ``observed`` the observation
     that must be on record for it to bear on the patient.
     """
 
-    said: str
+    doubt: Doubt | None = None
     drug: str | None = None
     level: str | None = None
     asserted: str | None = None
     observed: str | None = None
 
 
-def unverified_choices(facts: Iterable[str], telling: Telling) -> Iterator[str]:
-    """What of the choices behind these facts was recalled and not read, each in a few words."""
+def doubted_choices(facts: Iterable[str], telling: Telling) -> Iterator[Doubt]:
+    """What of the choices behind these facts is in doubt, each in a few words."""
     for choice in _choices(tuple(facts), telling.ruleset):
         if choice.level is not None:
             yield from _of_level(choice.level, telling)
-        elif _bears(choice, telling.chart):
-            yield choice.said
+        elif choice.doubt is not None and _bears(choice, telling.chart):
+            yield choice.doubt
 
 
 def _bears(choice: _Choice, chart: Chart) -> bool:
@@ -54,11 +61,11 @@ def _bears(choice: _Choice, chart: Chart) -> bool:
 
 @once
 def _choices(facts: tuple[str, ...], ruleset: RuleSet) -> tuple[_Choice, ...]:
-    """The choices behind these facts that were recalled, whoever the patient is."""
-    return tuple(_recalled(facts, ruleset.terms.vocabulary))
+    """The choices behind these facts that are in doubt, whoever the patient is."""
+    return tuple(_doubted(facts, ruleset.terms.vocabulary))
 
 
-def _recalled(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
+def _doubted(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
     numbers = vocabulary.assessments
     kinds = [fact.split(".") for fact in facts]
     if numbers is not None:
@@ -69,22 +76,23 @@ def _recalled(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choic
                 "look-back": numbers.look_back,
                 "least interval": numbers.least_interval,
             }
-            if said := _said(visits):
-                yield _Choice(f"choice of the visits compared ({said})")
+            for doubt in doubts_about("choice of the visits compared ({})", visits):
+                yield _Choice(doubt)
         for fact in facts:
             if level_of(fact, vocabulary) is not None:
-                yield _Choice("", level=fact)
-        if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds) and (
-            said := _said({"gap": numbers.course_gap})
-        ):
-            yield _Choice(f"what is one course of treatment ({said})")
+                yield _Choice(level=fact)
+        if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds):
+            gap = {"gap": numbers.course_gap}
+            for doubt in doubts_about("what is one course of treatment ({})", gap):
+                yield _Choice(doubt)
     named = (name for kind, name, *form in kinds if kind == "drug" and form != ["ever"])
     drugs = dict.fromkeys(named)  # not a set: equal input, equal cards
     for drug in dict.fromkeys(each for name in drugs for each in _drugs(name, vocabulary)):
         covers = vocabulary.drugs[drug].covers
-        if covers is not None and (said := _said({"": covers})):
-            title = vocabulary.drugs[drug].title
-            yield _Choice(f"how long one administration counts: {title}, {said}", drug)
+        if covers is not None:
+            about = f"how long one administration counts: {vocabulary.drugs[drug].title}, {{}}"
+            for doubt in doubts_about(about, {"": covers}):
+                yield _Choice(doubt, drug)
 
     yield from _spans(facts, vocabulary)
 
@@ -96,40 +104,48 @@ def _spans(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
             entries = vocabulary.diagnoses if kind == "diagnosis" else vocabulary.findings
             for member in entries[name].any_of or (name,):
                 entry = entries[member]
-                if entry.counts_for is not None and (said := _said({"": entry.counts_for})):
-                    about = f"for how long {in_sentence(entry.title)} counts, {said}"
-                    yield _Choice(about, asserted=f"{kind}.{member}")
+                if entry.counts_for is not None:
+                    about = f"for how long {in_sentence(entry.title)} counts, {{}}"
+                    for doubt in doubts_about(about, {"": entry.counts_for}):
+                        yield _Choice(doubt, asserted=f"{kind}.{member}")
         if kind == "observation" and form in (["latest"], ["multiple"]):
             within = vocabulary.observations[name].counts_for
-            if within is not None and (said := _said({"": within})):
-                title = in_sentence(vocabulary.observations[name].title)
-                yield _Choice(f"for how long {title} counts, {said}", observed=name)
+            if within is not None:
+                about = (
+                    f"for how long {in_sentence(vocabulary.observations[name].title)} counts, {{}}"
+                )
+                for doubt in doubts_about(about, {"": within}):
+                    yield _Choice(doubt, observed=name)
 
 
-def _of_level(fact: str, telling: Telling) -> Iterator[str]:
-    """What of a level at which a measure has been held was recalled; nothing where it is not."""
+def _of_level(fact: str, telling: Telling) -> Iterator[Doubt]:
+    """What of a level at which a measure has been held is in doubt; nothing where it is not."""
     vocabulary = telling.ruleset.terms.vocabulary
     level = level_of(fact, vocabulary)
     value = telling.evaluation.values.get(fact)
     if level is None or not isinstance(value, Interval) or value.low <= 0:
         return
     name = fact.split(".")[1]
-    said = []
+    said: dict[Certainty, list[str]] = {}
     for each in instruments_of(name, level, telling.chart):
         number = level.no_worse_than.get(each)
-        if number is not None and number.certainty == "unverified":
+        if number is not None:
             entry = vocabulary.observations[each]
             bound = "at most" if entry.worse == "higher" else "at least"
-            said.append(f"{entry.title} {bound} {say_number(number.value, number.unit)}")
+            text = f"{entry.title} {bound} {say_number(number.value, number.unit)}"
+            said.setdefault(number.certainty, []).append(text)
     limits = level.upper_limits
-    if limits is not None and limits.certainty == "unverified":
+    if limits is not None:
         title = vocabulary.measures[name].title
-        said.append(f"{title} at most {say_number(limits.value, '')} × its upper limit")
-    if said:
-        yield f"{level.title}: {', '.join(said)}"
+        text = f"{title} at most {say_number(limits.value, '')} × its upper limit"
+        said.setdefault(limits.certainty, []).append(text)
+    for certainty, texts in said.items():
+        if certainty != "verified":
+            yield Doubt(certainty, f"{level.title}: {', '.join(texts)}")
     numbers = vocabulary.assessments
-    if numbers and numbers.held_gap and (gap := _said({"": numbers.held_gap})):
-        yield f"what is so at two visits is so between them, if no more than {gap} lie there"
+    if numbers and numbers.held_gap:
+        about = "what is so at two visits is so between them, if no more than {} lie there"
+        yield from doubts_about(about, {"": numbers.held_gap})
 
 
 def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -138,9 +154,15 @@ def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
     return entry.any_of if entry is not None else (name,)
 
 
-def _said(numbers: dict[str, Number]) -> str:
-    return ", ".join(
-        f"{name} {say_number(number.value, number.unit)}".strip()
-        for name, number in numbers.items()
-        if number.certainty == "unverified"
-    )
+def doubts_about(about: str, numbers: dict[str, Number]) -> Iterator[Doubt]:
+    """What is in doubt of some numbers, by their names, which ``about`` has in its braces.
+
+    Those that are equally certain are told together: ``visits (within 14 days, grace 7 days)``.
+    """
+    by_certainty: dict[Certainty, list[str]] = {}
+    for name, number in numbers.items():
+        said = f"{name} {say_number(number.value, number.unit)}".strip()
+        by_certainty.setdefault(number.certainty, []).append(said)
+    for certainty, texts in by_certainty.items():
+        if certainty != "verified":
+            yield Doubt(certainty, about.replace("{}", ", ".join(texts)))

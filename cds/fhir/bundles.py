@@ -8,6 +8,7 @@ page of the same document is complete, one whose next page is not there is repor
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -33,6 +34,7 @@ from cds.fhir.resources import (
     Reference,
     Resource,
 )
+from cds.fhir.servers import server_of
 
 R = TypeVar("R", bound=Resource)
 S = TypeVar("S", Observation, Condition, MedicationUse)
@@ -82,7 +84,9 @@ class Delivery(Struct):
     answer, contradicting versions. ``patient_urls`` gives the id of the patient whom an address
     (``fullUrl``) means; ``medications`` are found by ``Medication/{id}``, and by their address
     where that ends in another way. ``stated`` is the highest number of hits that a search says it
-    has; ``foreign`` counts the resources that ``keep_about`` found to be about somebody else.
+    has; ``foreign`` counts the resources that were found to be about somebody else. ``server`` is
+    where they come from, as ``cds.fhir.servers.server_of`` has it: None until that is settled, and
+    empty where nothing tells it; ``addresses`` are those of all entries.
     """
 
     patients: list[Patient] = field(default_factory=list)
@@ -97,6 +101,8 @@ class Delivery(Struct):
     patient_urls: dict[str, str] = field(default_factory=dict)
     stated: int = 0
     foreign: int = 0
+    server: str | None = None
+    addresses: list[str] = field(default_factory=list)
 
 
 class _Page(Struct, frozen=True):
@@ -188,6 +194,8 @@ def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> N
     types: set[str] = set()
     observations = False
     for index, entry in enumerate(bundle.entry):
+        if entry.fullUrl is not None:
+            into.addresses.append(entry.fullUrl)
         raw = entry.resource
         if not isinstance(raw, Raw):
             reference = entry.fullUrl or f"{place}.entry[{index}]"
@@ -259,6 +267,12 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
         case Medication():
             _keep_medication(resource, into, place, url)
         case Patient():
+            if url and into.server and not _may_be_at(url, into.server):
+                into.foreign += 1
+                into.excluded.append(
+                    Excluded(name_of(resource), "is another patient, of another server")
+                )
+                return
             into.patients.append(resource)
             if url and resource.id:
                 into.patient_urls[url] = resource.id
@@ -303,6 +317,8 @@ def add(part: Delivery, into: Delivery) -> None:
     into.incomplete |= part.incomplete
     into.unread |= part.unread
     into.patient_urls |= part.patient_urls
+    into.addresses += part.addresses
+    into.foreign += part.foreign
     into.stated = max(into.stated, part.stated)
     for name, medication in part.medications.items():
         if name == name_of(medication):
@@ -403,16 +419,64 @@ def reference_id(reference: str) -> str:
     return re.split("[/:]", reference.split("/_history/")[0])[-1]
 
 
-def keep_about(delivery: Delivery, patient_id: str) -> None:
+def settle_server(patient_id: str, *together: Delivery | None) -> None:
+    """Settle which server these deliveries come from together, unless one of them has that.
+
+    The address of the Patient tells it; where there is none those of all entries, and where there
+    are none either the references to the patient. If they tell of several, nothing is told: the
+    same id is another patient on another server.
+    """
+    deliveries = [each for each in together if each is not None]
+    server = next((each.server for each in deliveries if each.server is not None), None)
+    if server is None:
+        server = _told_server(patient_id, deliveries)
+    for each in deliveries:
+        each.server = server
+
+
+def _told_server(patient_id: str, deliveries: Sequence[Delivery]) -> str:
+    relative = f"Patient/{patient_id}"
+    absolute = {
+        reference
+        for each in deliveries
+        for resources in (each.observations, each.conditions, each.uses)
+        for resource in resources
+        if resource.subject is not None
+        and (reference := resource.subject.reference) is not None
+        and reference != relative
+        and _relative(reference) == relative
+    }
+    if not absolute:
+        return ""  # nothing depends on it
+    urls = (
+        url for each in deliveries for url, id_ in each.patient_urls.items() if id_ == patient_id
+    )
+    types = {url.rpartition("/")[0] for each in deliveries for url in each.addresses}
+    for told in (urls, (f"{type_}/id" for type_ in types), absolute):
+        servers = {server for url in told if (server := server_of(url)) is not None}
+        if servers:
+            return servers.pop() if len(servers) == 1 else ""
+    return ""
+
+
+def keep_about(delivery: Delivery, patient_id: str, drafts: Delivery | None = None) -> None:
     """Leave in a delivery only what is about one patient; the rest is listed as excluded.
 
     A resource without a subject is taken to be about the patient whose documents these are, and so
     is one whose subject is given as words only; one whose subject is given by an identifier must
-    bear an identifier of the Patient. An address counts by its end, ``Patient/{id}``, because the
-    same server is known by several names. What is delivered more than once counts once, in the
-    version last updated; where versions differ and none can be told to be the latest, none counts
-    and its type is ``incomplete``.
+    bear an identifier of the Patient. An absolute reference must be to the server that the delivery
+    comes from. What is delivered more than once counts once, in the version last updated; where
+    versions differ and none can be told to be the latest, none counts and its type is
+    ``incomplete``. The same is done with ``drafts``.
     """
+    settle_server(patient_id, delivery, drafts)
+    _keep_about(delivery, patient_id)
+    if drafts is not None:
+        drafts.patients = delivery.patients
+        _keep_about(drafts, patient_id)
+
+
+def _keep_about(delivery: Delivery, patient_id: str) -> None:
     others = [p for p in delivery.patients if p.id != patient_id]
     delivery.foreign += len(others)
     delivery.excluded += [Excluded(name_of(p), "is another patient") for p in others]
@@ -424,20 +488,40 @@ def keep_about(delivery: Delivery, patient_id: str) -> None:
 
 
 class KnownAs(Struct, frozen=True):
-    """The references and identifiers that mean one patient."""
+    """The references and identifiers that mean one patient, and on which server."""
 
     references: frozenset[str]
     identifiers: frozenset[Identifier]
+    server: str | None
 
 
 def known_as(delivery: Delivery, patient_id: str) -> KnownAs:
     """How a patient is referred to in a delivery; made once, as it may be long."""
-    urls = (url for url, id_ in delivery.patient_urls.items() if id_ == patient_id)
+    urls = (
+        url
+        for url, id_ in delivery.patient_urls.items()
+        if id_ == patient_id and _may_be_at(url, delivery.server)
+    )
+    relative = f"Patient/{patient_id}"
+    # As nearly all references are written, so that these need not be taken apart.
+    usual = [f"{scheme}{delivery.server}/{relative}" for scheme in _SCHEMES if delivery.server]
     ours = [p for p in delivery.patients if p.id == patient_id]
     return KnownAs(
-        frozenset((f"Patient/{patient_id}", *urls)),
+        frozenset((relative, *usual, *urls)),
         frozenset(i for p in ours for i in p.identifier if i.value),
+        delivery.server,
     )
+
+
+_SCHEMES = ("https://", "http://")
+
+
+def _may_be_at(url: str, server: str | None) -> bool:
+    """Whether the address of an entry is of this server, or of none, such as ``urn:uuid:…``."""
+    return "://" not in url or (server is not None and server_of(url) == server)
+
+
+ELSEWHERE = "is about a patient with this id at an address that nothing tells to be the same server"
 
 
 def not_about(subject: Reference | None, known: KnownAs) -> str | None:
@@ -450,8 +534,13 @@ def not_about(subject: Reference | None, known: KnownAs) -> str | None:
         return "is about somebody who is given by an identifier that is not this patient's"
     if subject.reference.startswith("#"):
         return "is about somebody described within it, who cannot be told to be this patient"
-    known_by_end = _relative(subject.reference) in known.references
-    return None if known_by_end else "is about another patient"
+    reference = subject.reference.split("/_history/")[0]
+    if reference in known.references:
+        return None
+    if _relative(reference) not in known.references:
+        return "is about another patient"
+    server = server_of(reference)
+    return None if server is not None and server == known.server else ELSEWHERE
 
 
 def take_drafts(delivery: Delivery) -> Delivery:

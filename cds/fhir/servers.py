@@ -66,6 +66,27 @@ def base_of(url: str) -> str:
     return f"{_origin(parts)}{parts.path.rstrip('/')}"
 
 
+def server_of(reference: str) -> str | None:
+    """The server of an absolute reference or address, as others are compared with it; else None.
+
+    That of ``https://EHR.example:443/fhir/Patient/p1/_history/2`` is ``ehr.example/fhir``: no more
+    than this tells one server from another. Not the scheme, as a server may not know that what
+    stands before it speaks https.
+    """
+    if not reference.lower().startswith(("http://", "https://")):
+        return None
+    resource = reference.split("/_history/")[0].rstrip("/")
+    return server_at(resource.rpartition("/")[0].rpartition("/")[0])
+
+
+def server_at(base: str) -> str | None:
+    """A base URL as ``server_of`` has it; None where it is none."""
+    parts = _split(base)
+    if parts is None or parts.scheme not in _PORTS or "?" in base or "#" in base:
+        return None
+    return _origin(parts).partition("://")[2] + parts.path.rstrip("/")
+
+
 def is_allowed(address: Address, networks: Iterable[Network]) -> bool:
     """Whether an address is of the public internet, or in one of the networks that were named."""
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

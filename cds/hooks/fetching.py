@@ -48,8 +48,11 @@ async def gather(
     request: Request,
     templates: tuple[Template, ...],
     fetching: Fetching | None = None,
+    drafts: Delivery | None = None,
 ) -> Delivery:
     """What was sent along with a call, and in place of what was not, what its FHIR server answers.
+
+    ``drafts`` are its draft orders, which may tell with it which server all of it is of.
 
     Nothing is fetched where every key is satisfied and every drug has a name, and without
     ``fetching``. Medications that orders refer to are fetched too; where one cannot be had, its
@@ -58,8 +61,9 @@ async def gather(
     Raises ``Refused``: status 412 naming each key that cannot be had and why; status 400 where the
     Patient that was sent is another than the call is about.
     """
-    prefetch = request.prefetch or {}
-    delivery, unsatisfied = read_sent(prefetch, templates, request.patient)
+    delivery, unsatisfied = read_sent(
+        request.prefetch or {}, templates, request.patient, request.fhirServer, drafts
+    )
     if not unsatisfied and not _nameless(delivery):
         return delivery
     access = _access(request, fetching)

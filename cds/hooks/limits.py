@@ -8,6 +8,7 @@ it checks in everything that it reads or skips: the reader of requests answers 4
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import structlog
@@ -38,6 +39,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Of all Bundles of a request together."""
     calls: int = 100
     """Requests at a time."""
+    held_bytes: int = 64 * 1024 * 1024
+    """Of the bodies of all requests that arrive or are being answered."""
     receive_seconds: float = 10
     answer_seconds: float = 15
 
@@ -53,11 +56,35 @@ class _Beyond(Exception):
         super().__init__(problem)
 
 
+class _Bodies:
+    """How many bytes the bodies have, together, that this process holds."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+
+class _Part:
+    """What one body has of those bytes, from when it is announced until it is answered."""
+
+    def __init__(self, bodies: _Bodies) -> None:
+        self._bodies = bodies
+        self._bytes = 0
+
+    def become(self, size: int) -> None:
+        """Hold so many bytes from now on; raises ``_Beyond`` where there is no room for them."""
+        more = size - self._bytes
+        if more > 0 and self._bodies.held + more > self._bodies.most:
+            raise _beyond_held()
+        self._bodies.held += more
+        self._bytes = size
+
+
 class KeepsLimits:
     """Reads a request's body within the bounds, and lets no more requests in than there may be.
 
-    ``refused`` is told the reason of each refusal: ``busy``, ``body``, ``entries``, ``receive`` or
-    ``answer``.
+    ``refused`` is told the reason of each refusal: ``busy``, ``held``, ``body``, ``entries``,
+    ``receive`` or ``answer``.
     """
 
     def __init__(
@@ -67,6 +94,7 @@ class KeepsLimits:
         self.limits = limits
         self.refused = refused
         self._calls = 0
+        self._bodies = _Bodies(limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -81,10 +109,11 @@ class KeepsLimits:
             await send(message)
 
         self._calls += 1
+        part = _Part(self._bodies)
         try:
             if self._calls > self.limits.calls:
                 raise _beyond_calls()
-            replay = await self._received(scope, receive)
+            replay = await self._received(scope, receive, part)
             if replay is None:  # the client is gone
                 return
             try:
@@ -101,14 +130,15 @@ class KeepsLimits:
             await _refusal(beyond)(scope, receive, send)
         finally:
             self._calls -= 1
+            part.become(0)
 
-    async def _received(self, scope: Scope, receive: Receive) -> Receive | None:
+    async def _received(self, scope: Scope, receive: Receive, part: _Part) -> Receive | None:
         """Read the whole body, and give what it can be read from again; None if it never ends."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
         try:
             async with asyncio.timeout(self.limits.receive_seconds):
-                body = await _read(receive, self.limits.body_bytes)
+                body = await _read(receive, self.limits.body_bytes, _announced(scope), part)
         except TimeoutError:
             raise _beyond_receive(self.limits) from None
         if body is None:
@@ -127,25 +157,36 @@ class KeepsLimits:
         return replay
 
 
-async def _read(receive: Receive, most: int) -> bytes | None:
+def _announced(scope: Scope) -> int:
+    """The length of a body that a client says before it sends it; 0 where it says none."""
+    said = dict(scope["headers"]).get(b"content-length", b"")
+    return int(said) if re.fullmatch(rb"[0-9]{1,18}", said) else 0
+
+
+async def _read(receive: Receive, most: int, announced: int, part: _Part) -> bytes | None:
     """The body, or None if the client has gone before its end.
 
-    What is too long is read to its end and thrown away: a client that is still sending would find
-    its connection broken instead of the answer.
+    There must be room for all that is announced before any of it is read, and for each further
+    piece of a body whose length is not known. What is too long is read to its end and thrown away:
+    a client that is still sending would find its connection broken instead of the answer.
     """
     chunks: list[bytes] = []
     size = 0
     more = True
+    if announced <= most:
+        part.become(announced)
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size <= most:
+        if max(size, announced) <= most:
+            part.become(max(size, announced))
             chunks.append(chunk)
         else:
             chunks.clear()
+            part.become(0)
         more = message.get("more_body", False)
     if size > most:
         raise _Beyond(
@@ -177,6 +218,16 @@ def _beyond_calls() -> _Beyond:
         "busy",
         "throttled",
         "The service is answering as many requests as it may at a time (CDS_MAX_CALLS). "
+        "Call again after the time in the header Retry-After.",
+    )
+
+
+def _beyond_held() -> _Beyond:
+    return _Beyond(
+        503,
+        "held",
+        "throttled",
+        "The service holds as many bytes of requests as it may at a time (CDS_MAX_HELD_BYTES). "
         "Call again after the time in the header Retry-After.",
     )
 

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from cds.chart.vocabulary import CodedEntry, Codes, Vocabulary
 from cds.fhir.bundles import (
+    ELSEWHERE,
     NO_RESOURCE,
     OF_SERVER,
     Delivery,
@@ -21,8 +22,10 @@ from cds.fhir.bundles import (
     known_as,
     not_about,
     read_resource,
+    settle_server,
 )
 from cds.fhir.resources import AnyResource, Bundle, OperationOutcome
+from cds.fhir.servers import server_at
 from cds.hooks.outcomes import Refused
 from cds.located import FilesInvalid, Place, Problem
 
@@ -154,14 +157,18 @@ _SECTIONS = {
 
 
 def read_prefetch(
-    prefetch: Mapping[str, Raw], templates: tuple[Template, ...], patient: str
+    prefetch: Mapping[str, Raw],
+    templates: tuple[Template, ...],
+    patient: str,
+    fhir_server: str | None = None,
+    drafts: Delivery | None = None,
 ) -> Delivery:
     """Read what was sent for each template into one delivery.
 
     Raises ``Refused``: status 412 naming every key that cannot be used, because what it would have
     held may change the advice, and as ``read_sent``.
     """
-    into, unsatisfied = read_sent(prefetch, templates, patient)
+    into, unsatisfied = read_sent(prefetch, templates, patient, fhir_server, drafts)
     if unsatisfied:
         raise cannot_be_had(unsatisfied)
     return into
@@ -174,23 +181,34 @@ def cannot_be_had(problems: Mapping[str, str]) -> Refused:
 
 
 def read_sent(
-    prefetch: Mapping[str, Raw], templates: tuple[Template, ...], patient: str
+    prefetch: Mapping[str, Raw],
+    templates: tuple[Template, ...],
+    patient: str,
+    fhir_server: str | None = None,
+    drafts: Delivery | None = None,
 ) -> tuple[Delivery, dict[str, str]]:
     """Read what was sent, and say of each key that is not satisfied why.
 
     ``null`` means that the record holds nothing. Of a key that is not satisfied nothing is in the
-    delivery. Raises ``Refused`` with status 400 where the Patient is not the one whom the call is
-    about, because then nothing in the request can be trusted, and nothing that could be fetched in
-    its place would mend it.
+    delivery. Where ``fhir_server`` does not tell which server all of it is of, what was sent does,
+    ``drafts`` included, as ``settle_server`` has it.
+
+    Raises ``Refused`` with status 400 where the Patient is not the one whom the call is about,
+    because then nothing in the request can be trusted, and nothing that could be fetched in its
+    place would mend it.
     """
-    into = Delivery()
+    into = Delivery(server=server_at(fhir_server or ""))
     problems = {}
+    held: list[tuple[Template, Delivery]] = []
     for template in patient_first(templates):
         sent = _sent(template, prefetch)
         if isinstance(sent, str):
             problems[template.key] = sent
-            continue
-        problem = take(template, sent, f"prefetch.{template.key}", into, patient)
+        else:
+            held.append((template, _read(sent, f"prefetch.{template.key}", into)))
+    settle_server(patient, into, *(each for _, each in held), drafts)
+    for template, part in held:
+        problem = _take(template, part, into, patient)
         if problem is not None:
             if template.resource == "Patient" and problem == ANOTHER:
                 told = f"`prefetch.{template.key}` {ANOTHER}: nothing in this request was used."
@@ -240,10 +258,18 @@ def take(
     An answer that cannot be the whole one to its query, about this patient, leaves the delivery as
     it is; what is wrong with it is returned as a clause (``is about another patient``).
     """
-    held = Delivery()
+    return _take(template, _read(answer, place, into), into, patient)
+
+
+def _read(answer: tuple[AnyResource, ...], place: str, into: Delivery) -> Delivery:
+    held = Delivery(server=into.server)
     for number, page in enumerate(answer, 1):
         at = place if len(answer) == 1 else f"{place}, page {number}"
         read_resource(page, held, at)
+    return held
+
+
+def _take(template: Template, held: Delivery, into: Delivery, patient: str) -> str | None:
     problem = _why_not(template, held, into, patient)
     if problem is None:
         add(held, into)
@@ -265,12 +291,22 @@ def _why_not(template: Template, held: Delivery, into: Delivery, patient: str) -
         Delivery(
             patients=[*into.patients, *held.patients],
             patient_urls=into.patient_urls | held.patient_urls,
+            server=into.server,
         ),
         patient,
     )
     if told and all(not_about(each.subject, known) for each in told):
+        if any(not_about(each.subject, known) == ELSEWHERE for each in told):
+            return _OF_ANOTHER_SERVER
         return "is about another patient than `context.patientId`: nothing of it was used"
     return None
+
+
+_OF_ANOTHER_SERVER = (
+    "names the patient at an address that does not begin with `fhirServer`, or that nothing tells "
+    "to be the same server: nothing of it was used. References should be relative (`Patient/id`), "
+    "or begin with the `fhirServer` of the call"
+)
 
 
 def _what_is_missing(held: Delivery) -> str | None:

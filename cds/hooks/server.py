@@ -198,6 +198,7 @@ def _work(
             body_bytes=operation.max_body_bytes,
             entries=operation.max_entries,
             calls=operation.max_calls,
+            held_bytes=operation.max_held_bytes,
             receive_seconds=operation.receive_seconds,
             answer_seconds=operation.answer_seconds,
         ),

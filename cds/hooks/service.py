@@ -88,7 +88,8 @@ async def answer(
     """
     request = read_request(body, hook)
     orders = read_orders(request.context)
-    delivery = await gather(request, templates, fetching)
+    drafts = None if orders is None else orders.drafts
+    delivery = await gather(request, templates, fetching, drafts)
     question = Question(delivery, request.patient, hook)
     if orders is not None:
         check_about(orders, delivery, request.patient)

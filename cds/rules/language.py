@@ -18,7 +18,10 @@ from cds.chart.vocabulary import Certainty, Number
 Status = Literal["draft", "testing", "active", "retired"]
 Indicator = Literal["critical", "warning", "info"]
 Hook = Literal["patient-view", "order-select", "order-sign"]
-EvidenceCertainty = Literal["high", "moderate", "low", "expert opinion", "definition", "unverified"]
+EvidenceCertainty = Literal[
+    "high", "moderate", "low", "expert opinion", "definition", "one source", "unverified"
+]
+"""How certain what a source supports is; or how well it was read, where that weighs more."""
 
 
 class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -65,7 +65,7 @@ from cds.rules.language import (
 )
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import ByWeight, Scope, parse_condition, parse_count
-from cds.rules.resting import Behind, chosen_of, facts_behind, passages_of, unverified_of
+from cds.rules.resting import Behind, chosen_of, doubted_of, facts_behind, passages_of
 from cds.rules.ruleset import (
     CardTemplate,
     Check,
@@ -227,7 +227,7 @@ def check_ruleset(
                 if rule is not None and rule.status in _UNFINISHED
             },
             behind={r.id: facts_behind(facts_of(r.node.condition), rests) for r in active},
-            unverified={r.id: unverified_of(r, rests) for r in active},
+            doubted={r.id: doubted_of(r, rests) for r in active},
             passages={r.id: passages_of(r, rests) for r in active if r.card is not None},
             chosen={r.id: chosen_of(r, rests) for r in active},
             site=changes,

@@ -23,8 +23,8 @@ class Behind(Struct, frozen=True):
     derivations: Mapping[str, Derivation]
 
 
-def _unverified(constants: Iterable[Constant]) -> tuple[Constant, ...]:
-    """Those thresholds that nobody read in a source, each once.
+def _doubted(constants: Iterable[Constant]) -> tuple[Constant, ...]:
+    """Those thresholds that nobody read in a source of their own, each once.
 
     Those that a site set are its own decision, and are shown as such.
     """
@@ -32,18 +32,20 @@ def _unverified(constants: Iterable[Constant]) -> tuple[Constant, ...]:
         constant
         for constant in constants
         if constant.number is not None
-        and constant.number.certainty == "unverified"
+        and constant.number.certainty != "verified"
         and not isinstance(constant.number, SiteNumber)
     )
 
 
-def unverified_of(rule: Rule, rests: Behind) -> tuple[Constant, ...]:
-    """The thresholds that a rule and all that its card always shows rest on, and nobody read.
+def doubted_of(rule: Rule, rests: Behind) -> tuple[Constant, ...]:
+    """The thresholds that a rule and all that its card always shows rest on, and are in doubt.
+
+    Nobody read them, or they were read in one secondary source.
 
     Those of contraindications that a card counts are told where one of them holds.
     """
     counted = tuple(fact for fact in rests.deriving if fact.startswith(CONTRAINDICATION))
-    return _unverified(_constants_of(rule, rests, apart=counted))
+    return _doubted(_constants_of(rule, rests, apart=counted))
 
 
 def chosen_of(rule: Rule, rests: Behind) -> tuple[tuple[str, SiteNumber], ...]:
@@ -63,7 +65,7 @@ def passages_of(rule: Rule, rests: Behind) -> tuple[Resting, ...]:
     base = _constants_of(rule, rests)
     made = []
     for passage in rule.card.passages if rule.card else ():
-        constants = _unverified(_constants_of_passage(passage, rests))
+        constants = _doubted(_constants_of_passage(passage, rests))
         asked = [] if passage.when is None else facts_of(passage.when.condition)
         behind = facts_behind(asked, rests)
         made.append(Resting(tuple(c for c in constants if c not in base), behind))

@@ -145,13 +145,13 @@ class Selections(Mapping[str, Selection]):
 
 
 class Resting(Struct, frozen=True):
-    """What a passage of a card rests on: thresholds that nobody read in a source, and facts.
+    """What a passage of a card rests on: thresholds that are in doubt, and facts.
 
-    ``unverified`` has those thresholds that the rest of the card does not rest on; ``behind`` are
+    ``doubted`` has those thresholds that the rest of the card does not rest on; ``behind`` are
     the facts of its condition, with those behind facts that other rules derive.
     """
 
-    unverified: tuple[Constant, ...]
+    doubted: tuple[Constant, ...]
     behind: tuple[str, ...]
 
 
@@ -181,8 +181,8 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
 
     ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that
     work out a number or a category. ``ordered`` has each after those whose conclusions it waits
-    for. ``deriving`` has the rule of each fact that is true, false or unknown; ``unverified``, by
-    rule, the thresholds that it rests on and that nobody read in a source, those of the facts that
+    for. ``deriving`` has the rule of each fact that is true, false or unknown; ``doubted``, by
+    rule, the thresholds that it rests on and that are not ``verified``, those of the facts that
     it waits for included; ``passages`` what each passage of its card rests on beside them, which
     counts where that is shown.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
@@ -208,7 +208,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     deriving: Mapping[str, Rule]
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]
-    unverified: Mapping[str, tuple[Constant, ...]]
+    doubted: Mapping[str, tuple[Constant, ...]]
     passages: Mapping[str, tuple[Resting, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None

@@ -21,6 +21,15 @@ def say_truth(truth: bool | None) -> str:
     return _TRUTHS[truth]
 
 
+CERTAINTIES = {"one source": "read in one secondary source"}
+"""Certainties whose own name says too little, in a reader's words."""
+
+
+def say_certainty(certainty: str) -> str:
+    """How certain something is, in a reader's words."""
+    return CERTAINTIES.get(certainty, certainty)
+
+
 def say_constant(constant: Constant) -> str:
     """A threshold with its unit."""
     return say_number(constant.value, constant.unit)

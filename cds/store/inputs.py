@@ -57,10 +57,8 @@ def take_identity(question: Question, pseudonym: str) -> Question:
     about: all that is left is about this patient. Of what medications contain, only further
     medications stay. The deliveries of the question are changed, not copied.
     """
-    keep_about(question.delivery, question.patient)
+    keep_about(question.delivery, question.patient, question.drafts)
     if question.drafts is not None:
-        question.drafts.patients = question.delivery.patients
-        keep_about(question.drafts, question.patient)
         _take(question.drafts, pseudonym)
     _take(question.delivery, pseudonym)
     return replace(question, patient=pseudonym)
@@ -77,6 +75,7 @@ def _take(delivery: Delivery, pseudonym: str) -> None:
         for use in delivery.uses
     ]
     delivery.patient_urls = {}
+    delivery.addresses = []
 
 
 def _medications(contained: tuple[Raw, ...]) -> tuple[Raw, ...]:

@@ -80,6 +80,17 @@ def test_every_unverified_number_stands_at_the_top(text: str, ruleset: RuleSet) 
     assert text.index("What nobody has read") < text.index("\n## Rules")
 
 
+def test_what_was_read_once_stands_apart(text: str, ruleset: RuleSet) -> None:
+    """In a section of its own after what nobody has read."""
+    once = part(text, "What was read in one secondary source")
+    assert "| `observations.ck` | adult range in upper limits | 15 |" in once
+    assert "| `doses.glucocorticoid` | equal: prednisolone | 5 mg |" in once
+    for each in ruleset.every:
+        for name, number in each.file.parameters.items():
+            row = f"| [`{each.id}`](#{each.id}) | “{name.replace('_', ' ')}” |"
+            assert (row in once) is (number.certainty == "one source")
+
+
 def test_conditions_are_in_words(text: str) -> None:
     """As a list within a list; what is counted is named, with what is asked of it."""
     said = rule(text, "confirmed-deterioration")

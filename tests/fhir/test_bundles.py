@@ -448,6 +448,10 @@ SUBJECTS: list[tuple[Json | str | None, bool]] = [
     ("Patient/p1/_history/7", True),
     ("https://x/fhir/Patient/p1", True),
     ("https://x/fhir/Patient/p1/_history/7", True),
+    ("ftp://x/fhir/Patient/p1", False),
+    ("//x/fhir/Patient/p1", False),
+    ("fhir/Patient/p1", False),
+    ("https://x y/fhir/Patient/p1", False),
     ("urn:uuid:c0ffee", True),
     (None, True),
     ({"display": "A. Patient"}, True),
@@ -502,6 +506,116 @@ def test_the_reason_says_why_somebody_is_not_the_patient(subject: Json | str, re
     read = delivery_of(bundle(PATIENT, observation("o", subject)))
     keep_about(read, "p1")
     assert read.excluded == [Excluded("Observation/o", reason)]
+
+
+SAME_ID = Excluded(
+    "Observation/o",
+    "is about a patient with this id at an address that nothing tells to be the same server",
+)
+
+
+@pytest.mark.parametrize(
+    ("server", "reference", "ours"),
+    [
+        ("ehr.example/fhir", "https://ehr.example/fhir/Patient/p1", True),
+        ("ehr.example/fhir", "https://ehr.example/fhir/Patient/p1/_history/2", True),
+        ("ehr.example/fhir", "http://ehr.example/fhir/Patient/p1", True),
+        ("ehr.example/fhir", "HTTPS://EHR.Example:443/fhir//Patient/p1", True),
+        ("ehr.example/fhir", "http://ehr.example:80/fhir/Patient/p1", True),
+        ("ehr.example/fhir", "Patient/p1/_history/2", True),
+        ("ehr.example/fhir", "https://other.example/fhir/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example/FHIR/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example/fhir/tenant/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example:8443/fhir/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example.evil.example/fhir/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example/fhir?/Patient/p1", False),
+        ("ehr.example/fhir", "https://ehr.example@other.example/fhir/Patient/p1", False),
+        ("", "https://ehr.example/fhir/Patient/p1", False),
+        ("", "Patient/p1", True),
+    ],
+)
+def test_the_same_id_on_another_server_is_another_patient(
+    server: str, reference: str, ours: bool
+) -> None:
+    """An absolute reference counts at the server of the call, however that is written."""
+    read = delivery_of(bundle(observation("o", reference)))
+    read.server = server
+    keep_about(read, "p1")
+    assert (ids(read), read.excluded) == ((["o"], []) if ours else ([], [SAME_ID]))
+    assert read.foreign == (0 if ours else 1)
+
+
+A, B = "https://a.example/fhir", "https://b.example/fhir"
+
+
+@pytest.mark.parametrize(
+    ("patient_at", "entry_at", "references", "ours"),
+    [
+        (None, None, [A, A], [A]),  # nothing else tells, and these agree
+        (None, None, [A, B], []),
+        (None, "urn:uuid:", [A], [A]),
+        (None, A, [A, B], [A]),
+        (None, B, [A], []),
+        (A, B, [A, B], [A]),  # the Patient's own address comes first
+        (A, None, [B], []),
+        ("urn:uuid:", B, [A, B], [B]),
+    ],
+)
+def test_where_no_server_is_named_what_was_sent_tells_it(
+    patient_at: str | None, entry_at: str | None, references: list[str], ours: list[str]
+) -> None:
+    """The address of the Patient, else those of entries, else references that all agree."""
+    resources = [observation(str(i), f"{at}/Patient/p1") for i, at in enumerate(references)]
+    document = bundle(PATIENT, *resources, observation("relative", "Patient/p1"))
+    first, *others = document["entry"]
+    first.pop("fullUrl", None)
+    if patient_at is not None:
+        first["fullUrl"] = f"{patient_at}/Patient/p1"
+    for entry in others:
+        entry.pop("fullUrl", None)
+        if entry_at is not None:
+            entry["fullUrl"] = f"{entry_at}/Observation/{entry['resource']['id']}"
+    read = delivery_of(document)
+    keep_about(read, "p1")
+    kept = [str(i) for i, at in enumerate(references) if at in ours]
+    assert ids(read) == [*kept, "relative"]
+
+
+def test_draft_orders_tell_the_server_with_the_chart() -> None:
+    """What only the drafts tell counts for them, and what both tell differently counts for none."""
+    for about, kept in ((A, ["draft"]), (B, [])):
+        chart = delivery_of(bundle(observation("o", f"{A}/Patient/p1")))
+        order = {**observation("draft", f"{about}/Patient/p1"), "resourceType": "MedicationRequest"}
+        drafts = delivery_of(bundle(order))
+        keep_about(chart, "p1", drafts)
+        assert [use.id for use in drafts.uses] == kept
+        assert ids(chart) == (["o"] if kept else [])
+
+
+def test_a_patient_of_another_server_is_another_patient() -> None:
+    """One with the same id tells neither age nor address of the patient of the call."""
+    document = bundle(PATIENT, observation("o", f"{B}/Patient/p1"))
+    document["entry"][0]["fullUrl"] = f"{B}/Patient/p1"
+    read = Delivery(server="a.example/fhir")
+    read_resource(decode(json.dumps(document).encode()), read, "Bundle")
+    keep_about(read, "p1")
+    assert (read.patients, read.observations, read.foreign) == ([], [], 2)
+    assert read.excluded == [
+        Excluded("Patient/p1", "is another patient, of another server"),
+        SAME_ID,
+    ]
+
+
+def test_two_patients_with_one_id_on_two_servers_are_told_apart_from_neither() -> None:
+    """Without a server of the call, references to either address are left out."""
+    document = bundle(
+        PATIENT, PATIENT, observation("a", f"{A}/Patient/p1"), observation("b", f"{B}/Patient/p1")
+    )
+    document["entry"][0]["fullUrl"] = f"{A}/Patient/p1"
+    document["entry"][1]["fullUrl"] = f"{B}/Patient/p1"
+    read = delivery_of(document)
+    keep_about(read, "p1")
+    assert ids(read) == []
 
 
 def test_other_patients_are_listed() -> None:

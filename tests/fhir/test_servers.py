@@ -2,7 +2,7 @@ import ipaddress
 
 import pytest
 
-from cds.fhir.servers import Server, base_of, is_allowed, read_servers, within
+from cds.fhir.servers import Server, base_of, is_allowed, read_servers, server_of, within
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,32 @@ def test_what_is_no_base_url_is_refused_with_the_reason(written: str, told: str)
         read_servers(["https://ehr.example/fhir", written])
 
     assert "you@" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "server"),
+    [
+        ("https://EHR.example:443/fhir/Patient/p1/_history/2", "ehr.example/fhir"),
+        ("http://ehr.example:80/fhir//Patient/p1", "ehr.example/fhir"),
+        ("https://ehr.example:8443/Fhir/Patient/p1", "ehr.example:8443/Fhir"),
+        ("https://ehr.example/Patient/p1", "ehr.example"),
+        ("http://[::1]:8080/fhir/Patient/p1", "[::1]:8080/fhir"),
+        ("Patient/p1", None),
+        ("//ehr.example/fhir/Patient/p1", None),
+        ("ftp://ehr.example/fhir/Patient/p1", None),
+        ("urn:uuid:c0ffee", None),
+        ("https://ehr.example:x/fhir/Patient/p1", None),
+        ("https://ehr.example/fhir?a/Patient/p1", None),
+        ("https:///Patient/p1", None),
+        ("https://p1", None),
+        ("", None),
+    ],
+)
+def test_a_reference_tells_its_server_in_one_way_of_writing(
+    reference: str, server: str | None
+) -> None:
+    """Scheme, capitals of the host, default port, version and slashes at the end do not count."""
+    assert server_of(reference) == server
 
 
 def test_a_list_names_servers_and_the_networks_that_they_may_be_in() -> None:

@@ -136,7 +136,9 @@ def test_a_body_that_does_not_arrive_in_time_is_refused() -> None:
     asyncio.run(run())
 
 
-async def ask(limited: Limited, body: Callable[[], AsyncIterator[bytes]]) -> list[Any]:
+async def ask(
+    limited: Limited, body: Callable[[], AsyncIterator[bytes]], length: int | None = None
+) -> list[Any]:
     """Send a body that arrives bit by bit; httpx2 would read it whole before it calls."""
     sent: list[Any] = []
     parts = body()
@@ -151,7 +153,9 @@ async def ask(limited: Limited, body: Callable[[], AsyncIterator[bytes]]) -> lis
 
     transport = limited.client._transport
     assert isinstance(transport, httpx2.ASGITransport)
-    scope = {"type": "http", "method": "POST", "path": "/read", "headers": [], "query_string": b""}
+    headers = [] if length is None else [(b"content-length", b"%d" % length)]
+    scope = {"type": "http", "method": "POST", "path": "/read", "query_string": b""}
+    scope["headers"] = headers
     await transport.app(scope, receive, send)
     return sent
 
@@ -187,6 +191,54 @@ def test_more_requests_than_allowed_at_a_time_are_refused_until_one_ends() -> No
         assert (await first).text == (await health).text == "waited"
         assert (await limited.client.post("/read")).status_code == 200
         assert limited.refused == {"busy": 1}
+
+    asyncio.run(run())
+
+
+def test_bodies_have_only_so_many_bytes_together() -> None:
+    """One for which there is no room gets 503 with Retry-After; when another ends there is room."""
+
+    async def run() -> None:
+        limited = Limited(body_bytes=10, held_bytes=15)
+        first = asyncio.create_task(limited.client.post("/wait", content=b"0123456789"))
+        await limited.busy.wait()
+        for content in (b"012345", chunks(b"012", b"345")):
+            full = await limited.client.post("/read", content=content)
+            assert (full.status_code, full.headers["Retry-After"]) == (503, "1")
+            code, said = issue(full)
+            assert code == "throttled"
+            assert "(CDS_MAX_HELD_BYTES)" in said
+        for content in (b"01234", chunks(b"01", b"234"), b""):
+            assert (await limited.client.post("/read", content=content)).status_code == 200
+        too_long = await limited.client.post("/read", content=b"0123456789x")
+        assert too_long.status_code == 413
+        limited.go_on.set()
+        assert (await first).text == "waited"
+        whole = await limited.client.post("/read", content=chunks(b"01234", b"56789"))
+        assert whole.status_code == 200
+        assert limited.refused == {"held": 2, "body": 1}
+
+    asyncio.run(run())
+
+
+def test_a_body_counts_from_when_it_is_announced_until_it_is_given_up() -> None:
+    """What a slow client says it will send is kept free for it, and freed when it sends nothing."""
+
+    async def run() -> None:
+        limited = Limited(held_bytes=10, receive_seconds=0.2)
+        begun = asyncio.Event()
+
+        async def stalling() -> AsyncIterator[bytes]:
+            begun.set()
+            yield b"0"
+            await asyncio.Event().wait()
+
+        slow = asyncio.create_task(ask(limited, stalling, length=10))
+        await begun.wait()
+        assert (await limited.client.post("/read", content=b"1")).status_code == 503
+        assert (await slow)[0]["status"] == 408
+        assert (await limited.client.post("/read", content=b"0123456789")).status_code == 200
+        assert limited.refused == {"held": 1, "receive": 1}
 
     asyncio.run(run())
 

@@ -210,6 +210,23 @@ def test_a_draft_about_somebody_else_is_refused(
     assert "somebody-else" not in problem
 
 
+def test_a_draft_about_the_same_id_on_another_server_is_refused(
+    client: TestClient, signing: Any
+) -> None:
+    """What the reference begins with is compared with the `fhirServer` of the call."""
+    patient = signing["context"]["patientId"]
+    signing["fhirServer"] = "https://EHR.example/fhir/"
+    subject = drafts(signing)[0]["resource"]["subject"]
+
+    subject["reference"] = f"https://ehr.example:443/fhir/Patient/{patient}"
+    assert summaries(client, signing)
+
+    subject["reference"] = f"https://other.example/fhir/Patient/{patient}"
+    (problem,) = problems(client, signing)
+    assert f"`{DRAFTS}.entry[0].resource` is about a patient with this id at an address" in problem
+    assert "other.example" not in problem
+
+
 @pytest.mark.parametrize(
     ("sent", "named"),
     [

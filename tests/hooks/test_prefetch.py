@@ -451,6 +451,32 @@ def test_a_key_that_is_all_about_another_patient_is_not_satisfied() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fhir_server", "told"),
+    [
+        ("https://EHR.example:443/fhir/", None),
+        ("http://ehr.example/fhir", None),
+        (None, None),
+        ("no address", None),
+        ("https://gateway.example/fhir", "or begin with the `fhirServer` of the call."),
+    ],
+)
+def test_a_key_that_is_all_about_the_same_id_on_another_server_is_not_satisfied(
+    fhir_server: str | None, told: str | None
+) -> None:
+    """It is told how references should be written; without a server of the call, they tell it."""
+    about = {**CONDITION, "subject": {"reference": "https://ehr.example/fhir/Patient/p1"}}
+    sent = raw({"conditions": bundle(about, about | {"id": "c2"})})
+
+    if told is None:
+        assert len(read_prefetch(sent, (CONDITIONS,), "p1", fhir_server).conditions) == 2
+    else:
+        with pytest.raises(Refused, match=r"`prefetch.conditions` names the patient at") as refusal:
+            read_prefetch(sent, (CONDITIONS,), "p1", fhir_server)
+        assert refusal.value.status == 412
+        assert refusal.value.problems[0].endswith(told)
+
+
 def test_one_resource_about_another_patient_leaves_its_key_satisfied() -> None:
     """It is for the reader of the chart to leave it out, and to list it."""
     other = {**CONDITION, "id": "c2", "subject": {"reference": "Patient/p2"}}

@@ -1,0 +1,199 @@
+"""What a card rests on or shows, and nobody read in a source of its own: how well it is known.
+
+Numbers that were recalled, and those that were read in one secondary source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cds.cards.markdown import escape_authored
+from cds.cards.once import once
+from cds.cards.options import doubts_of_options, shown_options
+from cds.cards.resting import Doubt, doubted_choices, doubts_about
+from cds.cards.texts import Telling, parameters_behind
+from cds.chart.assessments import range_in_upper_limits
+from cds.chart.vocabulary import Certainty, Number, Vocabulary
+from cds.chart.weight import last_weight
+from cds.rules.conditions import Constant
+from cds.rules.ruleset import CardTemplate, Rule, RuleSet
+from cds.rules.site import SiteNumber
+from cds.rules.texts import WEIGHT_DOSE, Slot, Text, parameter_of
+from cds.rules.words import say_constant, say_number
+
+HEADS: dict[Certainty, str] = {
+    "one source": "Read in one secondary source",
+    "unverified": "Not verified in a source",
+}
+"""How what is in doubt is headed on a card, by its certainty."""
+
+
+def doubts_blocks(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
+    """What is in doubt on the card of a rule, as blocks of Markdown: one for each certainty."""
+    found = list(dict.fromkeys(_doubts(rule, card, telling)))
+    blocks = []
+    for certainty, head in HEADS.items():
+        said = [escape_authored(each.said) for each in found if each.certainty == certainty]
+        if said:
+            blocks.append(f"**{head}:** {'; '.join(said)}.")
+    return blocks
+
+
+def _doubts(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
+    ruleset = telling.ruleset
+    yield from _always(rule, ruleset)
+    facts = dict.fromkeys(ruleset.behind[rule.id])
+    for passage, rests in zip(card.passages, ruleset.passages[rule.id], strict=True):
+        if passage.when is not None and passage.when.test(telling.evaluation.values) is True:
+            yield from map(_of_threshold, rests.doubted)
+            facts |= dict.fromkeys(rests.behind)
+    yield from _shown(rule, card, telling)
+    for fact in facts:
+        if fact.startswith("dose."):
+            yield from _of_dose(fact, telling)
+    yield from doubts_of_options(card, telling)
+    yield from doubted_choices(facts, telling)
+    if "measures" in card.show:
+        yield from _of_ranges(telling)
+
+
+@once
+def _always(rule: Rule, ruleset: RuleSet) -> tuple[Doubt, ...]:
+    """What is in doubt whoever the patient is."""
+    found = list(map(_of_threshold, ruleset.doubted[rule.id]))
+    for fact in ruleset.behind[rule.id]:
+        found += _behind(fact, ruleset.terms.vocabulary)
+    return tuple(found)
+
+
+def _of_threshold(constant: Constant) -> Doubt:
+    note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
+    name = (constant.parameter or "").replace("_", " ")
+    certainty = constant.number.certainty if constant.number else "verified"
+    return Doubt(certainty, f"“{name}” {say_constant(constant)}{note}")
+
+
+# --- numbers in texts ----------------------------------------------------------------------------
+
+
+def _shown(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
+    """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
+    for text in _texts(card, telling):
+        for part in text:
+            if isinstance(part, Slot):
+                yield from _of_slot(part, rule, telling)
+    values = telling.evaluation.values
+    for draft in card.suggestions:
+        if draft.when is None or draft.when.test(values) is True:
+            for text in draft.strings.values():
+                for name in _parameters_in(text):
+                    yield from _of_parameter(name, draft.parameters[name])
+    weight = last_weight(telling.chart) if asks_for_weight(rule, card, telling) else None
+    if weight is not None:
+        yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
+
+
+def _texts(card: CardTemplate, telling: Telling) -> Iterator[Text]:
+    """The texts of a card that are shown to this patient's clinician."""
+    values = telling.evaluation.values
+    yield card.summary
+    yield card.lead
+    for passage in card.passages:
+        if passage.when is None or passage.when.test(values) is True:
+            yield passage.text
+    for option in shown_options(card, telling):
+        yield option.option
+        yield option.evidence
+
+
+def asks_for_weight(rule: Rule, card: CardTemplate, telling: Telling) -> bool:
+    """Whether a text that is shown has a dose by body weight in it."""
+    return bool(rule.file.weight_doses) and any(
+        isinstance(part, Slot) and part.dose is not None
+        for text in _texts(card, telling)
+        for part in text
+    )
+
+
+def _parameters_in(text: Text) -> Iterator[str]:
+    for part in text:
+        named = parameter_of(part.name) if isinstance(part, Slot) else None
+        if named is not None:
+            yield named[1]
+
+
+def _of_slot(slot: Slot, rule: Rule, telling: Telling) -> Iterator[Doubt]:
+    parameters = rule.file.parameters
+    if slot.dose is not None:
+        dose = rule.file.weight_doses[slot.name.removeprefix(WEIGHT_DOSE)]
+        for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
+            name = parameter.removeprefix("parameters.")
+            yield from _of_parameter(name, parameters[name])
+    elif (named := parameter_of(slot.name)) is not None:
+        fact, name = named
+        behind = parameters_behind(fact, telling.ruleset) if fact else parameters
+        yield from _of_parameter(name, behind[name])
+
+
+def _of_parameter(name: str, number: Number) -> Iterator[Doubt]:
+    """A number that is in doubt, unless a site set it: then it is told as such."""
+    if number.certainty != "verified" and not isinstance(number, SiteNumber):
+        yield _of_threshold(Constant(number.value, number.unit, name, number))
+
+
+# --- numbers of the vocabulary -------------------------------------------------------------------
+
+
+def _behind(fact: str, vocabulary: Vocabulary) -> Iterator[Doubt]:
+    """What of a fact is in doubt: the dose of a pulse, how far back a fall is looked for."""
+    kind, name, *form = fact.split(".")
+    if kind == "elapsed":
+        entry = vocabulary.elapsed[name]
+        for each in (*entry.since, entry.until):
+            yield from _behind(each, vocabulary)
+    if kind == "drug" and name in vocabulary.drug_classes:
+        drugs = vocabulary.drug_classes[name]
+        if drugs.daily_dose_at_least is not None:
+            yield from doubts_about(drugs.title + " from {} a day", {"": drugs.daily_dose_at_least})
+    if kind == "observation":
+        observed = vocabulary.observations[name]
+        within = observed.falls.get(form[0].removesuffix("_from")) if form else None
+        if within is not None:
+            yield from doubts_about(observed.title + ", fall within {}", {"": within})
+
+
+def _of_dose(fact: str, telling: Telling) -> Iterator[Doubt]:
+    """What of a daily dose is in doubt: equal doses, the level, the gap between orders."""
+    _, name, form = fact.split(".")
+    entry = telling.ruleset.terms.vocabulary.doses[name]
+    doses = telling.chart.draft_doses if form == "ordered" else telling.chart.doses
+    taken = doses[name].taken if name in doses else ()
+    base = entry.equal[entry.expressed_in]
+    for drug in sorted({each.exposure.drug for each in taken} - {entry.expressed_in}):
+        about = f"{{}} {drug} counted as {say_number(base.value, base.unit)} {entry.expressed_in}"
+        yield from doubts_about(about, {"": entry.equal[drug]})
+    level = entry.levels.get(form.removeprefix("days_"))
+    if level is not None:
+        yield from doubts_about(level.title + ", {}", {"": level.dose})
+        yield from doubts_about("gap between orders, {}", {"": entry.gap})
+
+
+def _of_ranges(telling: Telling) -> Iterator[Doubt]:
+    """Ranges of instruments that changes are counted of or missing values lie in."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    for name, change in telling.chart.changes.items():
+        if change.instrument is None or not vocabulary.measures[name].core_set:
+            continue
+        entry = vocabulary.observations[change.instrument]
+        scale = range_in_upper_limits(entry, adult=telling.chart.adult)
+        if entry.adult_range_in_upper_limits is not None:
+            if scale is None or change.range_percent is None:
+                continue
+            numbers = vocabulary.assessments
+            if numbers is not None:
+                about = "ranges of enzymes in adults, from {}"
+                yield from doubts_about(about, {"": numbers.adult_from})
+            about = f"range of {entry.title}, {{}} times its upper limit"
+            yield from doubts_about(about, {"": scale})
+        elif change.baseline and entry.range and entry.range.certainty != "verified":
+            yield Doubt(entry.range.certainty, f"range of {entry.title}")
