@@ -647,7 +647,7 @@ def _read_weight_doses(
             )
             continue
         numbers = {
-            key: _parameter(document, (*steps, key), named, file.parameters)
+            key: _parameter(document, (*steps, key), named, file, reading)
             for key, named in (
                 ("per_kg", dose.per_kg),
                 ("up_to", dose.up_to),
@@ -657,19 +657,25 @@ def _read_weight_doses(
         }
         made = _by_weight(document, steps, numbers)
         if made is not None:
-            found[name] = made
+            named = [each for each in (dose.per_kg, dose.up_to, dose.at_most) if each is not None]
+            own = (each.rpartition(".")[2] for each in named)
+            by_name = tuple(zip(own, filter(None, numbers.values()), strict=True))
+            found[name] = msgspec.structs.replace(made, numbers=by_name)
     return found
 
 
 def _parameter(
-    document: Document, steps: Steps, named: str, parameters: Mapping[str, Number]
+    document: Document, steps: Steps, named: str, file: RuleFile, reading: _Reading
 ) -> Number | None:
-    name = named.removeprefix("parameters.")
-    if name == named or name not in parameters:
+    """A parameter of this rule (``parameters.x``), or of one that derives a fact."""
+    fact, name = parameter_of(named) or ("", "")
+    parameters = reading.behind.get(fact, {}) if fact else file.parameters
+    if name not in parameters:
         document.report(
             "unknown-parameter",
             steps,
-            f"`{named}` is not a parameter of this rule{did_you_mean(name, parameters)}: declare "
+            f"`{named}` is not a parameter of this rule"
+            f"{did_you_mean(name or named, parameters)}: declare "
             "the number under `parameters`, and write `parameters.<name>` here",
         )
         return None
