@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cds.chart.allergies import NO_ALLERGIES, Allergies, read_allergies
 from cds.chart.assessments import (
@@ -45,6 +46,7 @@ class Chart(Struct, frozen=True):
     ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
     taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
     ``allergies`` has what the patient is recorded to react to.
+    ``gathered`` is the evidence that facts were asked for so far (``cds.chart.facts``), by fact.
     """
 
     terms: Terms
@@ -67,6 +69,7 @@ class Chart(Struct, frozen=True):
     draft_doses: dict[str, DailyDose] = {}
     gender: str | None = None
     allergies: Allergies = NO_ALLERGIES
+    gathered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:
