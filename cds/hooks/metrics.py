@@ -103,7 +103,7 @@ class Metrics:
         )
         self._refusals = Counter(
             "myositis_cds_refusals",
-            "Requests refused because a limit was passed.",
+            "Requests refused because a limit was passed, or for the name that they were sent to.",
             ["limit"],
             registry=self.registry,
         )

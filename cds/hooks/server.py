@@ -52,7 +52,7 @@ from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
 from cds.located import FilesInvalid, Problem
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
-from cds.settings import Settings, SettingsInvalid, check_servable, today
+from cds.settings import Settings, SettingsInvalid, check_servable, host_names, today
 from cds.store.database import DatabaseUnusable
 from cds.store.journal import JournalFull
 from cds.store.store import Place as StorePlace
@@ -203,6 +203,7 @@ def _work(
             answer_seconds=operation.answer_seconds,
         ),
         origins=operation.cors_origins,
+        hosts=host_names(settings),
         tracer=provider.get_tracer("cds.hooks") if provider else None,
     )
     metrics: Metrics = app.state.metrics

@@ -495,6 +495,25 @@ def test_the_port_for_metrics_keeps_the_same_bounds(workers: str) -> None:
     assert b"\r\nconnection: close\r\n" in early
 
 
+def test_what_is_refused_of_connections_and_hosts_is_counted_and_logged() -> None:
+    """By reason, and nothing of what was sent."""
+    with serve(CDS_METRICS_PORT="0") as running:
+        url = re.findall(r"Metrics for Prometheus on (http://\S+)/metrics\n", running.said)[0]
+        bad = converse(running.url, b"GET /Hana HTTP/1.1\r\n\r\n")
+        other = httpx2.get(f"{running.url}/cds-services", headers={"Host": "hana.example"})
+        metrics = httpx2.get(f"{url}/metrics").text
+        _, log = running.stop()
+
+    assert bad.startswith(b"HTTP/1.1 400 ")
+    assert other.status_code == 421
+    assert 'myositis_cds_connections_ended_total{reason="malformed"} 1.0' in metrics
+    assert 'myositis_cds_refusals_total{limit="host"} 1.0' in metrics
+    events = [(x["event"], x.get("reason")) for x in map(json.loads, log.splitlines())]
+    assert ("connection_ended", "malformed") in events
+    assert ("host_refused", None) in events
+    assert "hana" not in log.lower()
+
+
 # --- what becomes of the log -------------------------------------------------------------------
 
 
