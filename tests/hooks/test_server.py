@@ -418,11 +418,11 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
     """An upgrade is ignored with the body intact, and trailers without end are refused."""
     body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
     head = (
-        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
         b"Content-Type: application/json\r\n"
     )
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
-    close = b"GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    close = b"GET /cds-services HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     length = b"Content-Length: %d\r\n\r\n" % len(body)
     upgraded = converse(serving.url, head + upgrade + length, body, None, close)
@@ -441,7 +441,7 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
 
 def test_a_served_process_lets_nobody_without_a_token_keep_a_connection(clients: Path) -> None:
     """After its 401 a client that drips its body on, or does not read, is soon cut off."""
-    head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+    head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
     with serve(CDS_AUTH="required", CDS_CLIENTS=str(clients)) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
@@ -463,7 +463,7 @@ def test_a_call_that_is_not_said_to_be_json_is_refused(serving: Serving, said: b
     body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
     answered = converse(
         serving.url,
-        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
         said + b"Content-Length: %d\r\n\r\n" % len(body),
         body,
     )
