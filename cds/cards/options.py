@@ -20,7 +20,6 @@ from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
 from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
-from cds.rules.texts import Slot
 from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant
 
@@ -306,8 +305,12 @@ def _contraindications_shown(shown: str, telling: Telling) -> tuple[str, ...]:
 # --- what of it is in doubt ----------------------------------------------------------------------
 
 
-def _is_dose(part: str | Slot) -> bool:
-    return isinstance(part, Slot) and part.dose is not None
+def _name(option: Option, telling: Telling) -> str:
+    """What an option is called where only its drug matters: its text, if it names none."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    if option.drug is None:
+        return fill(option.option, telling)
+    return (vocabulary.drug_classes.get(option.drug) or vocabulary.drugs[option.drug]).title
 
 
 def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
@@ -316,8 +319,7 @@ def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     approvals: dict[Certainty, set[str]] = {}
     for o in options:
         if o.status is not None and o.status.certainty != "verified":
-            title = fill(tuple(part for part in o.option if not _is_dose(part)), telling)
-            approvals.setdefault(o.status.certainty, set()).add(title)
+            approvals.setdefault(o.status.certainty, set()).add(_name(o, telling))
     for certainty, titles in approvals.items():
         yield Doubt(certainty, f"whether approved: {', '.join(sorted(titles))}")
     rules = {a.rule.id: a.rule for o in options for a in against(o, telling, truth=True)}

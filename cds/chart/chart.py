@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cds.chart.assessments import (
     MeasureChange,
@@ -43,6 +44,7 @@ class Chart(Struct, frozen=True):
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
     ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
     taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
+    ``gathered`` is the evidence that facts were asked for so far (``cds.chart.facts``), by fact.
     """
 
     terms: Terms
@@ -64,6 +66,7 @@ class Chart(Struct, frozen=True):
     doses: dict[str, DailyDose] = {}
     draft_doses: dict[str, DailyDose] = {}
     gender: str | None = None
+    gathered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def age(born: DateSpan | None, as_of: date) -> tuple[int, int] | None:

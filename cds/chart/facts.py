@@ -115,7 +115,20 @@ def declare(vocabulary: Vocabulary) -> dict[str, Declaration]:
         *_of_visits(),
     ]
     declared = {d.name: d for d in made}
-    return declared | {d.name: d for d in _of_elapsed(vocabulary, declared)}
+    declared |= {d.name: d for d in _of_elapsed(vocabulary, declared)}
+    return {name: replace(d, evidence=_gathered_once(d)) for name, d in declared.items()}
+
+
+def _gathered_once(fact: Declaration) -> EvidenceReader:
+    """Keep the evidence of a fact with the chart: several cards and their record tell it."""
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        known = chart.gathered.get(fact.name)
+        if known is None:
+            known = chart.gathered[fact.name] = fact.evidence(chart)
+        return known
+
+    return evidence
 
 
 def groups(vocabulary: Vocabulary) -> dict[str, tuple[str, ...]]:

@@ -171,7 +171,8 @@ class Rank(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class WeightDose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A dose by body weight, which a text shows for this patient with ``{weight_dose.name}``.
 
-    ``per_kg`` names a parameter of the rule in a unit per kg (``parameters.pulse``, in mg/kg),
+    ``per_kg`` names a parameter of the rule in a unit per kg (``parameters.pulse``, in mg/kg), or
+    one of the rule that derives a fact (``fact.parameters.pulse``),
     ``up_to`` that of the upper end, if the dose is a range, and ``at_most`` that of the most that
     is given in all (in mg). Of 30 mg/kg, at most 1000 mg, the text has for a child of 32 kg
     " (for 32 kg, 2026-11-12: 960 mg)", with the blank before it. Where no recent body weight is on

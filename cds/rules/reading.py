@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
@@ -646,7 +647,7 @@ def _read_weight_doses(
             )
             continue
         numbers = {
-            key: _parameter(document, (*steps, key), named, file.parameters)
+            key: _parameter(document, (*steps, key), named, file, reading)
             for key, named in (
                 ("per_kg", dose.per_kg),
                 ("up_to", dose.up_to),
@@ -656,19 +657,25 @@ def _read_weight_doses(
         }
         made = _by_weight(document, steps, numbers)
         if made is not None:
-            found[name] = made
+            named = [each for each in (dose.per_kg, dose.up_to, dose.at_most) if each is not None]
+            own = (each.rpartition(".")[2] for each in named)
+            by_name = tuple(zip(own, filter(None, numbers.values()), strict=True))
+            found[name] = msgspec.structs.replace(made, numbers=by_name)
     return found
 
 
 def _parameter(
-    document: Document, steps: Steps, named: str, parameters: Mapping[str, Number]
+    document: Document, steps: Steps, named: str, file: RuleFile, reading: _Reading
 ) -> Number | None:
-    name = named.removeprefix("parameters.")
-    if name == named or name not in parameters:
+    """A parameter of this rule (``parameters.x``), or of one that derives a fact."""
+    fact, name = parameter_of(named) or ("", "")
+    parameters = reading.behind.get(fact, {}) if fact else file.parameters
+    if name not in parameters:
         document.report(
             "unknown-parameter",
             steps,
-            f"`{named}` is not a parameter of this rule{did_you_mean(name, parameters)}: declare "
+            f"`{named}` is not a parameter of this rule"
+            f"{did_you_mean(name or named, parameters)}: declare "
             "the number under `parameters`, and write `parameters.<name>` here",
         )
         return None
@@ -1286,14 +1293,44 @@ def read_contents(folder: Path, site: Path | None) -> dict[str, bytes]:
 
     Raises OSError where a file cannot be read, or has just gone.
     """
-    contents = {}
+    return {name: Path(path).read_bytes() for name, path in _files(folder, site)}
+
+
+def _files(folder: Path, site: Path | None) -> list[tuple[str, str]]:
+    """Every file by what ``read_contents`` calls it, with its path, in one order everywhere."""
+    found: list[tuple[tuple[str, ...], str]] = []
     for root, name in ((folder, "rules"), *([(site, "site")] if site else ())):
-        for path in sorted(root.rglob("*.yaml")):
-            inner = path.relative_to(root)
-            if any(part.startswith(".") for part in inner.parts):
-                continue  # of the tools that keep the folder
-            contents[f"{name}/{inner.as_posix()}"] = path.read_bytes()
-    return contents
+        for at, folders, files in os.walk(root, onerror=_unless_gone):
+            inner = (name, *Path(at).relative_to(root).parts)
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            found += [
+                ((*inner, file), os.path.join(at, file))
+                for file in files
+                if file.endswith(".yaml") and not file.startswith(".")  # of the tools that keep it
+            ]
+    return [("/".join(parts), path) for parts, path in sorted(found)]
+
+
+def _unless_gone(fault: OSError) -> None:
+    # A folder that is not there holds no files, which is told as what then is missing.
+    if not isinstance(fault, FileNotFoundError):
+        raise fault
+
+
+Stamps = tuple[tuple[str, int, int, int, int], ...]
+"""For each file its name, its place on the disk, its size and when it was last changed, in ns."""
+
+
+def read_stamps(folder: Path, site: Path | None) -> Stamps:
+    """What tells that no file of the folders was changed, without reading them; raises OSError.
+
+    The system itself notes when a file was changed, and nobody can set that.
+    """
+    stamps = []
+    for name, path in _files(folder, site):
+        found = os.stat(path)
+        stamps.append((name, found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns))
+    return tuple(stamps)
 
 
 def version_of(contents: Mapping[str, bytes]) -> str:

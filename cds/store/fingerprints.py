@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from msgspec import Struct
@@ -34,6 +35,19 @@ class Behind(Struct, frozen=True):
     against: tuple[Rule, ...]
 
 
+def fingerprints(
+    rules: Iterable[Rule], ruleset: RuleSet, evaluation: Evaluation, as_of: date
+) -> dict[str, str]:
+    """The ``fingerprint`` of each of some rules, by the rule."""
+    values, facts = evaluation.values, ruleset.facts
+
+    @cache  # many facts are behind several rules
+    def say(fact: str) -> str:
+        return f"{fact} {_say(values[fact], facts[fact], as_of)}"
+
+    return {rule.id: _hash(rule, ruleset, evaluation, say) for rule in rules}
+
+
 def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: date) -> str:
     """The facts that a rule's card rests on or tells of, with what each was, as a hash.
 
@@ -44,9 +58,13 @@ def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: dat
     only, so that a new laboratory value does not bring the card back unless it changes what speaks
     against an option.
     """
+    return fingerprints((rule,), ruleset, evaluation, as_of)[rule.id]
+
+
+def _hash(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, say: Callable[[str], str]) -> str:
     of = behind(rule, ruleset)
     values = evaluation.values
-    told = [f"{fact} {_say(values[fact], ruleset.facts[fact], as_of)}" for fact in of.facts]
+    told = [say(fact) for fact in of.facts]
     told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
     told += [f"{other.id} {evaluation.outcomes[other.id]}" for other in of.against]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cds.located import FilesInvalid, Place
-from cds.rules.parsing import ByWeight
 from cds.rules.reading import check_ruleset, read_ruleset, rule_files
 from cds.rules.ruleset import RuleSet
 from cds.rules.texts import Slot
@@ -370,7 +369,26 @@ def test_a_dose_by_weight_is_read_with_its_numbers(minimal: Path) -> None:
     (card,) = (rule.card for rule in read_ruleset(minimal).card_rules if rule.id == "taper")
     assert card is not None
     (dose,) = (part.dose for part in card.lead if isinstance(part, Slot))
-    assert dose == ByWeight(Decimal("0.5"), Decimal(1), Decimal(60), "mg/d")
+    assert dose is not None
+    assert (dose.low, dose.high, dose.most) == (Decimal("0.5"), Decimal(1), Decimal(60))
+    assert dose.unit == "mg/d"
+    assert [name for name, _ in dose.numbers] == ["low", "high", "most"]
+
+
+def test_a_dose_by_weight_may_have_the_numbers_of_another_rule(minimal: Path) -> None:
+    """Those of the rule that derives a fact, so that a dose is written once."""
+    with_weight(
+        minimal,
+        "start: {per_kg: response.improved.parameters.low}",
+        "unused: {value: 1, unit: mg}",
+        text="{weight_dose.start}",
+    )
+    replace(minimal, IMPROVED, "parameters:\n", "parameters:\n  low: {value: 2, unit: mg/kg}\n")
+    (card,) = (rule.card for rule in read_ruleset(minimal).card_rules if rule.id == "taper")
+    assert card is not None
+    (dose,) = (part.dose for part in card.lead if isinstance(part, Slot))
+    assert dose is not None
+    assert (dose.low, dose.unit) == (Decimal(2), "mg")
 
 
 @pytest.mark.parametrize(
