@@ -463,7 +463,8 @@ def test_a_call_that_is_not_said_to_be_json_is_refused(serving: Serving, said: b
     body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
     answered = converse(
         serving.url,
-        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\n"
+        b"Host: localhost\r\nConnection: close\r\n",
         said + b"Content-Length: %d\r\n\r\n" % len(body),
         body,
     )
