@@ -237,7 +237,6 @@ def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Serv
         env={
             "CDS_AUTH": "off",
             "CDS_RULES": str(rules),
-            "CDS_RELOAD_SECONDS": "0.5",
             **os.environ,
             "CDS_PORT": "0",
             **environ,
@@ -306,6 +305,8 @@ async def measure(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         rules = Path(shutil.copytree(CHECKOUT / "rules", Path(folder) / "rules"))
         headers, environ = signing(Path(folder)) if options.auth else (dict, {})
+        if options.reload:
+            environ["CDS_RELOAD_SECONDS"] = "0.5"
         environ["CDS_STATE"] = str(Path(folder) / "state")
         with serving(options.workers, rules, environ) as server:
             warm = Load(server.port, body, 200, headers)

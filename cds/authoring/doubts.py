@@ -27,7 +27,7 @@ from cds.rules.nodes import Node
 from cds.rules.reading import rule_files
 from cds.rules.ruleset import Rule, RuleSet, Suggestion
 from cds.rules.site import SiteNumber
-from cds.rules.texts import WEIGHT_DOSE, Slot, Text
+from cds.rules.texts import WEIGHT_DOSE, Slot, Text, parameter_of
 from cds.rules.words import say_constant, say_number
 
 
@@ -449,9 +449,11 @@ def _untested(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
 
 def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     """Whatever is declared, and named by no rule."""
+    elsewhere = _parameters_elsewhere(ruleset)
     for rule in ruleset.every:
         document = reader.document(rule.place.file)
         used = set(_parameters_in(_nodes_of(rule), _texts_of(rule)))
+        used |= {name for fact, name in elsewhere if fact == rule.file.derive}
         if rule.file.card is not None and rule.file.card.quiet_after_override is not None:
             used.add(rule.file.card.quiet_after_override.removeprefix("parameters."))
         shown = set(_slots(_texts_of(rule)))
@@ -489,6 +491,16 @@ def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
                     "unused-group",
                     f"no rule counts over the group `{name}`: use it with `of`, or remove it",
                 )
+
+
+def _parameters_elsewhere(ruleset: RuleSet) -> set[tuple[str, str]]:
+    """The parameters of rules that derive facts which texts and doses name, with those facts."""
+    texts = [text for rule in ruleset.every for text in _texts_of(rule)]
+    texts += [text for each in _suggestions(ruleset) for text in _texts_of_suggestion(each)]
+    doses = [dose for rule in ruleset.every for dose in rule.file.weight_doses.values()]
+    named = [*_slots(texts)]
+    named += [n for dose in doses for n in (dose.per_kg, dose.up_to, dose.at_most) if n is not None]
+    return {found for each in named if (found := parameter_of(each)) is not None}
 
 
 def _unused_parameters(

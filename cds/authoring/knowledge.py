@@ -7,7 +7,6 @@ vocabulary, every source; and first, all that nobody has read in a source.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -20,7 +19,7 @@ from cds.advice import load_rules
 from cds.authoring.entries import HEADINGS, entries
 from cds.authoring.listing import list_rules
 from cds.cards.markdown import table
-from cds.cards.texts import join_words
+from cds.cards.texts import join_words, parameters_behind
 from cds.chart.vocabulary import (
     Bounds,
     Certainty,
@@ -35,6 +34,7 @@ from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
 from cds.rules.language import CardFile, EvidenceCertainty, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
 from cds.rules.ruleset import Rule, RuleSet
+from cds.rules.texts import parameter_of
 from cds.rules.words import OPERATORS, say_certainty, say_number
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
@@ -93,9 +93,6 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         ("Rule", "Number", "Value", "Certainty", "Source", "Review by", "Note"),
         _rule_numbers(ruleset),
     )
-    yield "## Doses written in options and drafts"
-    yield "Numbers that stand in a text. Each has the source that is named beside it on the card."
-    yield table(("Rule or draft", "Text", "Source"), _written_doses(ruleset))
     yield "## Policies of this project"
     yield (
         "What no publication says, and this project chose. To approve this document is to take "
@@ -158,7 +155,6 @@ def _contents(
             yield f"    - [{rule.file.title}](#{rule.id})"
     for heading in (
         "Numbers of the rules",
-        "Doses written in options and drafts",
         "Policies of this project",
         "Numbers of the vocabulary",
         *HEADINGS,
@@ -268,14 +264,16 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
     if file.weight_doses:
         yield "**Doses by body weight**"
         yield "\n".join(
-            f"- `{{weight_dose.{name}}}`: {_per_kg(dose, file)}, of the last recent weight"
+            f"- `{{weight_dose.{name}}}`: {_per_kg(dose, file, ruleset)}, of the last recent weight"
             for name, dose in file.weight_doses.items()
         )
     if isinstance(rule, Rule) and file.card is not None:
         yield from _card(rule, file.card, ruleset)
     if (against := file.contraindication) is not None:
-        titles = (_drug(name, ruleset) for name in against.drugs)
-        yield f"**Said of {', '.join(titles)}** ({against.weight}): {against.text}"
+        titles = ", ".join(_drug(name, ruleset) for name in against.drugs)
+        if against.drugs_with is not None:
+            titles = f"every drug with an {against.drugs_with} on record"
+        yield f"**Said of {titles}** ({against.weight}): {against.text}"
     yield "**Evidence**"
     cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
     if isinstance(rule, Rule) and rule.card is not None:
@@ -396,11 +394,12 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
                 yield "\n".join(_condition(node, ruleset, top=True))
 
 
-def _per_kg(dose: WeightDose, file: RuleFile) -> str:
+def _per_kg(dose: WeightDose, file: RuleFile, ruleset: RuleSet) -> str:
     """A dose by body weight in words: ``30 mg/kg, at most 1000 mg``."""
 
     def said(named: str) -> str:
-        return _value(file.parameters[named.removeprefix("parameters.")])
+        fact, name = parameter_of(named) or ("", "")
+        return _value((parameters_behind(fact, ruleset) if fact else file.parameters)[name])
 
     upper = f" to {said(dose.up_to)}" if dose.up_to else ""
     most = f", at most {said(dose.at_most)}" if dose.at_most else ""
@@ -511,20 +510,6 @@ def _in_conditions(rule: Rule | Derivation) -> Iterator[str]:
 def _number_cells(name: str, number: Number, review_by: str) -> tuple[str, ...]:
     known = (_READ[number.certainty], _ref(number.source))
     return (_name(name), _value(number), *known, review_by, _cell(number.note or ""))
-
-
-_DIGIT = re.compile(r"\d")
-
-
-def _written_doses(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
-    for rule in sorted(ruleset.every, key=_by_file):
-        for option in rule.file.card.options if rule.file.card else ():
-            if _DIGIT.search(option.option):
-                yield f"[`{rule.id}`](#{rule.id})", _cell(option.option), _ref(option.source)
-    for suggestion in _suggestions(ruleset):
-        for dose in suggestion.resource.get("dosageInstruction", ()):
-            if _DIGIT.search(dose.get("text", "")):
-                yield f"draft `{suggestion.id}`", _cell(dose["text"]), "as the text says"
 
 
 _POLICY = "project-policy"

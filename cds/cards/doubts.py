@@ -5,7 +5,7 @@ Numbers that were recalled, and those that were read in one secondary source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cds.cards.markdown import escape_authored
 from cds.cards.once import once
@@ -18,7 +18,7 @@ from cds.chart.weight import last_weight
 from cds.rules.conditions import Constant
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.site import SiteNumber
-from cds.rules.texts import WEIGHT_DOSE, Slot, Text, parameter_of
+from cds.rules.texts import Slot, Text, parameter_of
 from cds.rules.words import say_constant, say_number
 
 HEADS: dict[Certainty, str] = {
@@ -79,18 +79,27 @@ def _of_threshold(constant: Constant) -> Doubt:
 def _shown(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
     for text in _texts(card, telling):
-        for part in text:
-            if isinstance(part, Slot):
-                yield from _of_slot(part, rule, telling)
-    values = telling.evaluation.values
+        yield from _in_text(text, rule.file.parameters, telling)
     for draft in card.suggestions:
-        if draft.when is None or draft.when.test(values) is True:
+        if draft.when is None or draft.when.test(telling.evaluation.values) is True:
             for text in draft.strings.values():
-                for name in _parameters_in(text):
-                    yield from _of_parameter(name, draft.parameters[name])
+                yield from _in_text(text, draft.parameters, telling)
     weight = last_weight(telling.chart) if asks_for_weight(rule, card, telling) else None
     if weight is not None:
         yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
+
+
+def _in_text(text: Text, own: Mapping[str, Number], telling: Telling) -> Iterator[Doubt]:
+    for part in text:
+        if not isinstance(part, Slot):
+            continue
+        if part.dose is not None:
+            for name, number in part.dose.numbers:
+                yield from _of_parameter(name, number)
+        elif (named := parameter_of(part.name)) is not None:
+            fact, name = named
+            behind = parameters_behind(fact, telling.ruleset) if fact else own
+            yield from _of_parameter(name, behind[name])
 
 
 def _texts(card: CardTemplate, telling: Telling) -> Iterator[Text]:
@@ -113,26 +122,6 @@ def asks_for_weight(rule: Rule, card: CardTemplate, telling: Telling) -> bool:
         for text in _texts(card, telling)
         for part in text
     )
-
-
-def _parameters_in(text: Text) -> Iterator[str]:
-    for part in text:
-        named = parameter_of(part.name) if isinstance(part, Slot) else None
-        if named is not None:
-            yield named[1]
-
-
-def _of_slot(slot: Slot, rule: Rule, telling: Telling) -> Iterator[Doubt]:
-    parameters = rule.file.parameters
-    if slot.dose is not None:
-        dose = rule.file.weight_doses[slot.name.removeprefix(WEIGHT_DOSE)]
-        for parameter in filter(None, (dose.per_kg, dose.up_to, dose.at_most)):
-            name = parameter.removeprefix("parameters.")
-            yield from _of_parameter(name, parameters[name])
-    elif (named := parameter_of(slot.name)) is not None:
-        fact, name = named
-        behind = parameters_behind(fact, telling.ruleset) if fact else parameters
-        yield from _of_parameter(name, behind[name])
 
 
 def _of_parameter(name: str, number: Number) -> Iterator[Doubt]:

@@ -27,11 +27,10 @@ from cds.store.decisions import (
     CardGiven,
     Decision,
     Facts,
-    card_uuid,
     encode_facts,
     name_cards,
 )
-from cds.store.fingerprints import behind, fingerprint
+from cds.store.fingerprints import behind, fingerprints
 from cds.store.inputs import take_identity, write_inputs
 from cds.store.journal import JournalFull
 from cds.store.overrides import standing
@@ -85,20 +84,23 @@ class Recording:
         Where that cannot be found out in time none is left out: a card too many is the lesser harm.
         """
         assert self._begun is not None
-        quiet: dict[str, tuple[timedelta, str]] = {}
-        for rule in self._ruleset.card_rules:
-            days = None if rule.card is None else rule.card.quiet_days
-            if (
-                days is not None
-                and evaluation.outcomes[rule.id] is True
-                and self._begun.hook in rule.file.hooks
-            ):
-                now = fingerprint(rule, self._ruleset, evaluation, self._begun.as_of)
-                self._fingerprints[rule.id] = now
-                quiet[rule.id] = timedelta(days=float(days)), now
-        if not quiet:
+        days_of = {
+            rule: rule.card.quiet_days
+            for rule in self._ruleset.card_rules
+            if rule.card is not None
+            and rule.card.quiet_days is not None
+            and evaluation.outcomes[rule.id] is True
+            and self._begun.hook in rule.file.hooks
+        }
+        if not days_of:
             return ()
-        told = self._store.told(self._client, self._begun.pseudonym, quiet, self._at)
+        as_of = self._begun.as_of
+        self._fingerprints = fingerprints(days_of, self._ruleset, evaluation, as_of)
+        quiet = {
+            rule.id: (timedelta(days=float(days)), self._fingerprints[rule.id])
+            for rule, days in days_of.items()
+        }
+        told = self._store.told(self._client, self._begun.pseudonym, self._at)
         if told is None:
             self._overrides_known = False
             return ()
@@ -113,7 +115,8 @@ class Recording:
         """
         assert self._begun is not None
         id_ = self._id
-        answer = encode_cards(name_cards(zip(advice.given, advice.cards, strict=True), id_))
+        cards = name_cards(zip(advice.given, advice.cards, strict=True), id_)
+        answer = encode_cards(cards)
         rules = {rule.id: rule for rule in self._ruleset.card_rules}
         given = [rules[name] for name in advice.given]
         left_out = [rules[name] for name in self._standing]
@@ -135,7 +138,7 @@ class Recording:
             facts=encode_facts(_facts([*given, *left_out], advice, self._ruleset)),
             answer=answer,
             cards=(
-                *(self._card(rule, id_) for rule in given),
+                *(self._card(rule, card.uuid) for rule, card in zip(given, cards, strict=True)),
                 *(self._card(rule, None) for rule in left_out),
             ),
         )
@@ -148,15 +151,15 @@ class Recording:
         # A pseudonym stands nowhere by chance: it is 32 digits of a keyed hash.
         return answer.replace(self._begun.pseudonym.encode(), self._begun.patient.encode())
 
-    def _card(self, rule: Rule, decision: str | None) -> CardGiven:
+    def _card(self, rule: Rule, uuid: str | None) -> CardGiven:
         assert rule.card is not None
         return CardGiven(
             rule=rule.id,
             rule_version=rule.file.version,
             indicator=rule.card.indicator,
-            uuid=None if decision is None else card_uuid(decision, rule.id),
+            uuid=uuid,
             fingerprint=self._fingerprints.get(rule.id),
-            silenced_by=None if decision else self._standing[rule.id],
+            silenced_by=None if uuid else self._standing[rule.id],
         )
 
 

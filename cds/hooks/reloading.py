@@ -1,15 +1,16 @@
 """Takes changed rules into service without a restart, and refuses those that are not in order.
 
-The folders are looked at every few seconds, by their content: mounts and swapped links give no
-events that could be waited for. A change counts once two looks in a row have seen the same, so a
-half-written file is not taken. It is then read, checked, tested, compiled and tried beside the
-rules in service, and replaces them only if nothing is wrong with it.
+The folders are looked at every few seconds: mounts and swapped links give no events that could be
+waited for. A change counts once two looks in a row have seen the same, so a half-written file is
+not taken. It is then read, checked, tested, compiled and tried beside the rules in service, and
+replaces them only if nothing is wrong with it.
 """
 
 from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from cds.hooks.logs import describe
 from cds.hooks.service import Attempt, InService, Served, make_served
 from cds.located import FilesInvalid, Place, Problem
 from cds.rules.engine import EngineFault
-from cds.rules.reading import content_version
+from cds.rules.reading import Stamps, content_version, read_stamps
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.ruletests import run
 
@@ -30,11 +31,39 @@ _log = structlog.get_logger()
 
 def poll(folder: Path, site: Path | None = None) -> str | Problem:
     """The version of what the folders hold now, or why that cannot be told."""
-    try:
-        return content_version(folder, site)
-    except OSError as fault:
-        place = Place(str(fault.filename or folder))
-        return Problem(place, "unreadable", f"cannot be read: {fault.strerror}")
+    return polling(folder, site)()
+
+
+def polling(folder: Path, site: Path | None = None) -> Callable[[], str | Problem]:
+    """What tells the version of what the folders hold, or why that cannot be told.
+
+    The files are read again only where one may have changed since: to read them all takes some
+    milliseconds, for which every call of the process would wait at each look.
+    """
+    known: tuple[Stamps, str] | None = None
+
+    def look() -> str | Problem:
+        nonlocal known
+        began = time.time_ns()
+        try:
+            stamps = read_stamps(folder, site)
+            if known is not None and known[0] == stamps:
+                return known[1]
+            version = content_version(folder, site)
+        except OSError as fault:
+            known = None
+            place = Place(str(fault.filename or folder))
+            return Problem(place, "unreadable", f"cannot be read: {fault.strerror}")
+        # What was changed a moment ago may be changed again without another stamp.
+        settled = all(changed < began - _SETTLED_NS for *_, changed in stamps)
+        known = (stamps, version) if settled else None
+        return version
+
+    return look
+
+
+_SETTLED_NS = 2_000_000_000
+"""Two changes of a file that are further apart have stamps that differ, on any file system."""
 
 
 def prepare(

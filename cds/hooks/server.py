@@ -36,7 +36,7 @@ from cds.hooks.metrics import Metrics, forget, make_metrics_app, registry_of_all
 from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
-from cds.hooks.reloading import Reloader, poll, prepare, settle_memory
+from cds.hooks.reloading import Reloader, poll, polling, prepare, settle_memory
 from cds.hooks.service import (
     DISCOVERY,
     Attempt,
@@ -122,7 +122,7 @@ def serve(settings: Settings) -> None:
         folders = settings.rules, settings.site
         watching = Watching(
             in_service,
-            partial(poll, *folders),
+            polling(*folders),
             partial(prepare, *folders, settings.examples, warm_up),
         )
         if alone:

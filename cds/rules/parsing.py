@@ -37,13 +37,14 @@ from cds.rules.conditions import (
 class ByWeight(Struct, frozen=True):
     """A dose by body weight: from ``low`` to ``high`` for each kg, at most ``most`` in all.
 
-    ``unit`` is that of the dose itself.
+    ``unit`` is that of the dose itself; ``numbers`` are the parameters that say all this, by name.
     """
 
     low: Decimal
     high: Decimal
     most: Decimal | None
     unit: str
+    numbers: tuple[tuple[str, Number], ...] = ()
 
 
 class Scope(Struct, frozen=True):

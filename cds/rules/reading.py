@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
@@ -20,10 +21,12 @@ from cds.chart.facts import (
     Value,
     any_current,
     any_ordered,
+    current_despite,
     declare,
     groups,
     misnamed,
     no_evidence,
+    ordered_despite,
 )
 from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
@@ -90,7 +93,7 @@ from cds.rules.site import (
     read_site,
     said_in_texts,
 )
-from cds.rules.texts import Text, parameter_of, parse_text
+from cds.rules.texts import IT, Text, parameter_of, parse_text
 
 LONGEST_QUIET = 366
 """Days; a reason not to follow a card is to be thought over once a year at least."""
@@ -512,13 +515,16 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
 def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
     """Declare that it holds, and that one of its drugs is ordered or given."""
     fact = _contraindication(rule)
-    known = [d for d in said.drugs if _is_drug(d, reading)]
-    title = f"{rule.title}: in the draft orders"
+    known = tuple(d for d in said.drugs if _is_drug(d, reading))
     reading.behind[fact] = rule.parameters
     _declare_derived(fact, rule.title, rule, reading)
-    reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
-    title = f"{rule.title}: given now"
-    reading.facts[fact + CURRENT] = any_current(fact + CURRENT, title, tuple(known))
+    for name, title, of_drugs, despite in (
+        (fact + ORDERED, f"{rule.title}: in the draft orders", any_ordered, ordered_despite),
+        (fact + CURRENT, f"{rule.title}: given now", any_current, current_despite),
+    ):
+        kind = said.drugs_with
+        declared = of_drugs(name, title, known) if kind is None else despite(name, title, kind)
+        reading.facts[name] = declared
 
 
 def _group_contraindications(reading: _Reading) -> None:
@@ -646,7 +652,7 @@ def _read_weight_doses(
             )
             continue
         numbers = {
-            key: _parameter(document, (*steps, key), named, file.parameters)
+            key: _parameter(document, (*steps, key), named, file, reading)
             for key, named in (
                 ("per_kg", dose.per_kg),
                 ("up_to", dose.up_to),
@@ -656,19 +662,25 @@ def _read_weight_doses(
         }
         made = _by_weight(document, steps, numbers)
         if made is not None:
-            found[name] = made
+            named = [each for each in (dose.per_kg, dose.up_to, dose.at_most) if each is not None]
+            own = (each.rpartition(".")[2] for each in named)
+            by_name = tuple(zip(own, filter(None, numbers.values()), strict=True))
+            found[name] = msgspec.structs.replace(made, numbers=by_name)
     return found
 
 
 def _parameter(
-    document: Document, steps: Steps, named: str, parameters: Mapping[str, Number]
+    document: Document, steps: Steps, named: str, file: RuleFile, reading: _Reading
 ) -> Number | None:
-    name = named.removeprefix("parameters.")
-    if name == named or name not in parameters:
+    """A parameter of this rule (``parameters.x``), or of one that derives a fact."""
+    fact, name = parameter_of(named) or ("", "")
+    parameters = reading.behind.get(fact, {}) if fact else file.parameters
+    if name not in parameters:
         document.report(
             "unknown-parameter",
             steps,
-            f"`{named}` is not a parameter of this rule{did_you_mean(name, parameters)}: declare "
+            f"`{named}` is not a parameter of this rule"
+            f"{did_you_mean(name or named, parameters)}: declare "
             "the number under `parameters`, and write `parameters.<name>` here",
         )
         return None
@@ -715,6 +727,17 @@ def _read_contraindication(
     if said is None:
         return None
     steps = ("contraindication",)
+    if bool(said.drugs) == (said.drugs_with is not None):
+        document.report(
+            "missing-key" if not said.drugs else "one-meaning",
+            steps,
+            "either `drugs` or `drugs_with` says which drugs it speaks against, and not both",
+        )
+    if said.drugs_with is not None:
+        of_drug = next(iter(reading.vocabulary.drugs), "")
+        declared = reading.facts.get(f"drug.{of_drug}.{said.drugs_with}")
+        own = {} if declared is None else {f"{IT}{said.drugs_with}": declared}
+        scope = msgspec.structs.replace(scope, facts={**scope.facts, **own})
     for i, drug in enumerate(said.drugs):
         _check_drug(document, (*steps, "drugs", i), drug, reading)
     cards = {rule.id for _, rule in reading.documents if rule is not None and rule.card is not None}
@@ -1234,8 +1257,14 @@ def _checks(rules: list[_Any]) -> Iterator[Check]:
 def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
     """The facts that any condition, passage, option or suggestion of the rules asks for.
 
-    Of the drug of an option: whether it is given now, or ever was.
+    Of the drug of an option: whether it is given now, or ever was, and what of it is on record that
+    contraindications ask for of whichever drug.
     """
+    forms = ["current", "ever"]
+    for rule in rules:
+        said = rule.file.contraindication
+        if said is not None and said.drugs_with is not None:
+            forms.append(said.drugs_with)
     derived = {r.file.derive for r in rules}
     names: dict[str, None] = {}
     for rule in rules:
@@ -1244,7 +1273,7 @@ def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declar
             names.update(dict.fromkeys(_facts_of_card(rule)))
         for option in rule.card.options if isinstance(rule, Rule) and rule.card else ():
             if option.drug is not None:
-                names.update({f"drug.{option.drug}.{form}": None for form in ("current", "ever")})
+                names.update({f"drug.{option.drug}.{form}": None for form in forms})
     return tuple(facts[n] for n in names if n not in derived)
 
 
@@ -1286,14 +1315,44 @@ def read_contents(folder: Path, site: Path | None) -> dict[str, bytes]:
 
     Raises OSError where a file cannot be read, or has just gone.
     """
-    contents = {}
+    return {name: Path(path).read_bytes() for name, path in _files(folder, site)}
+
+
+def _files(folder: Path, site: Path | None) -> list[tuple[str, str]]:
+    """Every file by what ``read_contents`` calls it, with its path, in one order everywhere."""
+    found: list[tuple[tuple[str, ...], str]] = []
     for root, name in ((folder, "rules"), *([(site, "site")] if site else ())):
-        for path in sorted(root.rglob("*.yaml")):
-            inner = path.relative_to(root)
-            if any(part.startswith(".") for part in inner.parts):
-                continue  # of the tools that keep the folder
-            contents[f"{name}/{inner.as_posix()}"] = path.read_bytes()
-    return contents
+        for at, folders, files in os.walk(root, onerror=_unless_gone):
+            inner = (name, *Path(at).relative_to(root).parts)
+            folders[:] = [each for each in folders if not each.startswith(".")]
+            found += [
+                ((*inner, file), os.path.join(at, file))
+                for file in files
+                if file.endswith(".yaml") and not file.startswith(".")  # of the tools that keep it
+            ]
+    return [("/".join(parts), path) for parts, path in sorted(found)]
+
+
+def _unless_gone(fault: OSError) -> None:
+    # A folder that is not there holds no files, which is told as what then is missing.
+    if not isinstance(fault, FileNotFoundError):
+        raise fault
+
+
+Stamps = tuple[tuple[str, int, int, int, int], ...]
+"""For each file its name, its place on the disk, its size and when it was last changed, in ns."""
+
+
+def read_stamps(folder: Path, site: Path | None) -> Stamps:
+    """What tells that no file of the folders was changed, without reading them; raises OSError.
+
+    The system itself notes when a file was changed, and nobody can set that.
+    """
+    stamps = []
+    for name, path in _files(folder, site):
+        found = os.stat(path)
+        stamps.append((name, found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns))
+    return tuple(stamps)
 
 
 def version_of(contents: Mapping[str, bytes]) -> str:

@@ -35,7 +35,7 @@ def say_constant(constant: Constant) -> str:
     return say_number(constant.value, constant.unit)
 
 
-_UNITS = {"%": "\u202f%", "d": " days", "a": " years", "": ""}
+_UNITS = {"%": "\u202f%", "d": " days", "wk": " weeks", "a": " years", "": ""}
 
 
 @lru_cache(maxsize=4096)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.store.tables import cards, feedback
@@ -78,6 +78,30 @@ def keep_feedback(
 
 def _identity(client: str, service: str, item: Feedback) -> str:
     return hashlib.sha256(msgspec.json.encode((client, service, item))).hexdigest()
+
+
+def name_patients(connection: Connection, uuids: Collection[str]) -> None:
+    """Note of whom feedback on these cards is, where the cards are known.
+
+    Feedback and its card may come in either order, and at the same time. So whoever adds one of
+    them calls this in a transaction after that: the later of the two then sees both.
+    """
+    told = and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
+    connection.execute(
+        update(feedback)
+        .where(_lacks_patient(uuids), exists().where(told))
+        .values(patient=select(cards.c.patient).where(told).scalar_subquery())
+    )
+
+
+def wait_for_cards(connection: Connection, uuids: Collection[str]) -> bool:
+    """Whether there is feedback on these cards that does not have its patient yet."""
+    found = connection.execute(select(feedback.c.id).where(_lacks_patient(uuids)).limit(1))
+    return found.first() is not None
+
+
+def _lacks_patient(uuids: Collection[str]) -> ColumnElement[bool]:
+    return and_(feedback.c.card.in_(uuids), feedback.c.patient.is_(None))
 
 
 def unknown_cards(connection: Connection, client: str, uuids: Iterable[str]) -> list[str]:

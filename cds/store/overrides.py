@@ -44,24 +44,20 @@ _TOLD = (
         )
     )
     .where(
-        cards.c.patient == bindparam("patient"),
-        cards.c.rule.in_(bindparam("rules", expanding=True)),
+        feedback.c.patient == bindparam("patient"),
+        feedback.c.received_at >= bindparam("oldest"),
         cards.c.client == bindparam("client"),
         cards.c.fingerprint.is_not(None),
-        feedback.c.received_at >= bindparam("oldest"),
     )
     .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
 )
 
 
-def find_told(
-    connection: Connection, client: str, patient: str, rules: Iterable[str], now: datetime
-) -> list[Told]:
-    """What was last told of each of a patient's cards of some rules, as long as it may count."""
+def find_told(connection: Connection, client: str, patient: str, now: datetime) -> list[Told]:
+    """What was last told of each of a patient's cards, as long as it may count."""
     asked = {
         "client": client,
         "patient": patient,
-        "rules": sorted(rules),
         "oldest": now - timedelta(days=LONGEST_QUIET),
     }
     rows = connection.execute(_TOLD, asked)
@@ -93,6 +89,8 @@ def standing(
     """
     found = {}
     for each in told:
+        if each.rule not in quiet:
+            continue
         period, fingerprint = quiet[each.rule]
         reason = reasons.get(each.reason or "")
         if (

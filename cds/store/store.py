@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
@@ -32,7 +31,7 @@ from cds.store.database import (
     upgrade,
 )
 from cds.store.decisions import Decision, KeptRules, encode_entry
-from cds.store.feedback import Feedback, keep_feedback, unknown_cards
+from cds.store.feedback import Feedback, keep_feedback, name_patients, unknown_cards
 from cds.store.journal import SUFFIX, Journal
 from cds.store.overrides import Told, find_told
 from cds.store.pseudonyms import make_key, pseudonym, read_key
@@ -209,15 +208,13 @@ class Store:
         """
         self._journal.append(encode_entry(decision))
 
-    def told(
-        self, client: str, patient: str, rules: Iterable[str], now: datetime
-    ) -> list[Told] | None:
+    def told(self, client: str, patient: str, now: datetime) -> list[Told] | None:
         """What was last told of a patient's cards; None where that cannot be found out in time."""
         if self._silent.is_set() or self._failing():
             return None
         try:
             with self._asked.connect() as connection:
-                return find_told(connection, client[:200], patient, rules, now)
+                return find_told(connection, client[:200], patient, now)
         except SQLAlchemyError as fault:
             cause = getattr(fault, "orig", None) or fault
             _log.error("overrides_not_known", fault=type(cause).__name__)
@@ -255,7 +252,10 @@ class Store:
         now = datetime.now(UTC)
         with self._turn, self.engine.begin() as connection:
             keep_feedback(connection, items, client=client, service=service, received_at=now)
-            return unknown_cards(connection, client[:200], (item.card for item in items))
+        told = {item.card for item in items}
+        with self._turn, self.engine.begin() as connection:
+            name_patients(connection, told)
+            return unknown_cards(connection, client[:200], told)
 
     def settle(self) -> None:
         """Write at once what waits for the database, also of processes that have ended.

@@ -120,10 +120,16 @@ feedback = Table(
     Column("reason_display", Text),
     Column("comment", Text),
     Column("suggestions", Text, nullable=False),
+    Column("patient", String(64)),
     Index("feedback_by_card", "card"),
     Index("feedback_by_time", "received_at"),
+    Index("feedback_by_patient", "patient", "received_at"),
 )
-"""What clinicians did with cards; ``suggestions`` is a JSON list of the ids of accepted ones."""
+"""What clinicians did with cards; ``suggestions`` is a JSON list of the ids of accepted ones.
+
+``patient`` is that of the card, once the card is known: a call asks what was told of a patient, who
+may have had very many cards of which nothing was.
+"""
 
 used_tokens = Table(
     "used_tokens",

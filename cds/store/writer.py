@@ -14,8 +14,9 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from cds.store.database import identity
-from cds.store.decisions import Entry, decode_entry, insert_rows, rows_of
+from cds.store.database import identity, reading
+from cds.store.decisions import Decision, Entry, decode_entry, insert_rows, rows_of
+from cds.store.feedback import name_patients, wait_for_cards
 from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
 from cds.store.replays import UsedTokens
 from cds.store.retention import delete_old
@@ -44,6 +45,7 @@ class Writer:
         used_tokens: UsedTokens,
     ) -> None:
         self._engine = engine
+        self._reading = reading(engine)
         self._identity = identity(engine)
         self._folder = folder
         self._journal = journal
@@ -150,6 +152,22 @@ class Writer:
         rows = rows_of(entries)
         with self._turn, self._engine.begin() as connection:
             insert_rows(connection, rows)
+        self._name_patients(entries)
+
+    def _name_patients(self, entries: list[Entry]) -> None:
+        """Give feedback that came before its card the patient of it; there seldom is any."""
+        given = {
+            card.uuid
+            for entry in entries
+            if isinstance(entry, Decision)
+            for card in entry.cards
+            if card.uuid is not None
+        }
+        with self._reading.connect() as connection:
+            if not wait_for_cards(connection, given):
+                return
+        with self._turn, self._engine.begin() as connection:
+            name_patients(connection, given)
 
     def _delete_old(self) -> None:
         now = datetime.now(UTC)

@@ -12,6 +12,7 @@ from cds.authoring.doubts import doubts
 from cds.rules.reading import read_ruleset
 
 BASE = Path(__file__).with_name("broken")
+IMPROVED = "criteria/improved.yaml"
 LOW, TAPER = "guidance/low-saturation.yaml", "guidance/taper.yaml"
 DAY = date(2026, 11, 23)
 
@@ -239,6 +240,19 @@ def test_drafts_are_not_judged_and_use_what_they_name(folder: Path) -> None:
 def test_a_site_decides_its_own_numbers(folder: Path) -> None:
     """A number that the hospital set is not called unverified."""
     assert said(folder, site=BASE / "site") == []
+
+
+def test_a_parameter_that_only_the_texts_of_other_rules_name_is_used(folder: Path) -> None:
+    """A dose stands in one rule that derives a fact, and on the cards of others."""
+    edit(
+        folder,
+        IMPROVED,
+        ("parameters:\n", "parameters:\n  dose: {value: 5, unit: mg, source: trial-2020}\n"),
+    )
+    (told,) = said(folder)
+    assert "unused-parameter nothing here uses `parameters.dose`" in told
+    edit(folder, LOW, ("at most 80 mg", "at most 80 mg, {response.improved.parameters.dose}"))
+    assert said(folder) == []
 
 
 def test_a_dose_by_weight_that_no_text_has_is_told(folder: Path) -> None:

@@ -185,9 +185,12 @@ def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: Ru
 
 
 def test_doses_in_options_and_the_time_after_a_reason_are_shown(text: str) -> None:
-    """They are numbers too."""
-    assert "Intravenous immunoglobulin 2 g/kg every 4 weeks" in part(
-        text, "Doses written in options and drafts"
+    """They are numbers too: no option and no draft has one of its own."""
+    numbers = part(text, "Numbers of the rules")
+    assert "| immunoglobulin every | 4 weeks |" in numbers
+    assert "| severe pulse | 1 g |" in numbers
+    assert "Prednisolone {parameters.adult_start} to {parameters.adult_start_most}" in rule(
+        text, "first-line-untreated"
     )
     assert "After a lasting reason it stays away for 365 days." in rule(text, "fracture-risk")
     assert "It does not stay away after a reason." in rule(

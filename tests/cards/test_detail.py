@@ -21,6 +21,7 @@ from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
 from cds.fhir.resources import Observation
 from cds.rules.ruleset import RuleSet
+from cds.rules.words import say_certainty
 
 CHECKOUT = Path(__file__).parents[2]
 CASES = sorted(
@@ -443,12 +444,14 @@ def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example:
     card, *_ = example("rp-ild-mda5").cards
     rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
 
-    lines = card.detail.split("**Sources**\n\n")[1].splitlines()
+    *lines, prophylaxis = card.detail.split("**Sources**\n\n")[1].splitlines()
 
     cited = [item for item in rule.file.evidence if item.when is None]
     for line, item in zip(lines, cited, strict=True):
         assert f"]({ruleset.sources[item.source].url})" in line
-        assert line.endswith(f"{item.supports} (certainty: {item.certainty})")
+        assert line.endswith(f"{item.supports} (certainty: {say_certainty(item.certainty)})")
+    assert lines[1].endswith("(certainty: read in one secondary source)")
+    assert prophylaxis.startswith("- [Fragoulis GE et al. 2022](https://ard.bmj.com/")
     assert lines[1].startswith("- [Johnson SR et al. 2024](https://doi.org/10.1002/acr.25348): ")
 
 
@@ -492,7 +495,7 @@ def test_in_a_child_the_card_says_why_the_enzyme_gives_no_points(example: Exampl
 
 
 def test_options_that_are_being_given_are_left_out(ruleset: RuleSet, example: Example) -> None:
-    """A patient without other drugs has all six options, each with a source to read."""
+    """A patient without other drugs has all options, each with a source to read."""
     card, *_ = example("rp-ild-mda5").cards
 
     options = rows(card.detail, "Options")
@@ -504,8 +507,9 @@ def test_options_that_are_being_given_are_left_out(ruleset: RuleSet, example: Ex
         "Mycophenolate",
         "Calcineurin inhibitor (tacrolimus or ciclosporin)",
         "JAK inhibitor",
+        "Prophylaxis against Pneumocystis, beside the treatment",
     ]
-    assert all(option[4].startswith("[Johnson SR") for option in options)
+    assert all(option[4].startswith("[Johnson SR") for option in options[:-1])
 
 
 # --- doses by body weight ------------------------------------------------------------------------
@@ -524,7 +528,7 @@ def test_a_dose_by_weight_names_the_weight_and_what_of_it_nobody_read(example: E
     """The Observation can be looked up, and for how long it counts is a choice of the project."""
     card, *_ = example("juvenile-rp-ild").cards
 
-    assert "at most 1 g/day (for 32 kg, 2026-11-12: 960 mg)." in card.detail
+    assert "at most 1000 mg a day (for 32 kg, 2026-11-12: 960 mg);" in card.detail
     assert (
         "**Doses by weight:** Body weight 32 kg (code not verified), 2026-11-12 "
         "(Observation/juvenile-rp-ild-weight-2026-11-12)."
@@ -540,7 +544,7 @@ def test_a_weight_that_is_too_old_is_told_and_not_used(
 
     card, *_ = advise_on(old).cards
 
-    assert "Dose (child): 30 mg/kg/day, at most 1 g/day. For how many days" in card.detail
+    assert "Dose (child): 30 mg/kg a day, at most 1000 mg a day; the number of days" in card.detail
     assert (
         "**No dose by weight:** the last weight is older than 90 days: Body weight 32 kg"
     ) in card.detail
@@ -554,7 +558,7 @@ def test_a_card_whose_doses_need_no_weight_says_nothing_of_it(example: Example) 
     assert "body weight" not in card.detail
 
 
-def test_whether_an_option_is_approved_is_told_of_the_option_as_it_is_written(
+def test_whether_an_option_is_approved_is_told_of_its_drug(
     example: Example,
 ) -> None:
     """The dose for this patient stands in the table, not once more among the doubts."""
@@ -563,7 +567,7 @@ def test_whether_an_option_is_approved_is_told_of_the_option_as_it_is_written(
     )
 
     assert (
-        "| Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg (for 68 kg, 2026-11-12: 34 to 68 mg) |"
-        in (card.detail)
+        "| Prednisolone 0.5 mg/kg to 1 mg/kg a day, usually 40 mg to 60 mg "
+        "(for 68 kg, 2026-11-12: 34 to 68 mg) |" in card.detail
     )
-    assert "Prednisolone 0.5–1 mg/kg/day, usually 40–60 mg, Tacrolimus" in card.detail
+    assert "whether approved: Ciclosporin, Systemic glucocorticoid, Tacrolimus" in card.detail

@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
 import socket
@@ -21,9 +22,9 @@ from fastapi.testclient import TestClient
 from structlog.testing import LogCapture
 
 from cds.advice import load_rules
-from cds.hooks import service
+from cds.hooks import reloading, service
 from cds.hooks.connections import BoundedConnection
-from cds.hooks.reloading import Reloader, poll, prepare
+from cds.hooks.reloading import Reloader, polling, prepare
 from cds.hooks.server import KEEP_ALIVE_SECONDS
 from cds.hooks.service import InService, Served, answer, create_app
 from cds.located import Problem
@@ -73,7 +74,7 @@ class Running:
         self.app: FastAPI = create_app(load_rules(rules), lambda: AS_OF)
         self.in_service: InService = self.app.state.in_service
         self.prepared = 0
-        self.poll: Callable[[], str | Problem] = partial(poll, rules)
+        self.poll: Callable[[], str | Problem] = polling(rules)
         self.prepare: Callable[[], Served] = partial(prepare, rules, None, EXAMPLES, no_warm_up)
         self.reloader = Reloader(self.in_service, lambda: self.poll(), self._prepare)
         self.client = TestClient(self.app, raise_server_exceptions=False)
@@ -348,7 +349,7 @@ def test_a_site_is_watched_too(rules: Path, tmp_path: Path) -> None:
     app = create_app(load_rules(rules, site), lambda: AS_OF)
     in_service: InService = app.state.in_service
     reloader = Reloader(
-        in_service, partial(poll, rules, site), partial(prepare, rules, site, EXAMPLES, no_warm_up)
+        in_service, polling(rules, site), partial(prepare, rules, site, EXAMPLES, no_warm_up)
     )
     client = TestClient(app)
     before = client.get("/rules").json()
@@ -593,6 +594,40 @@ def test_under_load_no_call_fails_and_none_sees_a_mixture(running: Running) -> N
     assert {status for _, _, status, _, _ in seen} == {200}
     assert [one for one in seen if one[3] != one[4]] == []
     assert {one[4] for one in seen} == {"A:", "B:"}
+
+
+def test_files_are_read_again_only_where_one_may_have_changed(
+    rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of unchanged ones none is; a change is seen, even one that leaves size and time alone."""
+    read: list[Path] = []
+    before = content_version(rules, None)
+
+    def counted(folder: Path, site: Path | None) -> str:
+        read.append(folder)
+        return content_version(folder, site)
+
+    monkeypatch.setattr(reloading, "content_version", counted)
+    monkeypatch.setattr(reloading, "_SETTLED_NS", 0)
+    look = polling(rules)
+    assert [look(), look(), look()] == [before] * 3
+    assert len(read) == 1
+
+    file = next(rules.rglob("inclusion-body-myositis.yaml"))
+    times = file.stat()
+    file.write_bytes(file.read_bytes().swapcase())
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert look() == content_version(rules, None) != before
+
+
+def test_what_was_changed_a_moment_ago_is_read_again(rules: Path) -> None:
+    """Two changes within one tick of the clock of a file system bear the same stamp."""
+    file = next(rules.rglob("inclusion-body-myositis.yaml"))
+    look = polling(rules)
+    for text in ("# one\n", "# two\n", "# six\n"):
+        file.write_text(text)
+        assert look() == content_version(rules, None)
 
 
 def test_watching_looks_until_it_is_told_to_stop(running: Running) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
 
 from cds.store.database import (
     DatabaseUnusable,
@@ -17,7 +17,10 @@ from cds.store.database import (
     sqlite_url,
     upgrade,
 )
-from cds.store.tables import metadata
+from cds.store.decisions import insert_rows, rows_of
+from cds.store.feedback import Feedback, keep_feedback
+from cds.store.tables import feedback, metadata
+from tests.store.conftest import AT, RULES, card, decision
 
 
 def test_migrations_make_the_tables_as_they_are_declared(engine: Engine) -> None:
@@ -35,6 +38,23 @@ def test_migrations_go_down_and_up_again(engine: Engine) -> None:
 
     assert bare == ["alembic_version"]
     assert set(metadata.tables) < set(inspect(engine).get_table_names())
+
+
+def test_feedback_that_was_kept_before_gets_its_patient(engine: Engine) -> None:
+    """The patient of each card that is known, and none where it is not or was another client's."""
+    with engine.begin() as connection:
+        made = decision(1, card("u1"), card("u2", "other"))
+        insert_rows(connection, rows_of([RULES, made]))
+        items = [Feedback(card=uuid, outcome="accepted", at=AT) for uuid in ("u1", "u9")]
+        keep_feedback(connection, items, client="ehr", service="s", received_at=AT)
+        other = [Feedback(card="u2", outcome="accepted", at=AT)]
+        keep_feedback(connection, other, client="another", service="s", received_at=AT)
+    downgrade(engine, "0001")
+    upgrade(engine)
+
+    with engine.connect() as connection:
+        rows = connection.execute(select(feedback.c.card, feedback.c.patient)).all()
+    assert sorted(map(tuple, rows)) == [("u1", "p1"), ("u2", None), ("u9", None)]
 
 
 def test_several_processes_may_upgrade_at_once(database_url: str) -> None:

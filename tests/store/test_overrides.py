@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from cds.cards.cards import OVERRIDE_REASONS
 from cds.rules.language import OverrideReason
-from cds.store.feedback import Feedback, Outcome, Reason, keep_feedback
+from cds.store.feedback import Feedback, Outcome, Reason, keep_feedback, name_patients
 from cds.store.overrides import find_told, standing
 from tests.store.conftest import AT, card, decision
 
@@ -34,6 +34,7 @@ def tell(
     item = Feedback(card=uuid, outcome=outcome, at=at, reason=reason)
     with engine.begin() as connection:
         keep_feedback(connection, [item], client=client, service="s", received_at=received_at)
+        name_patients(connection, [uuid])
 
 
 def left_out(
@@ -41,7 +42,7 @@ def left_out(
 ) -> bool:
     """Whether the card of the rule `escalate` is left out, at a fingerprint of its facts."""
     with engine.connect() as connection:
-        told = find_told(connection, "ehr", patient, ["escalate"], now)
+        told = find_told(connection, "ehr", patient, now)
     quiet = {"escalate": (90 * DAY, fingerprint)}
     return "escalate" in standing(told, quiet, REASONS, now)
 

@@ -35,11 +35,11 @@ def test_a_database_that_is_silent_holds_nobody_up(
     monkeypatch.setattr("cds.store.database.WAIT_SECONDS", 1)
     store = open_store(Place(tmp_path, new_database(postgresql_server)))
     until = datetime.now(UTC) + timedelta(hours=1)
-    assert store.told("ehr", "p1", ["escalate"], AT) == []
+    assert store.told("ehr", "p1", AT) == []
     assert asyncio.run(store.used_tokens.first_use("issuer", "before", until))
 
     with silent(postgresql_server), capture_logs() as lines:
-        asked = [store.told("ehr", "p1", ["escalate"], AT) for _ in range(1000)]
+        asked = [store.told("ehr", "p1", AT) for _ in range(1000)]
         ailment = asyncio.run(store.ailment())
         with pytest.raises((SQLAlchemyError, TimeoutError)):
             asyncio.run(store.used_tokens.first_use("issuer", "meanwhile", until))
@@ -50,7 +50,7 @@ def test_a_database_that_is_silent_holds_nobody_up(
     assert ailment
     # Asked once, and not by each of the calls.
     assert [line["event"] for line in lines].count("overrides_not_known") == 1
-    while store.told("ehr", "p1", ["escalate"], AT) is None:  # bounded by the time of the test run
+    while store.told("ehr", "p1", AT) is None:  # bounded by the time of the test run
         os.sched_yield()
     assert asyncio.run(store.ailment()) is None
     assert asyncio.run(store.used_tokens.first_use("issuer", "afterwards", until))

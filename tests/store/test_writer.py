@@ -10,11 +10,13 @@ from structlog.testing import capture_logs
 
 from cds.store import writer
 from cds.store.decisions import encode_entry
+from cds.store.feedback import Feedback, keep_feedback, name_patients
 from cds.store.journal import Journal
+from cds.store.overrides import find_told
 from cds.store.replays import UsedTokens
 from cds.store.tables import decisions
 from cds.store.writer import Writer
-from tests.store.conftest import RULES, decision
+from tests.store.conftest import AT, RULES, card, decision
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +74,24 @@ def test_what_is_noted_is_written_beside_the_answering(engine: Engine, tmp_path:
     made.close()
 
     assert journal.pending == 0
+
+
+def test_feedback_that_came_before_its_card_counts_for_the_patient(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A card may wait in a journal while what became of it is told already."""
+    with engine.begin() as connection:
+        told = Feedback(card="u1", outcome="overridden", at=AT)
+        keep_feedback(connection, [told], client="ehr", service="s", received_at=AT)
+        name_patients(connection, ["u1"])
+    made, journal = make_writer(engine, tmp_path)
+    journal.append(encode_entry(RULES))
+    journal.append(encode_entry(decision(1, card("u1", fingerprint="f"))))
+    made.write()
+
+    with engine.connect() as connection:
+        found = find_told(connection, "ehr", "p1", AT)
+    assert [(each.rule, each.overridden) for each in found] == [("escalate", True)]
 
 
 def test_a_database_that_fails_loses_nothing(
