@@ -270,8 +270,10 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
     if isinstance(rule, Rule) and file.card is not None:
         yield from _card(rule, file.card, ruleset)
     if (against := file.contraindication) is not None:
-        titles = (_drug(name, ruleset) for name in against.drugs)
-        yield f"**Said of {', '.join(titles)}** ({against.weight}): {against.text}"
+        titles = ", ".join(_drug(name, ruleset) for name in against.drugs)
+        if against.drugs_with is not None:
+            titles = f"every drug with an {against.drugs_with} on record"
+        yield f"**Said of {titles}** ({against.weight}): {against.text}"
     yield "**Evidence**"
     cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
     if isinstance(rule, Rule) and rule.card is not None:

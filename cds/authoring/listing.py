@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from cds.chart.facts import Kind, declare, groups
 from cds.chart.vocabulary import (
+    AllergenEntry,
     CodedEntry,
     Entry,
     MeasureEntry,
@@ -207,6 +208,8 @@ SECTIONS = (
     "systems",
     "results",
     "routes",
+    "allergens",
+    "allergy_statements",
 )
 """The sections that can be listed."""
 
@@ -243,6 +246,10 @@ def list_vocabulary(vocabulary: Vocabulary) -> list[EntryRecord]:
         records.append(_result(id_, result))
     for id_, route in vocabulary.routes.items():
         records.append(_entry("routes", id_, route, (), vocabulary))
+    for id_, allergen in vocabulary.allergens.items():
+        records.append(_entry("allergens", id_, allergen, (), vocabulary))
+    for id_, statement in vocabulary.allergy_statements.items():
+        records.append(_entry("allergy_statements", id_, statement, (), vocabulary))
     return records
 
 
@@ -269,7 +276,11 @@ def _entry(
     unit = ""
     if isinstance(entry, ObservationEntry) and entry.units in vocabulary.units:
         unit = vocabulary.units[entry.units].unit
-    members = entry.instruments if isinstance(entry, MeasureEntry) else getattr(entry, "any_of", ())
+    members: tuple[str, ...] = getattr(entry, "any_of", ())
+    if isinstance(entry, MeasureEntry):
+        members = entry.instruments
+    elif isinstance(entry, AllergenEntry):
+        members = entry.drugs
     return EntryRecord(
         section=section,
         id=id_,

@@ -7,9 +7,10 @@ likewise says what speaks against them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, in_sentence, table
@@ -20,6 +21,7 @@ from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
 from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
+from cds.rules.texts import about_drug
 from cds.rules.trace import Trace, trace_rule, undecided
 from cds.rules.words import say_constant
 
@@ -140,12 +142,14 @@ class Against(Struct, frozen=True):
     """A contraindication to a drug or to drugs of a class.
 
     ``concerned`` are those drugs of the class; ``titles`` names them where they are not all of it.
+    ``own`` says that these are whichever the patient reacts to.
     """
 
     rule: Rule
     weight: str
     concerned: tuple[str, ...]
     titles: str
+    own: bool = False
 
 
 def against(option: Option, telling: Telling, *, truth: bool | None) -> list[Against]:
@@ -155,11 +159,33 @@ def against(option: Option, telling: Telling, *, truth: bool | None) -> list[Aga
 
 def _of_drug(drug: str, telling: Telling, *, truth: bool | None) -> list[Against]:
     outcomes = telling.evaluation.outcomes
-    return [
-        each
-        for each in _contraindications(drug, telling.ruleset)
-        if outcomes[each.rule.id] is truth
-    ]
+    found = []
+    for each in _contraindications(drug, telling.ruleset):
+        if each.own:
+            found += _of_own(each, telling, truth=truth)
+        elif outcomes[each.rule.id] is truth:
+            found.append(each)
+    return found
+
+
+def _of_own(each: Against, telling: Telling, *, truth: bool | None) -> list[Against]:
+    """The same of those drugs alone of which it has this truth in this patient."""
+    holds = telling.evaluation.outcomes[each.rule.id]
+    if holds is False or (holds is None and truth is True):
+        return []
+    said = each.rule.file.contraindication
+    assert said is not None  # these are the rules that have one
+    concerned = []
+    for drug in each.concerned:
+        reacts = value_of(f"drug.{drug}.{said.drugs_with}", telling)
+        if holds is None and reacts is True:
+            reacts = None
+        if reacts is truth:
+            concerned.append(drug)
+    if not concerned:
+        return []
+    titles = _titles(concerned, each.concerned, telling.ruleset)
+    return [replace(each, concerned=tuple(concerned), titles=titles)]
 
 
 @once
@@ -172,11 +198,19 @@ def _contraindications(drug: str, ruleset: RuleSet) -> tuple[Against, ...]:
         said = rule.file.contraindication
         assert said is not None  # these are the rules that have one
         meant = {name for each in said.drugs for name in ingredients(each, vocabulary)}
-        if concerned := tuple(name for name in drugs if name in meant):
-            names = [in_sentence(vocabulary.drugs[name].title) for name in concerned]
-            titles = "" if len(concerned) == len(drugs) else f" ({join_words(names)})"
-            found.append(Against(rule, said.weight, concerned, escape_authored(titles)))
+        own = said.drugs_with is not None
+        if concerned := drugs if own else tuple(name for name in drugs if name in meant):
+            titles = _titles(concerned, drugs, ruleset)
+            found.append(Against(rule, said.weight, concerned, titles, own))
     return tuple(found)
+
+
+def _titles(concerned: Sequence[str], among: Sequence[str], ruleset: RuleSet) -> str:
+    """The drugs that something is about, in brackets; empty where it is about all of them."""
+    if len(concerned) == len(among):
+        return ""
+    drugs = ruleset.terms.vocabulary.drugs
+    return escape_authored(f" ({join_words([in_sentence(drugs[d].title) for d in concerned])})")
 
 
 _WEIGHTS = ("contraindicated", "advised against", "caution")
@@ -200,7 +234,11 @@ def _say_against(each: Against, telling: Telling) -> str:
     first = rule.file.evidence[0]
     # What nobody read in a source is said to be so, in place of the source.
     basis = "unverified" if first.certainty == "unverified" else link(first.source, telling)
-    return f"**{each.weight}**{each.titles}: {fill(rule.against, own, escape)} ({basis})"
+    texts = [rule.against]
+    if each.own:
+        texts = [about_drug(rule.against, drug) for drug in each.concerned]
+    said = "; ".join(dict.fromkeys(fill(text, own, escape) for text in texts))
+    return f"**{each.weight}**{each.titles}: {said} ({basis})"
 
 
 MOST_CITED = 4
@@ -211,6 +249,8 @@ def _on_record(speaking: Iterable[Against], telling: Telling) -> str:
     """What of the record speaks against drugs, each fact once, with its evidence."""
     found: dict[str, None] = {}
     for each in speaking:
+        if each.own:  # what is on record of the drug stands beside it
+            continue
         for leaf in _holding(_trace(each.rule, telling)):
             if cited := say_all(leaf.evidence, MOST_CITED):
                 found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
@@ -232,13 +272,17 @@ def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:
     """
     drugs_of = telling.ruleset.terms.vocabulary.drugs
     found: dict[str, dict[str, None]] = {}
-    for each in perhaps:
+    for each in sorted(perhaps, key=lambda each: each.own):
         names = [in_sentence(drugs_of[drug].title) for drug in each.concerned]
+        if each.own and "AllergyIntolerance" not in telling.chart.complete:
+            names = []  # it is not known of any drug
         for leaf in undecided(_trace(each.rule, telling)):
             recorded = say_all(leaf.evidence, MOST_CITED)
             said = _title(leaf, telling) + (f" – {escape(recorded)}" if recorded else "")
             found.setdefault(said, {}).update(dict.fromkeys(names))
-    return "; ".join(f"{title} ({', '.join(names)})" for title, names in found.items())
+    return "; ".join(
+        f"{title} ({', '.join(names)})" if names else title for title, names in found.items()
+    )
 
 
 def _trace(rule: Rule, telling: Telling) -> Trace:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from cds.chart.allergies import NO_ALLERGIES, Allergies, read_allergies
 from cds.chart.assessments import (
     MeasureChange,
     TreatmentLine,
@@ -44,6 +45,7 @@ class Chart(Struct, frozen=True):
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
     ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
     taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
+    ``allergies`` has what the patient is recorded to react to.
     ``gathered`` is the evidence that facts were asked for so far (``cds.chart.facts``), by fact.
     """
 
@@ -66,6 +68,7 @@ class Chart(Struct, frozen=True):
     doses: dict[str, DailyDose] = {}
     draft_doses: dict[str, DailyDose] = {}
     gender: str | None = None
+    allergies: Allergies = NO_ALLERGIES
     gathered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
@@ -101,6 +104,7 @@ def read_chart(
         drafted = read_drafts(drafts, delivery.medications, terms, excluded)
         uses = _without_drafts(uses, drafts, excluded)
     exposures = read_treatments(uses, delivery.medications, terms, as_of, excluded, unread)
+    allergies = read_allergies(delivery.allergies, terms, as_of, excluded, unread)
     numbers = terms.vocabulary.assessments
     gap = int(numbers.course_gap.value) if numbers else 0
     classes = terms.vocabulary.drug_classes
@@ -138,6 +142,7 @@ def read_chart(
         _doses(exposures, terms, as_of),
         _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
         delivery.patients[0].gender if delivery.patients else None,
+        allergies,
     )
 
 

@@ -101,7 +101,7 @@ def _is_too_long(condition: Condition, assertions: list[Assertion], terms: Terms
     )
 
 
-def _codes(concept: CodeableConcept | None) -> set[str]:
+def codes_of(concept: CodeableConcept | None) -> set[str]:
     """All codes of a status; its text where it has none."""
     if concept is None:
         return set()
@@ -186,8 +186,8 @@ def too_old(entry: ConditionEntry, since: DateSpan | None, as_of: date) -> str:
 
 def _status(condition: Condition, as_of: date) -> list[str]:
     """What the statuses add to the remark; raises where the Condition does not count."""
-    clinical = _codes(condition.clinicalStatus)
-    verification = _codes(condition.verificationStatus)
+    clinical = codes_of(condition.clinicalStatus)
+    verification = codes_of(condition.verificationStatus)
     if denied := verification & DENIED:
         raise _NotUsed(f"its verificationStatus is {min(denied)}")
     if clinical and not clinical & ACTIVE:

@@ -38,7 +38,7 @@ class Terms(Struct, frozen=True):
     ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x``, ``status.x`` or the
     ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
     or ``finding.x``. ``core_set`` has the core set measure that an ``observation.x`` or
-    ``measure.x`` is of.
+    ``measure.x`` is of. ``allergen_drugs`` are the drugs that an allergen stands for.
     """
 
     vocabulary: Vocabulary
@@ -64,6 +64,11 @@ class Terms(Struct, frozen=True):
     drug_names: Words
     routes: CodeIndex
     route_names: Words
+    allergens: CodeIndex
+    allergen_names: Words
+    allergen_drugs: dict[str, tuple[str, ...]]
+    allergy_statements: CodeIndex
+    allergy_statement_names: dict[str, str]
 
 
 def _prefixed(prefix: str, index: CodeIndex) -> CodeIndex:
@@ -76,6 +81,13 @@ def _observed(vocabulary: Vocabulary, selected: str) -> Observed:
         return Observed(kind, name)
     entry = vocabulary.observations[name]
     return Observed(kind, name, entry, vocabulary.units.get(entry.units))
+
+
+def _drugs_of(names: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The drugs of these drugs and classes of drugs, each once."""
+    classes = vocabulary.drug_classes
+    each = (classes[n].any_of if n in classes else (n,) for n in names)
+    return tuple(dict.fromkeys(drug for drugs in each for drug in drugs))
 
 
 def compile_terms(vocabulary: Vocabulary) -> Terms:
@@ -142,4 +154,11 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
         routes=build_index(v, v.routes),
         route_names=index_words({name: r.names for name, r in v.routes.items()}),
+        allergens=build_index(v, v.allergens),
+        allergen_names=index_words({name: a.names for name, a in v.allergens.items()}),
+        allergen_drugs={name: _drugs_of(a.drugs, v) for name, a in v.allergens.items()},
+        allergy_statements=build_index(v, v.allergy_statements),
+        allergy_statement_names={
+            said.casefold(): name for name, s in v.allergy_statements.items() for said in s.names
+        },
     )

@@ -270,6 +270,26 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
     line: Literal["class", "each drug"] | None = None
 
 
+class AllergenEntry(CodedEntry, frozen=True, kw_only=True):
+    """What an allergy is recorded to and that is no one drug: it stands for all of its ``drugs``.
+
+    These are drugs and classes of drugs. ``names`` match as whole words where no code does.
+    """
+
+    drugs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+class AllergyStatementEntry(CodedEntry, frozen=True, kw_only=True):
+    """What a record of an allergy may say in place of a substance, by code or in these ``names``.
+
+    It ``says`` that there are none to drugs, or that it is not known whether there are any.
+    """
+
+    says: Literal["none", "not known"]
+    names: tuple[str, ...] = ()
+
+
 class DoseLevel(Entry, frozen=True, kw_only=True):
     """A daily dose whose duration counts: at least ``dose``, or with ``exceeded`` more than it."""
 
@@ -334,10 +354,14 @@ class Elapsed(Entry, frozen=True, kw_only=True):
 
 
 class PrefetchEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``."""
+    """One prefetch key: the query, the resource type, and whose codes fill ``{codes}``.
+
+    Without an ``optional`` one a call is answered all the same: what it would hold is unknown then.
+    """
 
     resource: str
     query: str
+    optional: bool = False
     codes_of: tuple[Literal["observations", "measures", "antibodies", "statuses"], ...] = ()
 
 
@@ -357,6 +381,8 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routes: dict[str, RouteEntry] = {}
     drug_classes: dict[str, DrugClassEntry] = {}
     doses: dict[str, DoseEntry] = {}
+    allergens: dict[str, AllergenEntry] = {}
+    allergy_statements: dict[str, AllergyStatementEntry] = {}
     elapsed: dict[str, Elapsed] = {}
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
@@ -531,6 +557,10 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")
+    for name, allergen in vocabulary.allergens.items():
+        for drug in allergen.drugs:
+            if drug not in vocabulary.drugs:
+                known("allergens", name, (drug,), "drugs", "drug_classes")
     for name, dose in vocabulary.doses.items():
         known("doses", name, tuple(dose.equal), "equal", "drugs")
         known("doses", name, dose.routes, "routes", "routes")
@@ -547,6 +577,8 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         "statuses",
         "drugs",
         "routes",
+        "allergens",
+        "allergy_statements",
     ):
         entries: dict[str, CodedEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
@@ -562,6 +594,8 @@ CONFLICTING = {
     "findings": "Condition",
     "drugs": "drug",
     "routes": "route",
+    "allergens": "allergen",
+    "allergy_statements": "allergen",
 }
 """Sections whose codes are looked up in one place, so that a code may stand in one entry only."""
 

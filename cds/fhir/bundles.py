@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from cds.fhir.dates import read_instant
 from cds.fhir.resources import (
+    AllergyIntolerance,
     AnyResource,
     Bundle,
     BundleEntry,
@@ -37,13 +38,14 @@ from cds.fhir.resources import (
 from cds.fhir.servers import server_of
 
 R = TypeVar("R", bound=Resource)
-S = TypeVar("S", Observation, Condition, MedicationUse)
+S = TypeVar("S", Observation, Condition, AllergyIntolerance, MedicationUse)
 
 RESOURCE_TYPES = frozenset(
     {
         "Patient",
         "Observation",
         "Condition",
+        "AllergyIntolerance",
         "MedicationRequest",
         "MedicationAdministration",
         "MedicationStatement",
@@ -92,6 +94,7 @@ class Delivery(Struct):
     patients: list[Patient] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     conditions: list[Condition] = field(default_factory=list)
+    allergies: list[AllergyIntolerance] = field(default_factory=list)
     uses: list[MedicationUse] = field(default_factory=list)
     medications: dict[str, Medication] = field(default_factory=dict)
     excluded: list[Excluded] = field(default_factory=list)
@@ -262,6 +265,8 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
             into.observations.append(resource)
         case Condition():
             into.conditions.append(resource)
+        case AllergyIntolerance():
+            into.allergies.append(resource)
         case MedicationRequest() | MedicationAdministration() | MedicationStatement():
             into.uses.append(resource)
         case Medication():
@@ -312,6 +317,7 @@ def add(part: Delivery, into: Delivery) -> None:
     into.patients += part.patients
     into.observations += part.observations
     into.conditions += part.conditions
+    into.allergies += part.allergies
     into.uses += part.uses
     into.excluded += part.excluded
     into.incomplete |= part.incomplete
@@ -439,7 +445,7 @@ def _told_server(patient_id: str, deliveries: Sequence[Delivery]) -> str:
     absolute = {
         reference
         for each in deliveries
-        for resources in (each.observations, each.conditions, each.uses)
+        for resources in (each.observations, each.conditions, each.allergies, each.uses)
         for resource in resources
         if resource.subject is not None
         and (reference := resource.subject.reference) is not None
@@ -484,6 +490,7 @@ def _keep_about(delivery: Delivery, patient_id: str) -> None:
     known = known_as(delivery, patient_id)
     delivery.observations = _ours(delivery.observations, known, delivery)
     delivery.conditions = _ours(delivery.conditions, known, delivery)
+    delivery.allergies = _ours(delivery.allergies, known, delivery)
     delivery.uses = _ours(delivery.uses, known, delivery)
 
 

@@ -170,6 +170,37 @@ class Condition(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     abatementString: str | None = None
 
 
+class AllergyReaction(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What happened on an exposure: how it showed, how severe it was, when it began."""
+
+    substance: CodeableConcept | None = None
+    manifestation: tuple[CodeableConcept, ...] = ()
+    description: str | None = None
+    onset: str | None = None
+    severity: str | None = None
+
+
+class AllergyIntolerance(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
+    """What a patient is at risk of reacting to."""
+
+    clinicalStatus: CodeableConcept | None = None
+    verificationStatus: CodeableConcept | None = None
+    type: str | None = None
+    category: tuple[str, ...] = ()
+    criticality: str | None = None
+    code: CodeableConcept | None = None
+    patient: Reference | None = None
+    onsetDateTime: str | None = None
+    onsetPeriod: Period | None = None
+    recordedDate: str | None = None
+    reaction: tuple[AllergyReaction, ...] = ()
+
+    @property
+    def subject(self) -> Reference | None:
+        """Whom it is about, by the name that other resources have for it."""
+        return self.patient
+
+
 class TimingRepeat(Struct, frozen=True, gc=False, omit_defaults=True):
     """How often, and between which dates."""
 
@@ -345,6 +376,7 @@ AnyResource = (
     Patient
     | Observation
     | Condition
+    | AllergyIntolerance
     | Medication
     | MedicationRequest
     | MedicationAdministration

@@ -19,7 +19,7 @@ from cds.fhir.bundles import Delivery, count_entries, find_medication, name_of, 
 from cds.fhir.client import MOST_ENTRIES, Access, Allowance, CannotBeHad, FhirClient
 from cds.fhir.resources import AnyResource, Medication
 from cds.fhir.servers import Server, base_of
-from cds.hooks.prefetch import Template, cannot_be_had, patient_first, read_sent, take
+from cds.hooks.prefetch import Template, patient_first, read_sent, refuse_without, take
 from cds.hooks.requests import OrderSignContext, Request
 
 MOST_MEDICATIONS = 50
@@ -58,8 +58,8 @@ async def gather(
     ``fetching``. Medications that orders refer to are fetched too; where one cannot be had, its
     drug stays unknown.
 
-    Raises ``Refused``: status 412 naming each key that cannot be had and why; status 400 where the
-    Patient that was sent is another than the call is about.
+    Raises ``Refused``: status 412 naming each needed key that cannot be had and why; status 400
+    where the Patient that was sent is another than the call is about.
     """
     delivery, unsatisfied = read_sent(
         request.prefetch or {}, templates, request.patient, request.fhirServer, drafts
@@ -68,8 +68,10 @@ async def gather(
         return delivery
     access = _access(request, fetching)
     if fetching is None or not isinstance(access, Access):
-        if unsatisfied:
-            raise cannot_be_had({key: f"{u} {access}" for key, u in unsatisfied.items()})
+        told = {key: f"{problem} {access}" for key, problem in unsatisfied.items()}
+        refuse_without(told, templates, delivery)
+        if told:
+            _log.info("gone_without", keys=list(told))
         return delivery
     deadline = asyncio.get_running_loop().time() + fetching.seconds
     allowance = Allowance(fetching.entries - _entries_sent(request))
@@ -81,13 +83,11 @@ async def gather(
         missing = [t for t in templates if t.key in unsatisfied]
         problems = await _fetch(missing, delivery, request, fetch)
         _log.info("fetched", keys=list(unsatisfied), in_vain=problems)
-        if problems:
-            raise cannot_be_had(
-                {
-                    key: f"{unsatisfied[key]} Fetching it failed: {problems[key]}."
-                    for key in problems
-                }
-            )
+        told = {
+            key: f"{unsatisfied[key]} Fetching it failed: {problem}."
+            for key, problem in problems.items()
+        }
+        refuse_without(told, templates, delivery)
     await _fetch_medications(delivery, access.server, fetch)
     return delivery
 

@@ -252,6 +252,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "not mapped": (
         "its code is not mapped",
         "its drug is not mapped",
+        "its substance is not mapped",
+        "its substance has no name",
         "its code names no instrument",
         "its codes mean different",
         "it has no code",
@@ -290,6 +292,6 @@ _KINDS: dict[str, tuple[str, ...]] = {
         "a text in it",
         "it names more than",
     ),
-    "not delivered": ("a further page", "OperationOutcome"),
+    "not delivered": ("a further page", "OperationOutcome", "is missing", "is an OperationOutcome"),
 }
 """Kinds by how the reasons begin, the most frequent first."""

@@ -16,6 +16,7 @@ from cds.fhir.bundles import (
     NO_RESOURCE,
     OF_SERVER,
     Delivery,
+    Excluded,
     Unreadable,
     add,
     decode,
@@ -40,12 +41,14 @@ class Template(Struct, frozen=True):
     """One key of ``prefetch``: the FHIR query, what type it finds, and the codes it asks for.
 
     ``codes`` are pairs of a code system's URL and a code, empty where all of the type is asked for.
+    A call without an ``optional`` key is answered all the same.
     """
 
     key: str
     resource: str
     query: str
     codes: tuple[tuple[str, str], ...]
+    optional: bool = False
 
     @property
     def answer(self) -> str:
@@ -75,7 +78,7 @@ def make_templates(vocabulary: Vocabulary) -> tuple[Template, ...]:
             # No id of an entry has a hyphen, so that this is the name of no other key.
             name = key if n == 1 else f"{key}-{n}"
             query = _filled(entry.query, part)
-            templates.append(Template(name, entry.resource, query, part))
+            templates.append(Template(name, entry.resource, query, part, entry.optional))
             length = _length_sent(entry.query, part)
             if length > LONGEST_QUERY:
                 of = f" for the code {part[0][1]} alone" if part else ""
@@ -165,13 +168,26 @@ def read_prefetch(
 ) -> Delivery:
     """Read what was sent for each template into one delivery.
 
-    Raises ``Refused``: status 412 naming every key that cannot be used, because what it would have
-    held may change the advice, and as ``read_sent``.
+    Raises ``Refused``: status 412 naming every key that cannot be used and is not optional, because
+    what it would have held may change the advice, and as ``read_sent``.
     """
     into, unsatisfied = read_sent(prefetch, templates, patient, fhir_server, drafts)
-    if unsatisfied:
-        raise cannot_be_had(unsatisfied)
+    refuse_without(unsatisfied, templates, into)
     return into
+
+
+def refuse_without(
+    problems: Mapping[str, str], templates: Iterable[Template], into: Delivery
+) -> None:
+    """Refuse the call for which keys cannot be had, unless they all are optional.
+
+    These are listed as excluded: nothing of their resources was delivered, so that what they would
+    hold is unknown.
+    """
+    optional = {template.key for template in templates if template.optional}
+    if needed := {key: told for key, told in problems.items() if key not in optional}:
+        raise cannot_be_had(needed)
+    into.excluded += [Excluded(f"prefetch.{key}", told) for key, told in problems.items()]
 
 
 def cannot_be_had(problems: Mapping[str, str]) -> Refused:
@@ -282,7 +298,7 @@ def _why_not(template: Template, held: Delivery, into: Delivery, patient: str) -
         return ANOTHER
     if problem := _what_is_missing(held):
         return problem
-    told = [*held.observations, *held.conditions, *held.uses]
+    told = [*held.observations, *held.conditions, *held.allergies, *held.uses]
     if others := {type(each).__name__ for each in told} - {template.resource}:
         return f"holds {', '.join(sorted(others))}, which was not asked for"
     if not told and not (template.resource == "Patient" and held.patients):

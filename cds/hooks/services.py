@@ -43,7 +43,7 @@ def make_services(ruleset: RuleSet, templates: tuple[Template, ...]) -> tuple[Se
             title=_TITLES[hook],
             description=_DESCRIPTIONS[hook],
             prefetch={template.key: template.query for template in templates},
-            usageRequirements=_REQUIREMENTS + _OF_ORDERS.get(hook, ""),
+            usageRequirements=_requirements(templates) + _OF_ORDERS.get(hook, ""),
         )
         for hook in get_args(Hook)
         if hook in declared or hook == "patient-view"
@@ -72,11 +72,20 @@ _DESCRIPTIONS: dict[Hook, str] = {
     ),
 }
 
-_REQUIREMENTS = (
-    "FHIR R4. Every prefetch key is needed: its resources, or null where there are none, "
-    "searches with all their pages; or `fhirServer` and `fhirAuthorization`, so that what "
-    "is missing can be fetched."
-)
+
+def _requirements(templates: tuple[Template, ...]) -> str:
+    optional = [f"`{template.key}`" for template in templates if template.optional]
+    without = (
+        f" Without {', '.join(optional)} calls are answered too: what it would hold is unknown."
+        if optional
+        else ""
+    )
+    return (
+        f"FHIR R4. Every prefetch key is needed{' but the optional' if optional else ''}: "
+        "its resources, or null where there are none, searches with all their pages; or "
+        "`fhirServer` and `fhirAuthorization`, so that what is missing can be fetched." + without
+    )
+
 
 _OF_ORDERS: dict[Hook, str] = {
     "order-select": (

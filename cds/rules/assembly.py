@@ -84,8 +84,14 @@ def _checks(rules: list[_Any]) -> Iterator[Check]:
 def needed_facts(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
     """The facts that any condition, passage, option or suggestion of the rules asks for.
 
-    Of the drug of an option: whether it is given now, or ever was.
+    Of the drug of an option: whether it is given now, or ever was, and what of it is on record that
+    contraindications ask for of whichever drug.
     """
+    forms = ["current", "ever"]
+    for rule in rules:
+        said = rule.file.contraindication
+        if said is not None and said.drugs_with is not None:
+            forms.append(said.drugs_with)
     derived = {r.file.derive for r in rules}
     names: dict[str, None] = {}
     for rule in rules:
@@ -94,7 +100,7 @@ def needed_facts(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[D
             names.update(dict.fromkeys(facts_of_card(rule)))
         for option in rule.card.options if isinstance(rule, Rule) and rule.card else ():
             if option.drug is not None:
-                names.update({f"drug.{option.drug}.{form}": None for form in ("current", "ever")})
+                names.update({f"drug.{option.drug}.{form}": None for form in forms})
     return tuple(facts[n] for n in names if n not in derived)
 
 

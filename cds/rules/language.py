@@ -121,7 +121,10 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What speaks against drugs where its rule holds; every card that proposes one of them says so.
 
     ``drugs`` are drugs and classes of the vocabulary, ``weight`` how much it speaks against them.
-    ``text`` says why, with ``{facts}``. It makes three facts: ``contraindication.x``, that it holds
+    With ``drugs_with`` in their place it speaks against those drugs, whichever they are, to which
+    the patient has an ``allergy`` or of which an ``intolerance`` on record (``drug.x.allergy``).
+    ``text`` says why, with ``{facts}``; of ``drugs_with`` it may show what is on record of the drug
+    (``{it.allergy:evidence}``). It makes three facts: ``contraindication.x``, that it holds
     (of the rule ``a-b`` it is ``contraindication.a_b``), and ``contraindication.x.ordered`` and
     ``contraindication.x.current``, that a draft order is of one of its drugs, or that one is given.
     ``ordered`` names the rule whose own card tells of it where such a drug is ordered; all others
@@ -130,7 +133,8 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     members of the group ``current_contraindications``.
     """
 
-    drugs: tuple[str, ...]
+    drugs: tuple[str, ...] = ()
+    drugs_with: Literal["allergy", "intolerance"] | None = None
     weight: Literal["contraindicated", "advised against", "caution"]
     text: str
     ordered: str | None = None

@@ -19,10 +19,12 @@ from cds.chart.facts import (
     Value,
     any_current,
     any_ordered,
+    current_despite,
     declare,
     groups,
     misnamed,
     no_evidence,
+    ordered_despite,
 )
 from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
@@ -91,7 +93,7 @@ from cds.rules.site import (
     read_site,
     said_in_texts,
 )
-from cds.rules.texts import Text, parameter_of, parse_text
+from cds.rules.texts import IT, Text, parameter_of, parse_text
 
 LONGEST_QUIET = 366
 """Days; a reason not to follow a card is to be thought over once a year at least."""
@@ -513,13 +515,16 @@ def _declare_derived(fact: str, title: str, of: RuleFile | _Shape, reading: _Rea
 def _declare_contraindication(rule: RuleFile, said: Contraindication, reading: _Reading) -> None:
     """Declare that it holds, and that one of its drugs is ordered or given."""
     fact = _contraindication(rule)
-    known = [d for d in said.drugs if _is_drug(d, reading)]
-    title = f"{rule.title}: in the draft orders"
+    known = tuple(d for d in said.drugs if _is_drug(d, reading))
     reading.behind[fact] = rule.parameters
     _declare_derived(fact, rule.title, rule, reading)
-    reading.facts[fact + ORDERED] = any_ordered(fact + ORDERED, title, tuple(known))
-    title = f"{rule.title}: given now"
-    reading.facts[fact + CURRENT] = any_current(fact + CURRENT, title, tuple(known))
+    for name, title, of_drugs, despite in (
+        (fact + ORDERED, f"{rule.title}: in the draft orders", any_ordered, ordered_despite),
+        (fact + CURRENT, f"{rule.title}: given now", any_current, current_despite),
+    ):
+        kind = said.drugs_with
+        declared = of_drugs(name, title, known) if kind is None else despite(name, title, kind)
+        reading.facts[name] = declared
 
 
 def _group_contraindications(reading: _Reading) -> None:
@@ -722,6 +727,17 @@ def _read_contraindication(
     if said is None:
         return None
     steps = ("contraindication",)
+    if bool(said.drugs) == (said.drugs_with is not None):
+        document.report(
+            "missing-key" if not said.drugs else "one-meaning",
+            steps,
+            "either `drugs` or `drugs_with` says which drugs it speaks against, and not both",
+        )
+    if said.drugs_with is not None:
+        of_drug = next(iter(reading.vocabulary.drugs), "")
+        declared = reading.facts.get(f"drug.{of_drug}.{said.drugs_with}")
+        own = {} if declared is None else {f"{IT}{said.drugs_with}": declared}
+        scope = msgspec.structs.replace(scope, facts={**scope.facts, **own})
     for i, drug in enumerate(said.drugs):
         _check_drug(document, (*steps, "drugs", i), drug, reading)
     cards = {rule.id for _, rule in reading.documents if rule is not None and rule.card is not None}

@@ -30,10 +30,8 @@ from cds.chart.vocabulary import (
     CONFLICTING,
     Certainty,
     Codes,
-    ConditionEntry,
-    DrugEntry,
     Number,
-    RouteEntry,
+    ResultWords,
     System,
     Vocabulary,
     coded_entries,
@@ -342,6 +340,8 @@ _NAMED: Mapping[str, str] = {
     "diagnoses": "Condition",
     "findings": "Condition",
     "results": "result",
+    "allergens": "allergen",
+    "allergy_statements": "allergen",
 }
 """Sections whose entries are known by names too, and where those are looked up."""
 
@@ -377,8 +377,9 @@ def _add_names(site: Site, vocabulary: Vocabulary) -> Vocabulary:
 
 
 def _names_of(entry: Any) -> tuple[str, ...]:
-    if isinstance(entry, DrugEntry | RouteEntry | ConditionEntry):
-        return entry.names
+    if not isinstance(entry, ResultWords):
+        names: tuple[str, ...] = entry.names
+        return names
     words: tuple[str, ...] = entry.words
     return words
 

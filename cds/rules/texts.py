@@ -6,7 +6,8 @@
 ``{fact.parameters.x}`` a parameter of the rule that derives it, so that no text has to repeat its
 number. ``{weight_dose.x}`` is a dose by body weight, worked out for the patient, and nothing where
 no recent weight is known. An event gives the date of its last time, a selection the titles of its
-members. ``{{`` is a brace.
+members. ``{{`` is a brace. What speaks against whichever drug is so recorded has in ``{it.x}`` the
+fact x of that drug.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.located import Document, Steps, did_you_mean
 from cds.rules.parsing import ByWeight, Scope
@@ -25,6 +27,9 @@ Form = Literal["value", "evidence", "dates", "missing", "history"]
 _FORMS: tuple[str, ...] = get_args(Form)
 WEIGHT_DOSE = "weight_dose."
 """What the names of doses by body weight begin with in texts."""
+
+IT = "it."
+"""What the names of facts of the drug begin with that a text is about, whichever it is."""
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -41,6 +46,16 @@ class Slot(Struct, frozen=True):
 
 
 Text: TypeAlias = tuple[str | Slot, ...]
+
+
+def about_drug(text: Text, drug: str) -> Text:
+    """A text that is about whichever drug, with the facts of one."""
+    return tuple(
+        replace(part, name=f"drug.{drug}.{part.name.removeprefix(IT)}")
+        if isinstance(part, Slot) and part.name.startswith(IT)
+        else part
+        for part in text
+    )
 
 
 def names_in(text: Text) -> Iterator[str]:

@@ -27,12 +27,14 @@ class Behind(Struct, frozen=True):
     """The facts that a rule and its card ask for, those that they are derived from included.
 
     ``passing`` are the conditions on those of them that change as time passes. ``against`` are the
-    contraindications to drugs of the card's options, whose own facts are not among ``facts``.
+    contraindications to drugs of the card's options, whose own facts are not among ``facts``;
+    ``drugs`` are what those ask for that speak against whichever drug.
     """
 
     facts: tuple[str, ...]
     passing: tuple[Node, ...]
     against: tuple[Rule, ...]
+    drugs: tuple[str, ...]
 
 
 def fingerprints(
@@ -67,6 +69,7 @@ def _hash(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, say: Callable[[s
     told = [say(fact) for fact in of.facts]
     told += [f"{node.fact} {node.says} {node.test(values)}" for node in of.passing]
     told += [f"{other.id} {evaluation.outcomes[other.id]}" for other in of.against]
+    told += [f"{fact} {values[fact]}" for fact in of.drugs]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
@@ -83,7 +86,13 @@ def behind(rule: Rule, ruleset: RuleSet) -> Behind:
         known[rule.id] = Behind(
             tuple(sorted({fact for fact, _ in found})),
             tuple(node for _, node in sorted(passing.items())),
-            tuple(_against(rule, ruleset)),
+            against := tuple(_against(rule, ruleset)),
+            tuple(
+                f"drug.{drug}.{other.file.contraindication.drugs_with}"
+                for other in against
+                if other.file.contraindication and other.file.contraindication.drugs_with
+                for drug in dict.fromkeys(_proposed(rule))
+            ),
         )
     return known[rule.id]
 
@@ -141,8 +150,11 @@ def _against(rule: Rule, ruleset: RuleSet) -> Iterator[Rule]:
     vocabulary = ruleset.terms.vocabulary
     proposed = {name for drug in _proposed(rule) for name in ingredients(drug, vocabulary)}
     for other in ruleset.contraindications:
-        drugs = other.file.contraindication.drugs if other.file.contraindication else ()
-        if any(name in proposed for drug in drugs for name in ingredients(drug, vocabulary)):
+        said = other.file.contraindication
+        drugs = said.drugs if said else ()
+        if (proposed and said and said.drugs_with) or any(
+            name in proposed for drug in drugs for name in ingredients(drug, vocabulary)
+        ):
             yield other
 
 

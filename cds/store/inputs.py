@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from cds.advice import Question
 from cds.fhir.bundles import Delivery, keep_about
 from cds.fhir.resources import (
+    AllergyIntolerance,
     Condition,
     Medication,
     MedicationUse,
@@ -27,6 +28,7 @@ class Resources(Struct, frozen=True, omit_defaults=True):
     patients: tuple[Patient, ...] = ()
     observations: tuple[Observation, ...] = ()
     conditions: tuple[Condition, ...] = ()
+    allergies: tuple[AllergyIntolerance, ...] = ()
     uses: tuple[MedicationUse, ...] = ()
     medications: dict[str, Medication] = {}
     delivered: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ def _take(delivery: Delivery, pseudonym: str) -> None:
     delivery.patients = [replace(p, id=pseudonym, identifier=()) for p in delivery.patients]
     delivery.observations = [replace(o, subject=None) for o in delivery.observations]
     delivery.conditions = [replace(c, subject=None) for c in delivery.conditions]
+    delivery.allergies = [replace(a, patient=None) for a in delivery.allergies]
     delivery.uses = [
         replace(use, subject=None, contained=_medications(use.contained))
         if use.contained
@@ -119,6 +122,7 @@ def _resources(delivery: Delivery) -> Resources:
         patients=tuple(delivery.patients),
         observations=tuple(delivery.observations),
         conditions=tuple(delivery.conditions),
+        allergies=tuple(delivery.allergies),
         uses=tuple(delivery.uses),
         medications=delivery.medications,
         delivered=tuple(sorted(delivery.delivered)),
@@ -144,6 +148,7 @@ def _delivery(resources: Resources) -> Delivery:
         patients=list(resources.patients),
         observations=list(resources.observations),
         conditions=list(resources.conditions),
+        allergies=list(resources.allergies),
         uses=list(resources.uses),
         medications=resources.medications,
         delivered=set(resources.delivered),

@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
-from cds.advice import Advice
+from cds.advice import Advice, advise
 from cds.cards.card import Card
 from cds.cards.options import options_blocks
 from cds.cards.texts import Telling
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
 from cds.rules.ruleset import RuleSet
+from tests.cards.conftest import AS_OF
 from tests.cards.test_detail import rows
 
 WARNED = "Options that are contraindicated or advised against in this patient"
@@ -22,6 +24,12 @@ Tell = Callable[[str, str], Telling]
 def detail(advice: Advice) -> str:
     """The detail of the first card of a patient, which is the most urgent."""
     return advice.cards[0].detail
+
+
+def first_table(detail: str) -> list[list[str]]:
+    """The cells of the first table of a card, without its head."""
+    part = next(block for block in detail.split("\n\n") if block.startswith("| "))
+    return [line[2:-2].split(" | ") for line in part.splitlines()[2:]]
 
 
 def changed(bundle: bytes, change: Callable[[dict[str, object]], bool]) -> bytes:
@@ -272,3 +280,69 @@ def test_a_drug_that_is_given_says_what_on_record_speaks_against_it(example: Exa
 def test_what_is_given_and_has_a_card_of_its_own_is_not_told_twice(example: Example) -> None:
     """Methotrexate with interstitial lung disease is one problem, and one card."""
     assert not any("Given although" in c.summary for c in example("methotrexate-with-ild").cards)
+
+
+# --- what the patient reacts to ------------------------------------------------------------------
+
+
+def test_options_the_patient_reacted_to_stand_apart_with_date_and_reaction(
+    example: Example,
+) -> None:
+    """An allergy contraindicates and an intolerance advises against, each with its record."""
+    text = detail(example("allergies-on-record"))
+    warned = {row[0]: row[3] for row in rows(text, WARNED)}
+    assert list(warned) == ["Methotrexate", "Rituximab"]
+    assert warned["Rituximab"].startswith(
+        "**contraindicated**: allergy to Rituximab: Anaphylaxis 2024-03-18, severe "
+        "(criticality high) (AllergyIntolerance/allergic-rituximab)"
+    )
+    assert warned["Methotrexate"].startswith(
+        "**advised against**: intolerance of Methotrexate: Nausea 2023-10, moderate"
+    )
+    # A refuted allergy, and an intolerance that is over, speak against nothing.
+    assert {row[0]: row[3] for row in rows(text, "Options")}["Azathioprine"] == "not on record"
+    assert "AllergyIntolerance/allergic-tacrolimus" not in text
+
+
+def test_a_class_is_an_option_while_the_patient_reacts_to_one_of_its_drugs_only(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of two calcineurin inhibitors one is left to consider, and the other is named."""
+    content = json.loads(bundle("allergies-on-record"))
+    for entry in content["entry"]:
+        if entry["resource"]["id"] == "allergic-tacrolimus":
+            entry["resource"]["clinicalStatus"]["coding"][0]["code"] = "active"
+    options = rows(detail(advise_on(json.dumps(content).encode())), "Options")
+    told = next(row[3] for row in options if row[0].startswith("Calcineurin inhibitor"))
+    assert told.startswith("**advised against** (tacrolimus): intolerance of Tacrolimus")
+
+
+def test_allergies_that_are_not_known_are_said_once_and_not_for_each_option(
+    bundle: Callable[[str], bytes], ruleset: RuleSet
+) -> None:
+    """Where the EHR does not serve them, no row changes, and one line says what is not known."""
+    delivery = Delivery(delivered=set(RESOURCE_TYPES - {"AllergyIntolerance"}))
+    read_resource(decode(bundle("not-improved")), delivery, "Bundle")
+    advice = advise(delivery, delivery.patients[0].id or "", ruleset, AS_OF)
+    text = next(c.detail for c in advice.cards if "**Options**" in c.detail)
+    assert text.count("llergy to a drug that this service knows") == 1
+    assert text.count("ntolerance of a drug that this service knows") == 1
+    line = next(line for line in text.split("\n") if line.startswith("**Not known"))
+    assert "Allergy to a drug that this service knows; Intolerance of a drug" in line
+
+
+def test_a_drug_is_told_of_that_is_ordered_or_given_despite_an_allergy(
+    orders: Callable[[str], dict[str, Card]], example: Example
+) -> None:
+    """Of draft orders and of what is given, each drug with what the patient is recorded to have."""
+    draft = orders("ordered-despite-allergy")["draft-advised-against"]
+    ((drug, said),) = first_table(draft.detail)
+    assert drug.startswith("Co-trimoxazole 960 mg tablets")
+    assert said.startswith(
+        "**contraindicated**: allergy or intolerance to Sulfonamides: Stevens-Johnson syndrome"
+    )
+    advice = example("allergies-on-record")
+    given = dict(zip(advice.given, advice.cards, strict=True))["current-advised-against"]
+    ((drug, why),) = first_table(given.detail)
+    assert drug.startswith("Mycophenolate mofetil tablets")
+    assert why.startswith("**advised against**: intolerance of Mycophenolate mofetil: Diarrhoea")

@@ -197,6 +197,23 @@ def test_point_08_each_key_that_is_missing_is_fetched_and_no_other(
         assert ehr.fetched == {key}
 
 
+def test_a_call_is_answered_although_an_optional_key_cannot_be_had(
+    ehr: Ehr, example: Example, ask: Callable[..., Any]
+) -> None:
+    """An EHR that does not serve allergies gets the cards, which say that these are not known."""
+    ehr.changed["allergies"] = Reply({"resourceType": "OperationOutcome"}, status=403)
+    request = request_to(ehr, example)
+    del request["prefetch"]["allergies"]
+
+    answer = ask(request, ehr.server.base)
+
+    assert answer.status_code == 200
+    summaries = [card["summary"] for card in answer.json()["cards"]]
+    assert summaries == [card["summary"] for card in expected(CASE)["cards"]]
+    assert "Allergy to a drug that this service knows" in answer.json()["cards"][0]["detail"]
+    assert ehr.fetched == {"allergies"}
+
+
 def test_point_08_null_is_an_answer_and_not_fetched(
     ehr: Ehr, example: Example, ask: Callable[..., Any]
 ) -> None:
@@ -292,7 +309,7 @@ def test_point_09_a_server_that_is_not_written_as_it_is_listed_is_not_asked(
     request = request_to(ehr, example, fhirServer=written.format(place))
     del request["prefetch"]
 
-    assert set(problems(ask(request, ehr.server.base))) == set(ehr.queries)
+    assert set(problems(ask(request, ehr.server.base))) == set(ehr.queries) - {"allergies"}
     assert ehr.server.asked == []
 
 

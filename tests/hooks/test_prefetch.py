@@ -522,3 +522,56 @@ def test_a_medication_that_two_keys_hold_counts_in_the_version_last_updated() ->
     (code,) = {medication.code for medication in delivery.medications.values()}
     assert code is not None
     assert code.text == "azathioprine"
+
+
+# --- optional keys -------------------------------------------------------------------------------
+
+ALLERGIES = Template(
+    "allergies",
+    "AllergyIntolerance",
+    "AllergyIntolerance?patient={{context.patientId}}",
+    (),
+    optional=True,
+)
+ALLERGY = {
+    "resourceType": "AllergyIntolerance",
+    "id": "a1",
+    "code": {"text": "Rituximab"},
+    "patient": {"reference": "Patient/p1"},
+}
+OTHERS = {**ALLERGY, "patient": {"reference": "Patient/other"}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {},
+        {"allergies": {"resourceType": "OperationOutcome", "issue": []}},
+        {"allergies": bundle(OTHERS)},
+        {"allergies": bundle(CONDITION)},
+        {"allergies": bundle(ALLERGY, link=[{"relation": "next", "url": "https://x.example/2"}])},
+    ],
+)
+def test_a_call_without_an_optional_key_is_read_and_lists_it(sent: Json) -> None:
+    """Nothing of it is used, its type is not delivered, and the reason is listed."""
+    delivery = read(CONDITIONS, ALLERGIES, conditions=bundle(CONDITION), **sent)
+    assert delivery.delivered == {"Condition"}
+    assert delivery.allergies == []
+    (excluded,) = delivery.excluded
+    assert excluded.reference == "prefetch.allergies"
+
+
+def test_an_optional_key_that_is_sent_is_read_as_any_other() -> None:
+    """Its resources count, and null says that there are none."""
+    delivery = read(ALLERGIES, allergies=bundle(ALLERGY))
+    assert [allergy.id for allergy in delivery.allergies] == ["a1"]
+    assert delivery.delivered == {"AllergyIntolerance"}
+    assert read(ALLERGIES, allergies=None).delivered == {"AllergyIntolerance"}
+
+
+def test_a_refusal_names_only_the_keys_that_are_needed() -> None:
+    """What could be gone without is not asked for."""
+    with pytest.raises(Refused) as refused:
+        read(CONDITIONS, ALLERGIES)
+    (problem,) = refused.value.problems
+    assert problem.startswith("`prefetch.conditions`")

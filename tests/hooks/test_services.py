@@ -23,6 +23,7 @@ def test_there_is_a_service_for_each_hook_that_a_rule_declares(
     assert len({each.title for each in services}) == len({each.description for each in services})
     for each in services:
         assert each.prefetch == {template.key: template.query for template in templates}
+        assert "Without `allergies` calls are answered too" in each.usageRequirements
         assert ("draft orders" in each.usageRequirements) is (each.hook != "patient-view")
 
 

@@ -652,6 +652,15 @@ def test_contraindications_are_counted_where_no_card_of_their_own_tells_of_order
         ("weight: caution", "weight: caution\n  ordered: tapr",
          "guidance/in-lung-disease.yaml:14:3 unknown-id `tapr` is not a rule with a card "
          "(did you mean `taper`?)"),
+        ("drugs: [glucocorticoid]", "drugs: [glucocorticoid]\n  drugs_with: allergy",
+         "guidance/in-lung-disease.yaml:11:1 one-meaning either `drugs` or `drugs_with` says which "
+         "drugs it speaks against, and not both"),
+        ("  drugs: [glucocorticoid]\n", "",
+         "guidance/in-lung-disease.yaml:11:1 missing-key either `drugs` or `drugs_with` says which "
+         "drugs it speaks against, and not both"),
+        ("{finding.lung_disease:evidence}", "{it.allergy}",
+         "guidance/in-lung-disease.yaml:14:3 unknown-fact `{it.allergy}` is neither a fact, a "
+         "selection nor a parameter of this rule (did you mean `patient.drug_allergy`?)"),
         ("when: ", "derive: lung.bad\nwhen: ",
          "guidance/in-lung-disease.yaml:1:1 derive-or-card a rule has one of `derive`, `card` and "
          "`contraindication`, and not more"),
@@ -664,6 +673,25 @@ def test_a_mistake_in_a_contraindication_is_told_at_its_place(
     file = minimal / "guidance" / "in-lung-disease.yaml"
     file.write_text(AGAINST.replace(old, new), encoding="utf-8")
     assert problem in problems_of(minimal)
+
+
+def test_a_contraindication_may_be_to_whichever_drug_something_is_recorded_of(
+    minimal: Path,
+) -> None:
+    """Its text shows what is on record of the drug, and the options' drugs are asked for it."""
+    text = AGAINST.replace("drugs: [glucocorticoid]", "drugs_with: intolerance")
+    text = text.replace("{finding.lung_disease:evidence}", "{it.intolerance:evidence}")
+    (minimal / "guidance" / "in-lung-disease.yaml").write_text(text, encoding="utf-8")
+    taper = minimal / TAPER
+    named = taper.read_text(encoding="utf-8").replace(
+        "{option: Slow taper,", "{option: Slow taper, drug: glucocorticoid,"
+    )
+    taper.write_text(named, encoding="utf-8")
+    ruleset = read_ruleset(minimal)
+    needed = {declared.name for declared in ruleset.needed}
+    assert "drug.glucocorticoid.intolerance" in needed
+    assert "drug.glucocorticoid.allergy" not in needed
+    ruleset.close()
 
 
 def test_the_facts_behind_derived_facts_are_found() -> None:

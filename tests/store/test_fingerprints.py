@@ -22,7 +22,8 @@ RULE = "escalate-inadequate-response"
 def evaluation(ruleset: RuleSet) -> Evaluation:
     """Evaluate the example of refractory disease."""
     file = CHECKOUT / "fhir_examples/refractory-dermatomyositis.bundle.json"
-    delivery = Delivery(delivered={"Condition", "Observation", "MedicationRequest"})
+    types = {"Condition", "AllergyIntolerance", "Observation", "MedicationRequest"}
+    delivery = Delivery(delivered=types)
     read_resource(decode(file.read_bytes()), delivery, "Bundle")
     patient = delivery.patients[0].id or ""
     evaluated = advise(delivery, patient, ruleset, AS_OF).evaluation
@@ -105,6 +106,18 @@ def test_a_laboratory_value_counts_only_by_the_contraindication_that_it_meets(
     assert at(90) == at(88)
     assert at(88) != at(29)
     assert at(29) == at(25)
+
+
+@pytest.mark.parametrize("known", [True, None])
+def test_an_allergy_to_a_drug_of_an_option_changes_it(
+    ruleset: RuleSet, evaluation: Evaluation, known: bool | None
+) -> None:
+    """Also where another allergy was on record before."""
+    before = of_facts(ruleset, evaluation, patient__drug_allergy=True)
+    after = of_facts(
+        ruleset, evaluation, patient__drug_allergy=True, drug__rituximab__allergy=known
+    )
+    assert before != after
 
 
 def test_what_speaks_against_drugs_of_no_option_changes_nothing(

@@ -5,6 +5,7 @@ from msgspec import Raw
 from cds.advice import Question
 from cds.fhir.bundles import Delivery
 from cds.fhir.resources import (
+    AllergyIntolerance,
     CodeableConcept,
     Condition,
     Identifier,
@@ -33,6 +34,9 @@ def asked(drafts: Delivery | None = None) -> Question:
             Observation(id="theirs", subject=Reference("Patient/other")),
         ],
         conditions=[Condition(id="dm", subject=OURS, code=CodeableConcept(text="myositis"))],
+        allergies=[
+            AllergyIntolerance(id="rash", patient=OURS, code=CodeableConcept(text="rituximab"))
+        ],
         uses=[MedicationRequest(id="p", subject=OURS, contained=CONTAINED)],
         delivered={"Observation", "Condition"},
         patient_urls={"https://ehr.example/fhir/Patient/hana": "hana"},
@@ -67,6 +71,7 @@ def test_the_question_comes_back_as_it_was_answered() -> None:
     assert again.drafts is not None
     assert question.drafts is not None
     assert again.delivery.observations == question.delivery.observations
+    assert again.delivery.allergies == question.delivery.allergies
     assert again.delivery.uses[0].contained == question.delivery.uses[0].contained
     assert again.delivery.delivered == {"Observation", "Condition"}
     assert again.drafts.uses == question.drafts.uses

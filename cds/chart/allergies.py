@@ -1,0 +1,241 @@
+"""Allergies and intolerances to drugs that the vocabulary knows, and the word that there are none.
+
+A substance is matched as the drug of an order is: by code, else by name as a whole word, which the
+evidence shows. What the vocabulary calls an allergen stands for all of its drugs.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from msgspec import Struct
+
+from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
+from cds.chart.conditions import ACTIVE, DENIED, DOUBTED, codes_of
+from cds.chart.terms import Terms
+from cds.fhir.bundles import Excluded, name_of
+from cds.fhir.dates import DateSpan, read_date, read_period
+from cds.fhir.resources import AllergyIntolerance, CodeableConcept
+
+Kind = Literal["allergy", "intolerance"]
+
+
+class Allergy(Struct, frozen=True, gc=False):
+    """A recorded risk of reacting to one drug.
+
+    An intolerance of high criticality, and what is not said to be the one or the other, is an
+    ``allergy``. ``said`` has what is recorded of it. One that is not ``sure`` leaves it open.
+    """
+
+    drug: str
+    kind: Kind
+    reference: str
+    said: str
+    since: DateSpan | None
+    sure: bool = True
+
+
+class Allergies(Struct, frozen=True):
+    """What is recorded of allergies: ``of`` each drug, and where it says that there are none.
+
+    ``open`` are the records that leave open whether there is any.
+    """
+
+    of: dict[str, list[Allergy]] = {}
+    none: tuple[Allergy, ...] = ()
+    open: tuple[Allergy, ...] = ()
+
+
+NO_ALLERGIES = Allergies()
+"""Where nothing of allergies is recorded."""
+
+
+def read_allergies(
+    records: list[AllergyIntolerance],
+    terms: Terms,
+    as_of: date,
+    excluded: list[Excluded],
+    unread: set[str],
+) -> Allergies:
+    """Read the allergies and intolerances of a patient.
+
+    What is left out is added to ``excluded``. Where a record may be about any drug, or says that
+    nothing is known, AllergyIntolerance is added to ``unread``.
+    """
+    if not records:
+        return NO_ALLERGIES
+    of: dict[str, list[Allergy]] = {}
+    none: list[Allergy] = []
+    left_open: list[Allergy] = []
+    for record in records:
+        try:
+            for allergy in _allergies(record, terms, as_of):
+                if allergy.drug:
+                    of.setdefault(allergy.drug, []).append(allergy)
+                else:
+                    none.append(allergy)
+        except _Open as reason:
+            left_open.append(_about("", record, str(reason)))
+            excluded.append(Excluded(name_of(record), str(reason)))
+            unread.add("AllergyIntolerance")
+        except _NotUsed as reason:
+            excluded.append(Excluded(name_of(record), str(reason)))
+    if of and none:
+        # Which of the two is the later word is not asked: a recorded allergy is never passed over.
+        contradicted = "says that there is no known allergy, and another record names one"
+        excluded += [Excluded(allergy.reference, contradicted) for allergy in none]
+        none = []
+    return Allergies(of, tuple(none), tuple(left_open))
+
+
+class _NotUsed(ValueError):
+    pass
+
+
+class _Open(_NotUsed):
+    """A record leaves open which drugs it is about, or whether there is anything."""
+
+
+def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Allergy]:
+    concepts = [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
+    verification = codes_of(record.verificationStatus)
+    if denied := verification & DENIED:
+        raise _NotUsed(f"its verificationStatus is {min(denied)}")
+    clinical = codes_of(record.clinicalStatus)
+    if clinical and not clinical & ACTIVE:
+        raise _NotUsed(f"its clinicalStatus is {min(clinical)}")
+    since = _since(record)
+    if since is not None and since.first > as_of:
+        raise _NotUsed(f"it begins on {since}, after {as_of}")
+    statement = _statement(concepts, terms)
+    if statement is not None:
+        entry = terms.vocabulary.allergy_statements[statement]
+        if entry.says == "not known":
+            raise _Open("it says that allergies are not known")
+        return [_about("", record, _named(concepts) or entry.title)]
+    remarks = sorted(verification & DOUBTED)
+    found = _drugs(concepts, terms)
+    if found:
+        return [
+            _about(match.entry, record, "", (*remarks, match.remark), sure=sure)
+            for match, sure in found.items()
+        ]
+    if any(len(text) > LONGEST_TEXT for concept in concepts for text in texts(concept)):
+        raise _Open(
+            f"a text in it has more than {LONGEST_TEXT} characters, and was not looked through"
+        )
+    if not any(map(texts, concepts)) and _may_be_of_drugs(record):
+        raise _Open("its substance has no name, and no code that this service knows")
+    raise _NotUsed("its substance is not mapped to anything that this service knows")
+
+
+def _may_be_of_drugs(record: AllergyIntolerance) -> bool:
+    return not record.category or not {"medication", "biologic"}.isdisjoint(record.category)
+
+
+def _statement(concepts: list[CodeableConcept], terms: Terms) -> str | None:
+    """The entry of what a record says of allergies as a whole, if it does."""
+    for concept in concepts:
+        if found := find_all(terms.allergy_statements, concept):
+            return found[0].entry
+        for text in texts(concept):
+            if said := terms.allergy_statement_names.get(text.strip().casefold()):
+                return said
+    return None
+
+
+def _drugs(concepts: list[CodeableConcept], terms: Terms) -> dict[Match, bool]:
+    """The drugs that a record is about, each surely or not: by code, else by name."""
+    found: dict[str, tuple[Match, bool]] = {}
+
+    def put(drug: str, remark: str, *, sure: bool) -> None:
+        known = found.get(drug)
+        if known is None or (sure and not known[1]):
+            found[drug] = Match(drug, remark), sure
+
+    allergens = terms.vocabulary.allergens
+    for concept in concepts:
+        by_code = [(m.entry, m.remark) for m in find_all(terms.drugs, concept)]
+        by_code += [
+            (drug, f"as {allergens[m.entry].title}" + (f"; {m.remark}" if m.remark else ""))
+            for m in find_all(terms.allergens, concept)
+            for drug in terms.allergen_drugs[m.entry]
+        ]
+        for drug, remark in by_code:
+            put(drug, remark, sure=True)
+        for text in () if by_code else texts(concept):
+            if len(text) > LONGEST_TEXT:
+                continue
+            # What is denied or doubted in the same text leaves it open.
+            said = text.casefold()
+            sure = not (terms.negation.search(said) or terms.negation_after.search(said))
+            for drug in sorted(terms.drug_names.find_all(text)):
+                put(drug, "matched by name", sure=sure)
+            for allergen in sorted(terms.allergen_names.find_all(text)):
+                for drug in terms.allergen_drugs[allergen]:
+                    put(drug, f"as {allergens[allergen].title}, matched by name", sure=sure)
+    return dict(found.values())
+
+
+def _about(
+    drug: str,
+    record: AllergyIntolerance,
+    said: str,
+    remarks: tuple[str, ...] = (),
+    *,
+    sure: bool = True,
+) -> Allergy:
+    severe = record.criticality == "high"
+    kind: Kind = "intolerance" if record.type == "intolerance" and not severe else "allergy"
+    return Allergy(
+        drug,
+        kind,
+        name_of(record),
+        said or _describe(record, remarks),
+        _since(record),
+        sure,
+    )
+
+
+_KINDS = {"allergy": "allergy to", "intolerance": "intolerance of"}
+
+
+def _describe(record: AllergyIntolerance, remarks: tuple[str, ...]) -> str:
+    """A record in words: ``allergy to Methotrexate: anaphylaxis 2019-03-02, severe``.
+
+    With its criticality and what else must be known of it: ``(criticality high, unconfirmed)``.
+    """
+    concepts = [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
+    kind = _KINDS.get(record.type or "", "allergy or intolerance to")
+    told = f"{kind} {_named(concepts) or 'a substance that is not named'}"
+    reactions = []
+    for reaction in record.reaction:
+        shown = [said[0] for said in map(texts, reaction.manifestation) if said]
+        how = ", ".join(shown) or reaction.description or ""
+        when = read_date(reaction.onset)
+        parts = (" ".join(filter(None, (how, str(when) if when else ""))), reaction.severity or "")
+        if told_of := ", ".join(filter(None, parts)):
+            reactions.append(told_of)
+    if reactions:
+        told += f": {'; '.join(reactions)}"
+    critical = f"criticality {record.criticality}" if record.criticality in _TOLD else ""
+    beside = ", ".join(filter(None, (critical, *remarks)))
+    return f"{told} ({beside})" if beside else told
+
+
+_TOLD = frozenset({"low", "high"})
+"""Criticalities that tell something; of the third it could not be assessed."""
+
+
+def _named(concepts: list[CodeableConcept]) -> str:
+    return next((said[0] for said in map(texts, concepts) if said), "")
+
+
+def _since(record: AllergyIntolerance) -> DateSpan | None:
+    """When it began: as stated, else at the first reaction that has a date, else when recorded."""
+    begun = read_date(record.onsetDateTime) or read_period(record.onsetPeriod)[0]
+    if begun is not None:
+        return begun
+    dates = [d for d in (read_date(reaction.onset) for reaction in record.reaction) if d]
+    return min(dates, key=lambda d: d.first) if dates else read_date(record.recordedDate)

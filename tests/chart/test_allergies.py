@@ -1,0 +1,251 @@
+"""Allergies and intolerances to drugs, as AllergyIntolerance tells of them."""
+
+import itertools
+
+import pytest
+
+from cds.chart.chart import Chart
+from cds.chart.coding import LONGEST_TEXT
+from cds.fhir.bundles import RESOURCE_TYPES
+from tests.chart.conftest import (
+    FACTS,
+    Json,
+    ago,
+    chart_of,
+    concept,
+    deliver,
+    order,
+    read,
+    reasons,
+)
+
+RITUXIMAB = concept("rxnorm|121191")
+NO_KNOWN_DRUG_ALLERGY = concept("snomed|409137002", text="NKDA")
+
+_ids = itertools.count(1)
+
+
+def allergy(substance: Json | None = None, **members: object) -> Json:
+    """Return an AllergyIntolerance; what is given as None is not there."""
+    made = {"resourceType": "AllergyIntolerance", "id": f"a{next(_ids)}", "code": substance}
+    return {key: value for key, value in (made | members).items() if value is not None}
+
+
+def reaction(text: str, **members: object) -> Json:
+    """Return what happened on an exposure."""
+    return {"reaction": [{"manifestation": [{"text": text}], **members}]}
+
+
+def of(chart: Chart, name: str) -> object:
+    """Return the value of a fact."""
+    return FACTS[name].read(chart)
+
+
+def told(chart: Chart, name: str) -> list[str]:
+    """Return what the evidence of a fact says."""
+    return [f"{e.text}, {e.date}" if e.date else e.text for e in FACTS[name].evidence(chart)]
+
+
+# --- what counts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("members", "known"),
+    [
+        ({}, ("allergy",)),
+        ({"type": "allergy"}, ("allergy",)),
+        ({"type": "intolerance"}, ("intolerance",)),
+        ({"type": "intolerance", "criticality": "low"}, ("intolerance",)),
+        ({"type": "intolerance", "criticality": "high"}, ("allergy",)),
+    ],
+)
+def test_an_intolerance_is_told_from_an_allergy(members: Json, known: tuple[str, ...]) -> None:
+    """What is not said to be an intolerance is an allergy, and so is one of high criticality."""
+    chart = read(allergy(RITUXIMAB, **members))
+    for kind in ("allergy", "intolerance"):
+        assert of(chart, f"drug.rituximab.{kind}") is (kind in known)
+        assert of(chart, f"patient.drug_{kind}") is (kind in known)
+        assert of(chart, f"drug.methotrexate.{kind}") is False
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"clinicalStatus": concept("x|inactive")}, "its clinicalStatus is inactive"),
+        ({"clinicalStatus": concept("x|resolved")}, "its clinicalStatus is resolved"),
+        ({"verificationStatus": concept("x|refuted")}, "its verificationStatus is refuted"),
+        (
+            {"verificationStatus": concept("x|entered-in-error")},
+            "its verificationStatus is entered-in-error",
+        ),
+        ({"recordedDate": ago(-1)}, f"it begins on {ago(-1)}, after {ago(0)}"),
+    ],
+)
+def test_what_is_not_active_or_not_so_is_left_out_with_the_reason(
+    members: Json, reason: str
+) -> None:
+    """A record that is over, refuted, entered in error or of a later day makes no fact true."""
+    chart = read(allergy(RITUXIMAB, **members))
+    assert of(chart, "drug.rituximab.allergy") is False
+    assert reasons(chart) == [reason]
+
+
+def test_an_unconfirmed_allergy_counts_and_is_told_to_be_unconfirmed() -> None:
+    """Most allergies are recorded and never tested."""
+    chart = read(allergy(concept(text="Rituximab"), verificationStatus=concept("x|unconfirmed")))
+    assert of(chart, "drug.rituximab.allergy") is True
+    assert told(chart, "drug.rituximab.allergy") == [
+        "allergy or intolerance to Rituximab (unconfirmed, matched by name)"
+    ]
+
+
+# --- which drug ----------------------------------------------------------------------------------
+
+
+def test_the_substance_of_a_reaction_counts_as_well() -> None:
+    """A record without a code may name its substance with the reaction."""
+    chart = read(allergy(reaction=[{"substance": concept("rxnorm|6851")}]))
+    assert of(chart, "drug.methotrexate.allergy") is True
+
+
+def test_a_class_has_the_allergies_of_its_drugs() -> None:
+    """An allergy to one JAK inhibitor is one within the class, and to no other of its drugs."""
+    chart = read(allergy(concept("rxnorm|1357536")))
+    assert of(chart, "drug.jak_inhibitor.allergy") is True
+    assert of(chart, "drug.tofacitinib.allergy") is True
+    assert of(chart, "drug.ruxolitinib.allergy") is False
+
+
+def test_an_allergen_stands_for_all_of_its_drugs() -> None:
+    """An allergy to sulfonamides is one to co-trimoxazole, and told as what it is recorded to."""
+    chart = read(allergy(concept("snomed|387406002", text="Sulfonamide")))
+    assert of(chart, "drug.co_trimoxazole.allergy") is True
+    assert of(chart, "drug.trimethoprim.allergy") is False
+    assert told(chart, "drug.co_trimoxazole.allergy") == [
+        "allergy or intolerance to Sulfonamide (as sulfonamides)"
+    ]
+    by_name = read(allergy(concept(text="Statins")))
+    assert of(by_name, "drug.statin.allergy") is True
+    assert of(by_name, "drug.rosuvastatin.allergy") is True
+
+
+def test_what_is_denied_or_doubted_in_words_leaves_it_open() -> None:
+    """A name beside a negation is neither an allergy nor none."""
+    chart = read(allergy(concept(text="Possible methotrexate allergy")))
+    assert of(chart, "drug.methotrexate.allergy") is None
+    assert of(chart, "drug.rituximab.allergy") is False
+    assert told(chart, "drug.methotrexate.allergy") == [
+        "allergy or intolerance to Possible methotrexate allergy (matched by name)"
+    ]
+
+
+def test_a_substance_that_nothing_maps_is_listed_and_harms_nothing() -> None:
+    """Most allergies are to other drugs, or to food."""
+    chart = read(
+        allergy(concept(text="Penicillin")), allergy(concept("x|peanut"), category=["food"])
+    )
+    assert of(chart, "patient.drug_allergy") is False
+    assert reasons(chart) == ["its substance is not mapped to anything that this service knows"] * 2
+
+
+@pytest.mark.parametrize(
+    "substance",
+    [None, {}, concept("urn:local|4711"), concept(text=f"methotrexate {'x' * LONGEST_TEXT}")],
+)
+def test_a_substance_that_cannot_be_known_could_be_any_drug(substance: Json | None) -> None:
+    """Without a name and a known code nothing is taken to be false."""
+    chart = read(allergy(substance))
+    assert of(chart, "drug.rituximab.allergy") is None
+    assert of(chart, "patient.drug_intolerance") is None
+    assert len(reasons(chart)) == 1
+    assert of(read(allergy(substance), allergy(RITUXIMAB)), "drug.rituximab.allergy") is True
+
+
+# --- what is recorded of it ----------------------------------------------------------------------
+
+
+def test_reactions_are_told_with_date_and_severity_as_recorded() -> None:
+    """The manifestation, when, how severe, and the criticality; the date is that of the onset."""
+    chart = read(
+        allergy(
+            concept("rxnorm|121191", text="Rituximab"),
+            type="allergy",
+            criticality="high",
+            onsetDateTime="2024-03-18",
+            recordedDate="2024-03-20",
+            **reaction("Anaphylaxis", onset="2024-03-18T10:00:00Z", severity="severe"),
+        )
+    )
+    assert told(chart, "drug.rituximab.allergy") == [
+        "allergy to Rituximab: Anaphylaxis 2024-03-18, severe (criticality high), 2024-03-18"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "date"),
+    [
+        ({"onsetDateTime": "2019", "recordedDate": "2020-01-02"}, "2019"),
+        ({"onsetPeriod": {"start": "2019-05"}, "recordedDate": "2020-01-02"}, "2019-05"),
+        ({"recordedDate": "2020-01-02", **reaction("Rash", onset="2018-07")}, "2018-07"),
+        ({"recordedDate": "2020-01-02"}, "2020-01-02"),
+        ({}, ""),
+    ],
+)
+def test_the_date_is_the_best_that_is_recorded(members: Json, date: str) -> None:
+    """When it began, else of its first reaction, else when it was recorded."""
+    (evidence,) = FACTS["drug.rituximab.allergy"].evidence(read(allergy(RITUXIMAB, **members)))
+    assert evidence.date == date
+
+
+# --- that there is none --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        concept("snomed|716186003"),
+        NO_KNOWN_DRUG_ALLERGY,
+        concept("absent_unknown_ips|no-known-allergies"),
+        concept("absent_unknown_ips|no-known-medication-allergies"),
+        concept(text="No known drug allergies"),
+    ],
+)
+def test_no_known_allergy_is_read_as_recorded_absence(statement: Json) -> None:
+    """It is no unmapped substance, and is what the absence rests on."""
+    chart = read(allergy(statement, recordedDate="2026-05-04"))
+    assert of(chart, "patient.drug_allergy") is False
+    assert reasons(chart) == []
+    (said,) = told(chart, "patient.drug_allergy")
+    assert said.endswith(", 2026-05-04")
+
+
+def test_a_recorded_allergy_counts_against_the_word_that_there_is_none() -> None:
+    """The contradiction is listed."""
+    chart = read(allergy(NO_KNOWN_DRUG_ALLERGY), allergy(RITUXIMAB))
+    assert of(chart, "drug.rituximab.allergy") is True
+    assert reasons(chart) == ["says that there is no known allergy, and another record names one"]
+
+
+@pytest.mark.parametrize(
+    "statement", [concept("absent_unknown_ips|no-allergy-info"), concept(text="Allergies unknown")]
+)
+def test_that_allergies_are_not_known_is_unknown_and_not_none(statement: Json) -> None:
+    """The record says itself that nobody knows."""
+    chart = read(allergy(statement))
+    assert of(chart, "patient.drug_allergy") is None
+    assert reasons(chart) == ["it says that allergies are not known"]
+
+
+def test_nothing_recorded_is_none_where_it_was_delivered_and_unknown_where_not() -> None:
+    """What could not be had is unknown."""
+    assert of(read(), "drug.rituximab.allergy") is False
+    without = chart_of(deliver(delivered=RESOURCE_TYPES - {"AllergyIntolerance"}))
+    assert of(without, "drug.rituximab.allergy") is None
+    assert of(without, "patient.drug_intolerance") is None
+
+
+def test_a_record_says_nothing_of_what_is_given() -> None:
+    """An allergy to a drug is no treatment with it, nor the other way round."""
+    chart = read(allergy(RITUXIMAB), order("Methotrexate", ago(3)))
+    assert of(chart, "drug.rituximab.ever") is False
+    assert of(chart, "drug.methotrexate.allergy") is False
