@@ -1097,7 +1097,7 @@ def _from_day(fall: Fall, chart: Chart) -> date | None:
         days = [since.last for since in begun if since is not None]
         numbers = chart.terms.vocabulary.assessments
         window = timedelta(days=int(numbers.window.value) if numbers else 0)
-        # A year that nobody was treated in may stand there by mistake: before the first day is none.
+        # The first days of year 1 stand there by mistake; before them there are none.
         return max(min(days), date.min + window) - window if days else None
     return date.min
 
