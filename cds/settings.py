@@ -10,6 +10,8 @@
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
 | ``CDS_CLIENTS`` | file that lists the clients that may call | none |
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
+| ``CDS_HOST_NAMES`` | names by which it is called (``Host``), besides those of loopback \
+| any; only loopback with ``CDS_AUTH=off`` on a loopback address |
 | ``CDS_FHIR_SERVERS`` | FHIR servers that may be asked, separated by commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
 | ``CDS_STATE`` | folder of what the service keeps: its database, journals, a key \
@@ -121,6 +123,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """File that lists the clients that may call, absolute."""
     off_on_network: bool = False
     """Whether addresses that others reach may be served without authentication."""
+    host_names: tuple[str, ...] = ()
+    """By which the service may be called; see ``host_names``."""
     fhir_servers: tuple[str, ...] = ()
     """Base URLs that may be asked where no list of clients says it, and networks they may be in."""
     fetch_seconds: float = 5
@@ -253,6 +257,14 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
                 f"Write a number above 0, up to {_A_MINUTE}, such as 5."
             )
 
+    names = tuple(name.lower() for name in _listed(environ, "CDS_HOST_NAMES"))
+    problems.extend(
+        f"CDS_HOST_NAMES has {name!r}, which is not a name or address as it stands in the address "
+        "of this service. Write it without scheme, port and path, such as cds.hospital.example."
+        for name in names
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|[0-9a-f:]*:[0-9a-f:.]*", name)
+    )
+
     keep_days = 730
     if value := environ.get("CDS_KEEP_DAYS"):
         if value.isascii() and value.isdecimal() and len(value) <= _LONGEST_DAYS:
@@ -289,6 +301,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         auth=auth,
         clients=clients,
         off_on_network=off_on_network,
+        host_names=names,
         fhir_servers=_listed(environ, "CDS_FHIR_SERVERS"),
         fetch_seconds=fetch_seconds,
         state=_state(environ),
@@ -530,6 +543,18 @@ def check_servable(settings: Settings) -> None:
                 f"reach the address, CDS_AUTH_OFF_ON_NETWORK={_ACCEPTED} serves it all the same.",
             )
         )
+
+
+def host_names(settings: Settings) -> tuple[str, ...] | None:
+    """The names by which the service may be called besides those of loopback; None for any.
+
+    Without authentication a page of any origin could call what is served on loopback, by a name of
+    its own that it makes lead there. With authentication nobody calls without a token, whatever the
+    name, and ``audience`` says to which addresses.
+    """
+    if settings.host_names:
+        return settings.host_names
+    return () if settings.auth == "off" and _is_loopback(settings.host) else None
 
 
 def today(settings: Settings) -> date:

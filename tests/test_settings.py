@@ -11,6 +11,7 @@ from cds.settings import (
     SettingsInvalid,
     check_servable,
     from_environment,
+    host_names,
     today,
 )
 
@@ -62,6 +63,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "CDS_AUTH": "off",
             "CDS_CLIENTS": str(tmp_path / "clients.yaml"),
             "CDS_AUTH_OFF_ON_NETWORK": "accept-the-risk",
+            "CDS_HOST_NAMES": "CDS.hospital.example, 10.0.0.1, fd00::1",
             "CDS_FHIR_SERVERS": "https://ehr.example/fhir, 10.20.0.0/16,",
             "CDS_FETCH_SECONDS": "2.5",
             "CDS_TIMEZONE": "Europe/Stockholm",
@@ -74,6 +76,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         auth="off",
         clients=tmp_path / "clients.yaml",
         off_on_network=True,
+        host_names=("cds.hospital.example", "10.0.0.1", "fd00::1"),
         fhir_servers=("https://ehr.example/fhir", "10.20.0.0/16"),
         fetch_seconds=2.5,
         timezone=ZoneInfo("Europe/Stockholm"),
@@ -235,6 +238,24 @@ def test_with_clients_any_address_is_served(host: str) -> None:
     check_servable(settings_with(host=host, clients=Path("/etc/clients.yaml")))
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"auth": "off"}, ()),
+        ({"auth": "off", "host": "::1"}, ()),
+        ({"auth": "off", "host_names": ("cds.example",)}, ("cds.example",)),
+        ({"auth": "off", "off_on_network": True, "host": "0.0.0.0"}, None),
+        ({"auth": "required"}, None),
+        ({"auth": "required", "host_names": ("cds.example",)}, ("cds.example",)),
+    ],
+)
+def test_without_authentication_on_loopback_only_loopback_is_called(
+    given: dict[str, object], names: tuple[str, ...] | None
+) -> None:
+    """Names of one's own count besides, and wherever they are given."""
+    assert host_names(settings_with(**given)) == names
+
+
 def test_today_is_the_date_in_the_time_zone_of_the_settings() -> None:
     """Between the ends of the earth, 26 hours apart, it is never the same day."""
     earliest = settings_with(timezone=ZoneInfo("Pacific/Kiritimati"))
@@ -347,6 +368,10 @@ def test_every_variable_of_the_operation_is_read() -> None:
         ("CDS_CORS_ORIGINS", "https://ehr.example.org:443"),
         ("CDS_CORS_ORIGINS", "https://*.example.org"),
         ("CDS_CORS_ORIGINS", "https://[x"),
+        ("CDS_HOST_NAMES", "https://cds.example.org"),
+        ("CDS_HOST_NAMES", "cds.example.org:8000"),
+        ("CDS_HOST_NAMES", "*"),
+        ("CDS_HOST_NAMES", "cds.example.org."),
         ("CDS_FORWARDED_ALLOW_IPS", "proxy.example.org"),
         ("CDS_FORWARDED_ALLOW_IPS", "*"),
         ("CDS_FORWARDED_ALLOW_IPS", "10.0.0.1/8"),

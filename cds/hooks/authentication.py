@@ -29,6 +29,7 @@ from structlog.contextvars import bind_contextvars
 
 from cds.hooks.clients import Caller, Client, is_tenant
 from cds.hooks.keys import KeySets, KeysInvalid, PublicKey
+from cds.hooks.logs import Sparing
 
 ALGORITHMS = (
     *("ES384", "RS384", "ES256", "RS256", "PS256", "PS384"),
@@ -310,28 +311,6 @@ def _rsa_decoy(bits: int) -> RSAKey:
     return RSAKey.import_key(RSAPublicNumbers(65537, modulus).public_key())
 
 
-class _Sparing:
-    """Bounds how many lines a second are logged because of somebody who is not known."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._second = 0
-        self._lines = 0
-        self._left_out = 0
-
-    def take(self) -> dict[str, int] | None:
-        """What the line says of those left out since the last; None where this is left out too."""
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        if self._lines == MOST_LINES:
-            self._left_out += 1
-            return None
-        self._lines += 1
-        left_out, self._left_out = self._left_out, 0
-        return {"left_out": left_out} if left_out else {}
-
-
 class RequiresToken:
     """Lets requests through that carry an accepted token, and says whose it is.
 
@@ -353,7 +332,7 @@ class RequiresToken:
     ) -> None:
         self.app = app
         self.refused = refused
-        self._sparing = _Sparing(clock)
+        self._sparing = Sparing(MOST_LINES, clock)
         self.authenticator = authenticator
         self.is_open = is_open
         self.fail = fail

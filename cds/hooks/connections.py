@@ -11,10 +11,12 @@ read: where doubt is left about where a request ends, what comes next is never t
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
 import httptools
+import structlog
 from uvicorn import Config
 from uvicorn._types import (
     ASGI3Application,
@@ -26,7 +28,10 @@ from uvicorn._types import (
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from cds.hooks.logs import Sparing
 from cds.hooks.outcomes import IssueType, operation_outcome
+
+_log = structlog.get_logger()
 
 HEAD_BYTES = 65536
 """Most bytes of the request line and the headers; a bearer token has some thousand.
@@ -49,11 +54,32 @@ MOST_CONNECTIONS = 500
 _A_MOMENT = 0.05
 """Time to read what has arrived already, before a connection is given up for its silence."""
 
+MOST_LINES = 5
+"""A second, in each process, that tell of connections: anyone may make as many as they like."""
+
+Reason = Literal[
+    "slow-head",
+    "large-head",
+    "malformed",
+    "sent-ahead",
+    "not-reading",
+    "not-ending",
+    "no-room",
+    "made-room",
+]
+"""Why a connection is ended; docs/deployment.md says what each means."""
+
 _PHRASES = {
     400: b"Bad Request",
     408: b"Request Timeout",
     431: b"Request Header Fields Too Large",
     503: b"Service Unavailable",
+}
+_REASONS: dict[int, Reason] = {
+    400: "malformed",
+    408: "slow-head",
+    431: "large-head",
+    503: "no-room",
 }
 _ISSUE_TYPES: dict[int, IssueType] = {408: "timeout", 503: "throttled"}
 _CODING = b"transfer-encoding"
@@ -61,10 +87,33 @@ _CODING = b"transfer-encoding"
 _UPGRADING = (b"upgrade", b"http2-settings")
 
 
+class TellsOfConnections:
+    """Counts each connection that is ended by ``counted``, and tells of a few in the log.
+
+    Nothing of what was sent is told, nor by whom.
+    """
+
+    def __init__(
+        self,
+        counted: Callable[[Reason], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._counted = counted
+        self._sparing = Sparing(MOST_LINES, clock)
+
+    def __call__(self, reason: Reason) -> None:
+        """Count one, and log it or leave it out."""
+        self._counted(reason)
+        spared = self._sparing.take()
+        if spared is not None:
+            _log.info("connection_ended", reason=reason, **spared)
+
+
 class BoundedConnection(HttpToolsProtocol):
     """Ends a connection whose client does not keep to the bounds.
 
-    What it refuses, and what is not HTTP, is answered with an OperationOutcome too.
+    What it refuses, and what is not HTTP, is answered with an OperationOutcome too. ``ended`` is
+    told why, of each connection that its client did not end as it should.
     """
 
     _head_seconds = HEAD_SECONDS
@@ -78,8 +127,10 @@ class BoundedConnection(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        ended: Callable[[Reason], None] = lambda _: None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._told = ended
         self._application = self.app
         self.app = cast("ASGI3Application", self._answer)
         self._timer: asyncio.TimerHandle | None = None
@@ -138,14 +189,12 @@ class BoundedConnection(HttpToolsProtocol):
         """Wait for the client to read."""
         super().pause_writing()
         if self._unread_timer is None:
-            self._unread_timer = self.loop.call_later(self._write_seconds, self._cut)
+            self._unread_timer = self.loop.call_later(self._write_seconds, self._cut, "not-reading")
 
     def resume_writing(self) -> None:
         """Wait no more for the client to read."""
         super().resume_writing()
-        if self._unread_timer is not None:
-            self._unread_timer.cancel()
-            self._unread_timer = None
+        self._stop_waiting_to_be_read()
 
     def shutdown(self) -> None:
         """Let this end with what is being answered, or else with what is already on its way."""
@@ -164,6 +213,7 @@ class BoundedConnection(HttpToolsProtocol):
             # again on another connection, as whoever sends ahead must be ready to do.
             self.cycle.keep_alive = False
             self._deaf = True
+            self._told("sent-ahead")
             raise httptools.HttpParserError
         super().on_message_begin()
         self._in_head = self._in_request = True
@@ -294,6 +344,11 @@ class BoundedConnection(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_waiting_to_be_read(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
     def _make_room(self) -> None:
         """End the connection that has waited longest, or this one where all others are at work."""
         waiting = (each for each in self.connections if isinstance(each, BoundedConnection))
@@ -301,6 +356,7 @@ class BoundedConnection(HttpToolsProtocol):
         if longest is self:
             self._refuse(503, "The service has as many connections as it may. Call again later.")
         else:
+            self._told("made-room")
             longest._leave()
 
     # Ending.
@@ -316,12 +372,13 @@ class BoundedConnection(HttpToolsProtocol):
         )
 
     def _refuse(self, status: Literal[400, 408, 431, 503], problem: str) -> None:
+        self._told(_REASONS[status])
         if self._is_answering():
             started = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if started:
-                self._cut()
+                self._abort()
                 return
         body = operation_outcome(_ISSUE_TYPES.get(status, "invalid"), [problem])
         self._socket.write(
@@ -350,7 +407,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._stop_waiting()
         self.flow.resume_reading()
         self._socket.write_eof()
-        self._timer = self.loop.call_later(self._end_seconds, self._cut)
+        self._timer = self.loop.call_later(self._end_seconds, self._cut, "not-ending")
 
     def is_ending(self) -> bool:
         """Whether what was written is the last of this connection."""
@@ -361,12 +418,18 @@ class BoundedConnection(HttpToolsProtocol):
         self._deaf = True
         self._stop_waiting()
         if self._socket.get_write_buffer_size():
-            self._cut()
+            self._cut("not-reading")
         else:
             self._socket.close()
 
-    def _cut(self) -> None:
+    def _cut(self, reason: Reason) -> None:
+        self._told(reason)
+        self._abort()
+
+    def _abort(self) -> None:
         self._deaf = True
+        self._stop_waiting()
+        self._stop_waiting_to_be_read()
         self._socket.abort()
 
 

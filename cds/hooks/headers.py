@@ -1,18 +1,25 @@
 """Headers that tell a browser what it may do with an answer, and which pages may ask for one.
 
 https://fetch.spec.whatwg.org/#http-cors-protocol. The service sends JSON only, so nothing in it
-is ever to be shown, framed, sniffed or kept.
+is ever to be shown, framed, sniffed or kept. And the one header that tells by which name a browser
+came here.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Callable, Sequence
 
+import structlog
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds.hooks.logs import Sparing
 from cds.hooks.outcomes import operation_outcome
+
+_log = structlog.get_logger()
 
 EXPOSED = ("X-Rules-Version", "X-Decision-Id", "Retry-After")
 """Headers of an answer that a page of another origin may read."""
@@ -118,6 +125,54 @@ class Secures:
             "Access-Control-Max-Age": str(_PREFLIGHT_SECONDS),
         }
         return Response(status_code=200, headers=allowed)
+
+
+class ChecksHost:
+    """Lets only requests through that were sent to a name of this machine, or one of ``names``.
+
+    A page of any origin can let a browser ask this service as if it were of that origin, by a name
+    that it makes lead to a loopback address (DNS rebinding). The header `Host` has that name.
+    ``refused`` is told of each that is not let through.
+    """
+
+    def __init__(
+        self, app: ASGIApp, names: Sequence[str], refused: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.app = app
+        self.names = frozenset(names)
+        self.refused = refused
+        self._sparing = Sparing(_MOST_LINES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it with 421."""
+        if scope["type"] != "http" or self._is_ours(Headers(scope=scope).getlist("host")):
+            await self.app(scope, receive, send)
+            return
+        self.refused("host")
+        spared = self._sparing.take()
+        if spared is not None:
+            _log.warning("host_refused", **spared)
+        problem = operation_outcome("not-supported", [_OTHER_HOST])
+        await Response(problem, 421, media_type="application/json")(scope, receive, send)
+
+    def _is_ours(self, sent: Sequence[str]) -> bool:
+        if len(sent) != 1 or (parts := _HOST.fullmatch(sent[0].lower())) is None:
+            return False
+        name = parts["address"] or parts["name"]
+        if name == "localhost" or name in self.names:
+            return True
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return False
+
+
+_HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+?))\.?(:[0-9]{1,5})?")
+_OTHER_HOST = (
+    "This service is called by the name localhost or a loopback address, and by those that "
+    "CDS_HOST_NAMES lists; the header `Host` of this request has another."
+)
+_MOST_LINES = 5
 
 
 def _is_preflight(scope: Scope, asked: Headers) -> bool:

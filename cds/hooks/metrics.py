@@ -103,8 +103,14 @@ class Metrics:
         )
         self._refusals = Counter(
             "myositis_cds_refusals",
-            "Requests refused because a limit was passed.",
+            "Requests refused because a limit was passed, or for the name that they were sent to.",
             ["limit"],
+            registry=self.registry,
+        )
+        self._connections = Counter(
+            "myositis_cds_connections_ended",
+            "Connections that passed a bound, were not HTTP, or made room for others.",
+            ["reason"],
             registry=self.registry,
         )
         self._unauthenticated = Counter(
@@ -162,6 +168,10 @@ class Metrics:
     def refused(self, limit: str) -> None:
         """Count a request that passed this limit."""
         self._refusals.labels(limit).inc()
+
+    def ended(self, reason: str) -> None:
+        """Count a connection that its client did not end as it should."""
+        self._connections.labels(reason).inc()
 
     def unauthenticated(self, reason: str) -> None:
         """Count a request without a token that is accepted."""

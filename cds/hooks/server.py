@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import structlog
 import uvicorn
@@ -25,7 +25,7 @@ from cds.fhir.servers import read_servers
 from cds.hooks.accepting import Share, SharingServer, shares
 from cds.hooks.authentication import Authenticator
 from cds.hooks.clients import Client, read_clients
-from cds.hooks.connections import BoundedConnection
+from cds.hooks.connections import BoundedConnection, TellsOfConnections
 from cds.hooks.fetching import Fetching
 from cds.hooks.keys import KeySets
 from cds.hooks.limits import Limits
@@ -52,7 +52,7 @@ from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
 from cds.located import FilesInvalid, Problem
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
-from cds.settings import Settings, SettingsInvalid, check_servable, today
+from cds.settings import Settings, SettingsInvalid, check_servable, host_names, today
 from cds.store.database import DatabaseUnusable
 from cds.store.journal import JournalFull
 from cds.store.store import Place as StorePlace
@@ -203,6 +203,7 @@ def _work(
             answer_seconds=operation.answer_seconds,
         ),
         origins=operation.cors_origins,
+        hosts=host_names(settings),
         tracer=provider.get_tracer("cds.hooks") if provider else None,
     )
     metrics: Metrics = app.state.metrics
@@ -221,6 +222,7 @@ def _work(
                 listening,
                 app,
                 share,
+                TellsOfConnections(metrics.ended),
                 proxy_headers=bool(operation.forwarded_allow_ips),
                 forwarded_allow_ips=list(operation.forwarded_allow_ips),
                 timeout_graceful_shutdown=operation.shutdown_seconds,
@@ -270,11 +272,20 @@ def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None 
     _run(listening, make_metrics_app(registry or registry_of_all()))
 
 
-def _run(listening: socket.socket, app: Any, share: Share | None = None, **more: Any) -> None:
+def _run(
+    listening: socket.socket,
+    app: Any,
+    share: Share | None = None,
+    ended: TellsOfConnections | None = None,
+    **more: Any,
+) -> None:
     config = uvicorn.Config(
         app,
         **more,
-        http=BoundedConnection,
+        http=cast(
+            "type[BoundedConnection]",
+            partial(BoundedConnection, ended=ended or TellsOfConnections()),
+        ),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
         lifespan="off",

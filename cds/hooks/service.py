@@ -35,7 +35,7 @@ from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Caller
 from cds.hooks.feedback import take_feedback
 from cds.hooks.fetching import Fetching, gather
-from cds.hooks.headers import Secures
+from cds.hooks.headers import ChecksHost, Secures
 from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
 from cds.hooks.limits import HEALTH, KeepsLimits, Limits
@@ -287,14 +287,16 @@ def create_app(
     *,
     limits: Limits | None = None,
     origins: Sequence[str] = (),
+    hosts: Sequence[str] | None = None,
     checks: Mapping[str, Check] | None = None,
     tracer: Tracer | None = None,
 ) -> FastAPI:
     """Make the application that serves a rule set; ``today`` is asked at each call.
 
     Without an authenticator everyone is answered. ``request.state.caller`` is who calls,
-    None without an authenticator. Pages of ``origins`` may call from a browser; ``checks``
-    are what must be well besides the rules for ``/health/ready``.
+    None without an authenticator. Pages of ``origins`` may call from a browser. It is called by a
+    name of this machine or one of ``hosts``; by any name where these are None. ``checks`` are what
+    must be well besides the rules for ``/health/ready``.
     Without ``fetching`` nothing is fetched from the FHIR servers of those who call.
     Without a store no decision is recorded, and no feedback taken.
     ``app.state.faults`` counts the calls that ended in a fault, by the name of the fault, and
@@ -340,6 +342,8 @@ def create_app(
         refused=metrics.unauthenticated,
     )
     app.add_middleware(Traces, tracer=tracer)
+    if hosts is not None:
+        app.add_middleware(ChecksHost, names=hosts, refused=metrics.refused)
     app.add_middleware(Secures, fail=fail_outside, origins=origins)
     rules = rules_work(lambda: in_service.served.ruleset, today)
     add_health(app, {"rules": rules, **(checks or {})})

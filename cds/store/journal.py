@@ -1,16 +1,24 @@
 """Where a process notes what it answered before the answer leaves, until the database has it.
 
-Records are appended with a single write and so outlive the process however it ends. Now and then
-the file is handed over and another one begun. A file is locked as long as its process writes to it;
-whatever is not locked, handed over or left behind, is for whoever writes into the database.
+Records are written with a single write behind what there is, and so outlive the process however it
+ends. Now and then the file is handed over and another one begun. A file is locked as long as its
+process writes to it; whatever is not locked, handed over or left behind, is for whoever writes into
+the database.
 
-A record is its length, a checksum (CRC-32) and its bytes, of which there is at least one. A file
-whose whole records do not reach its end is damaged: where the length of a record was changed, what
-follows looks as if the end of a process had cut it off, and nothing tells one from the other.
+A file begins with eight bytes that name its form, and how many bytes of records it has, with the
+checksum of that; after each record that is brought up to date. So a file that has lost its end is
+told from one that ends there, also where it lost whole records. A record is its length, the
+checksum of its bytes, the checksum of these two, and its bytes, of which there is at least one: a
+length that was changed is told before anything is taken for what it measures. Checksums are CRC-32.
+A file whose whole records do not reach both its end and the bytes that it should have is damaged.
+
+Files that an earlier version of this program left behind begin with the first record, and that with
+its length and the checksum of its bytes; of these nothing tells that they lost whole records.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
@@ -23,10 +31,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 SUFFIX = ".journal"
 DAMAGED = ".damaged"
-_HEAD = struct.Struct(">II")
+_FORM = b"\xffcds-j2\n"
+"""No record of the earlier form begins so: it would have more bytes than there may be."""
+_NOTED = struct.Struct(">QI")
+_BEGIN = len(_FORM) + _NOTED.size
+_HEAD = struct.Struct(">III")
+_EARLIER_HEAD = struct.Struct(">II")
 
 MOST_AT_ONCE = 16
 """Records that go into the database in one transaction: calls wait for its end."""
@@ -66,9 +80,13 @@ class Journal:
         # In the order of their names the files are in that of their records.
         name = f"{self._name}-{next(self._numbers):09}"
         draft = self._folder / f"{name}.new"
-        handle = os.open(
-            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            _write_at(handle, 0, _FORM + _noted(0))
+        except OSError:
+            os.close(handle)
+            draft.unlink()
+            raise
         # Locked before it goes by a name at which others look.
         fcntl.flock(handle, fcntl.LOCK_EX)
         return draft.rename(self._folder / f"{name}{SUFFIX}"), handle
@@ -94,21 +112,19 @@ class Journal:
 
         Raises ``JournalFull``, and then nothing was noted.
         """
-        framed = _HEAD.pack(len(record), zlib.crc32(record)) + record
+        head = _EARLIER_HEAD.pack(len(record), zlib.crc32(record))
+        framed = _HEAD.pack(len(record), zlib.crc32(record), zlib.crc32(head)) + record
         with self._lock:
             known = sum(each.size for each in self._handed_over) + self._size
             if known + len(framed) > self._most and self._waiting() + len(framed) > self._most:
                 raise JournalFull(f"{self._most} bytes wait for the database")
             try:
-                written = os.write(self._handle, framed)
+                _write_at(self._handle, _BEGIN + self._size, framed)
+                _write_at(self._handle, len(_FORM), _noted(self._size + len(framed)))
             except OSError as fault:
-                written, why = 0, fault.strerror or "it cannot be written"
-            else:
-                why = "the disk is full"
-            if written != len(framed):
-                os.ftruncate(self._handle, self._size)
-                raise JournalFull(why)
-            self._size += written
+                os.ftruncate(self._handle, _BEGIN + self._size)
+                raise JournalFull(fault.strerror or "it cannot be written") from None
+            self._size += len(framed)
 
     def hand_over(self) -> None:
         """Let others have what was noted so far; where that cannot be done, they wait for it."""
@@ -131,6 +147,17 @@ class Journal:
             os.close(self._handle)
 
 
+def _noted(size: int) -> bytes:
+    """What a file says of the bytes of records that it has."""
+    return _NOTED.pack(size, zlib.crc32(size.to_bytes(8)))
+
+
+def _write_at(handle: int, position: int, content: bytes) -> None:
+    """Write all of this, or raise ``OSError``."""
+    if os.pwrite(handle, content, position) != len(content):
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+
 class _HandedOver(Struct, frozen=True):
     file: Path
     size: int
@@ -143,12 +170,24 @@ class Leftover:
     def __init__(self, file: Path, handle: int) -> None:
         self.file = file
         self._handle = handle
-        self._read = 0
         self._size = os.fstat(handle).st_size
+        self._is_earlier = self._size > 0 and os.pread(handle, len(_FORM), 0) != _FORM
+        self._read = 0 if self._is_earlier else _BEGIN
 
     def next_batch(self, most: int = MOST_AT_ONCE) -> Batch:
         """The records that are not in the database yet, or the first of them."""
-        return _read_batch(self._handle, self._read, self._size, most)
+        batch = _read_batch(self._handle, self._read, self._size, most, earlier=self._is_earlier)
+        if batch.end >= self._size and not self._is_earlier and not self._has_all():
+            return replace(batch, damaged=True)
+        return batch
+
+    def _has_all(self) -> bool:
+        """Whether the file has as many bytes as it should; one record may not be counted yet."""
+        told = os.pread(self._handle, _NOTED.size, len(_FORM))
+        if len(told) < _NOTED.size:
+            return False
+        size: int = _NOTED.unpack(told)[0]
+        return told == _noted(size) and size <= self._size - _BEGIN
 
     def done(self, batch: Batch) -> None:
         """Forget a batch that the database has."""
@@ -185,21 +224,33 @@ def leftovers(folder: Path) -> Iterator[Leftover]:
             os.close(handle)
 
 
-def _read_batch(handle: int, start: int, end: int, most: int) -> Batch:
+def _read_batch(handle: int, start: int, end: int, most: int, *, earlier: bool) -> Batch:
     """Whole records from ``start`` on; damaged where they end before ``end``."""
     records: list[bytes] = []
     position = start
     while position < end and len(records) < most and position - start < _MOST_BYTES:
-        head = os.pread(handle, _HEAD.size, position)
-        if len(head) < _HEAD.size:
-            return Batch(tuple(records), position, damaged=True)
-        length, checksum = _HEAD.unpack(head)
-        # Zeros, which a disk may leave at the end of a file, would be records without bytes.
-        if not length or position + _HEAD.size + length > end:
-            return Batch(tuple(records), position, damaged=True)
-        record = os.pread(handle, length, position + _HEAD.size)
-        if zlib.crc32(record) != checksum:
+        record, after = _read_record(handle, position, end, earlier=earlier)
+        if record is None:
             return Batch(tuple(records), position, damaged=True)
         records.append(record)
-        position += _HEAD.size + length
+        position = after
     return Batch(tuple(records), position, damaged=False)
+
+
+def _read_record(
+    handle: int, position: int, end: int, *, earlier: bool
+) -> tuple[bytes | None, int]:
+    """A record and where it ends; None where it is damaged or not whole."""
+    size = _EARLIER_HEAD.size if earlier else _HEAD.size
+    head = os.pread(handle, size, position)
+    if len(head) < size:
+        return None, position
+    length, checksum = _EARLIER_HEAD.unpack_from(head)
+    if not earlier and _HEAD.unpack(head)[2] != zlib.crc32(head[: _EARLIER_HEAD.size]):
+        return None, position
+    begin = position + size
+    # Zeros, which a disk may leave at the end of a file, would be records without bytes.
+    if not length or begin + length > end:
+        return None, position
+    record = os.pread(handle, length, begin)
+    return (record, begin + length) if zlib.crc32(record) == checksum else (None, position)

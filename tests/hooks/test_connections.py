@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 import uvicorn
+from structlog.testing import LogCapture
 
 from cds.hooks import connections
-from cds.hooks.connections import BoundedConnection
+from cds.hooks.connections import BoundedConnection, TellsOfConnections
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -23,6 +24,7 @@ class Echo:
         self.asked: list[tuple[str, str, bytes]] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.left: list[str] = []
+        self.ended: list[str] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request: under /early before its body, under /large with very much."""
@@ -57,7 +59,7 @@ def talk(*conversations: Conversation) -> Echo:
         state = uvicorn.server.ServerState()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: BoundedConnection(config, state, {}, loop), "127.0.0.1", 0
+            lambda: BoundedConnection(config, state, {}, loop, echo.ended.append), "127.0.0.1", 0
         )
 
         async def converse(number: int, conversation: Conversation) -> None:
@@ -114,7 +116,7 @@ def test_a_head_that_does_not_arrive_ends_the_connection(impatient: None, begun:
         assert line == b"HTTP/1.1 408 Request Timeout"
         assert "within 0.05 seconds" in said
 
-    talk(conversation)
+    assert talk(conversation).ended == ["slow-head"]
 
 
 def test_a_further_head_on_the_same_connection_is_waited_for_alike(impatient: None) -> None:
@@ -130,7 +132,7 @@ def test_a_further_head_on_the_same_connection_is_waited_for_alike(impatient: No
         line, _ = refusal(await reader.read())
         assert line == b"HTTP/1.1 408 Request Timeout"
 
-    talk(conversation)
+    assert talk(conversation).ended == ["slow-head"]
 
 
 def test_a_body_may_take_longer_than_a_head(impatient: None) -> None:
@@ -142,7 +144,7 @@ def test_a_body_may_take_longer_than_a_head(impatient: None) -> None:
         writer.write(b"b")
         assert (await answered(reader))[1] == b"ab"
 
-    talk(conversation)
+    assert talk(conversation).ended == []
 
 
 @pytest.mark.parametrize("name", [b"X-A: ", b"X: b\r\n"])
@@ -156,7 +158,7 @@ def test_a_head_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, name: by
         assert line == b"HTTP/1.1 431 Request Header Fields Too Large"
         assert "more than 1000 bytes" in said
 
-    talk(conversation)
+    assert talk(conversation).ended == ["large-head"]
 
 
 def test_what_is_not_http_is_refused_in_the_same_form() -> None:
@@ -168,7 +170,7 @@ def test_what_is_not_http_is_refused_in_the_same_form() -> None:
         assert line == b"HTTP/1.1 400 Bad Request"
         assert "HTTP/1.1" in said
 
-    talk(conversation)
+    assert talk(conversation).ended == ["malformed"]
 
 
 HEAD = b"POST /first HTTP/1.1\r\nHost: x\r\n"
@@ -237,7 +239,7 @@ def test_what_is_not_body_has_an_end(endless: bytes, times: int) -> None:
         assert refusal(await reader.read())[0] == b"HTTP/1.1 431 Request Header Fields Too Large"
 
     echo = talk(conversation)
-    assert (echo.asked, echo.left) == ([], ["/first"])
+    assert (echo.asked, echo.left, echo.ended) == ([], ["/first"], ["large-head"])
 
 
 UPGRADES = [
@@ -312,7 +314,8 @@ def test_a_request_that_could_be_read_in_two_ways_is_refused(doubtful: bytes) ->
         writer.write(doubtful + SECOND)
         assert refusal(await reader.read())[0] == b"HTTP/1.1 400 Bad Request"
 
-    assert [path for _, path, _ in talk(conversation).asked] == []
+    echo = talk(conversation)
+    assert (echo.asked, echo.ended) == ([], ["malformed"])
 
 
 @pytest.mark.parametrize(
@@ -325,7 +328,8 @@ def test_a_broken_chunk_ends_its_request(broken: bytes) -> None:
         writer.write(CHUNKED + broken + SECOND)
         assert refusal(await reader.read())[0] == b"HTTP/1.1 400 Bad Request"
 
-    assert talk(conversation).asked == []
+    echo = talk(conversation)
+    assert (echo.asked, echo.ended) == ([], ["malformed"])
 
 
 def test_a_request_sent_ahead_is_not_read() -> None:
@@ -335,7 +339,8 @@ def test_a_request_sent_ahead_is_not_read() -> None:
         writer.write(SECOND + SECOND * 5000)
         assert await reader.read() == ok(3, last=True) + b"yes"
 
-    assert talk(conversation).asked == [("POST", "/second", b"")]
+    echo = talk(conversation)
+    assert (echo.asked, echo.ended) == ([("POST", "/second", b"")], ["sent-ahead"])
 
 
 def test_who_waits_to_be_asked_for_a_body_is_asked() -> None:
@@ -396,7 +401,7 @@ def test_a_client_that_drips_on_after_an_early_answer_is_cut_off(
                 await writer.drain()
                 await asyncio.sleep(0.01)
 
-    talk(conversation)
+    assert talk(conversation).ended == ["not-ending"]
 
 
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"])
@@ -419,7 +424,8 @@ def test_a_client_that_does_not_read_is_cut_off(
                 received += len(piece)
         assert received < 50_000_000
 
-    talk(conversation)
+    (reason,) = talk(conversation).ended
+    assert reason in {"not-reading", "not-ending"}
 
 
 def test_an_idle_connection_ends_though_its_client_sends_empty_lines(
@@ -437,7 +443,7 @@ def test_an_idle_connection_ends_though_its_client_sends_empty_lines(
                 await asyncio.sleep(0.01)
 
     monkeypatch.setattr(BoundedConnection, "on_response_complete", _idle_for(0.1))
-    talk(conversation)
+    assert talk(conversation).ended == []
 
 
 def _idle_for(seconds: float) -> Callable[[BoundedConnection], None]:
@@ -507,7 +513,8 @@ def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
         assert await answered(reader) == (ok(3), b"yes")
         done.set()
 
-    assert len(talk(at_work_until(done), idle, asking).asked) == 2
+    echo = talk(at_work_until(done), idle, asking)
+    assert (len(echo.asked), echo.ended) == (2, ["made-room"])
 
 
 def test_where_all_connections_are_at_work_another_one_is_refused(
@@ -523,4 +530,25 @@ def test_where_all_connections_are_at_work_another_one_is_refused(
         assert b"retry-after: 1\r\n" in given
         done.set()
 
-    assert len(talk(at_work_until(done), another).asked) == 1
+    echo = talk(at_work_until(done), another)
+    assert (len(echo.asked), echo.ended) == (1, ["no-room"])
+
+
+def test_the_log_tells_of_a_few_connections_and_the_count_of_all(log: LogCapture) -> None:
+    """Five lines a second at most, the first of the next second with the number left out."""
+    counted: list[str] = []
+    now = 100.0
+    tell = TellsOfConnections(counted.append, lambda: now)
+    for _ in range(8):
+        tell("malformed")
+    now = 101.0
+    tell("slow-head")
+    tell("no-room")
+
+    lines = [(line["event"], line["reason"], line.get("left_out")) for line in log.entries]
+    assert lines == [
+        *[("connection_ended", "malformed", None)] * 5,
+        ("connection_ended", "slow-head", 3),
+        ("connection_ended", "no-room", None),
+    ]
+    assert counted == ["malformed"] * 8 + ["slow-head", "no-room"]

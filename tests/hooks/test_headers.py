@@ -177,3 +177,47 @@ def test_point_01_only_https_is_asked_for_again_over_https(ruleset: RuleSet) -> 
     """Behind TLS a browser is told to come back by HTTPS only; over HTTP that may not be said."""
     answer = client_of(ruleset, base="https://testserver").get("/cds-services")
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("localhost.", 200),
+        ("127.0.0.1:8000", 200),
+        ("127.8.8.8", 200),
+        ("[::1]:8000", 200),
+        ("CDS.hospital.example:443", 200),
+        ("evil.example:8000", 421),
+        ("localhost.evil.example", 421),
+        ("evil.example@localhost", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost:8000:8000", 421),
+        ("localhost/evil.example", 421),
+        ("0.0.0.0", 421),
+        ("2130706433", 421),
+        ("[::ffff:8.8.8.8]", 421),
+        ("[localhost]", 421),
+        ("", 421),
+    ],
+)
+def test_only_names_of_this_machine_and_those_that_are_listed_are_answered(
+    ruleset: RuleSet, host: str, status: int
+) -> None:
+    """A page that makes its own name lead to loopback is told nothing, whatever it asks for."""
+    client = client_of(ruleset, hosts=["cds.hospital.example"])
+    for path in ("/cds-services", "/rules", "/health/live"):
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == status
+        if status == 421:
+            assert "CDS_HOST_NAMES" in answer.json()["issue"][0]["diagnostics"]
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_by_which_name_it_is_called_makes_no_difference_unless_names_are_given(
+    ruleset: RuleSet,
+) -> None:
+    """With authentication the audience of a token says it."""
+    answer = client_of(ruleset).get("/cds-services", headers={"Host": "cds.hospital.example"})
+    assert answer.status_code == 200

@@ -418,11 +418,11 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
     """An upgrade is ignored with the body intact, and trailers without end are refused."""
     body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
     head = (
-        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
         b"Content-Type: application/json\r\n"
     )
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
-    close = b"GET /cds-services HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    close = b"GET /cds-services HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     length = b"Content-Length: %d\r\n\r\n" % len(body)
     upgraded = converse(serving.url, head + upgrade + length, body, None, close)
@@ -441,7 +441,7 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
 
 def test_a_served_process_lets_nobody_without_a_token_keep_a_connection(clients: Path) -> None:
     """After its 401 a client that drips its body on, or does not read, is soon cut off."""
-    head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\n"
+    head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
     with serve(CDS_AUTH="required", CDS_CLIENTS=str(clients)) as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as connection:
@@ -463,7 +463,8 @@ def test_a_call_that_is_not_said_to_be_json_is_refused(serving: Serving, said: b
     body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
     answered = converse(
         serving.url,
-        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: x\r\nConnection: close\r\n",
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\n"
+        b"Host: localhost\r\nConnection: close\r\n",
         said + b"Content-Length: %d\r\n\r\n" % len(body),
         body,
     )
@@ -493,6 +494,25 @@ def test_the_port_for_metrics_keeps_the_same_bounds(workers: str) -> None:
     assert endless.startswith(b"HTTP/1.1 431 ")
     assert early.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in early
+
+
+def test_what_is_refused_of_connections_and_hosts_is_counted_and_logged() -> None:
+    """By reason, and nothing of what was sent."""
+    with serve(CDS_METRICS_PORT="0") as running:
+        url = re.findall(r"Metrics for Prometheus on (http://\S+)/metrics\n", running.said)[0]
+        bad = converse(running.url, b"GET /Hana HTTP/1.1\r\n\r\n")
+        other = httpx2.get(f"{running.url}/cds-services", headers={"Host": "hana.example"})
+        metrics = httpx2.get(f"{url}/metrics").text
+        _, log = running.stop()
+
+    assert bad.startswith(b"HTTP/1.1 400 ")
+    assert other.status_code == 421
+    assert 'myositis_cds_connections_ended_total{reason="malformed"} 1.0' in metrics
+    assert 'myositis_cds_refusals_total{limit="host"} 1.0' in metrics
+    events = [(x["event"], x.get("reason")) for x in map(json.loads, log.splitlines())]
+    assert ("connection_ended", "malformed") in events
+    assert ("host_refused", None) in events
+    assert "hana" not in log.lower()
 
 
 # --- what becomes of the log -------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_what_has_begun_is_finished_when_the_service_is_stopped(serving: Serving
         port = int(serving.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = (
-            f"POST {CALL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"POST {CALL} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(BODY)}\r\n"
         )
         # The server asks for the body when it has begun to answer.
@@ -184,7 +184,7 @@ def test_a_call_that_never_ends_does_not_hold_up_the_end(serving: Serving) -> No
     async def run() -> None:
         port = int(serving.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"POST {CALL} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n".encode())
+        writer.write(f"POST {CALL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n".encode())
         writer.write(b"Expect: 100-continue\r\n\r\n")
         assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
         serving.process.terminate()
