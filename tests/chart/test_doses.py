@@ -182,7 +182,7 @@ def test_doses_are_expressed_in_prednisone(drug: str, dose: object, equivalent: 
     assert fact(read(ordered(taken(dose), drug=drug)), DAILY) == exactly(equivalent)
 
 
-INTRAVENOUS = {"route": {"text": "Intravenous"}}
+INTRAVENOUS: Json = {"text": "Intravenous"}
 PULSE = "drug.pulse_methylprednisolone.ever"
 
 
@@ -194,7 +194,7 @@ def test_what_is_given_intravenously_counts_below_a_pulse(
 ) -> None:
     """40 mg of methylprednisolone are 50 mg of prednisone; from 250 mg it is a pulse."""
     for chart in (
-        read(ordered(taken(dose, **INTRAVENOUS), drug="Methylprednisolone")),
+        read(ordered(taken(dose, route=INTRAVENOUS), drug="Methylprednisolone")),
         read(given("Methylprednisolone", ago(0), dose, "intravenous")),
     ):
         assert fact(chart, DAILY) == exactly(str(daily))
@@ -210,7 +210,7 @@ def test_a_pulse_that_is_given_in_parts_is_no_daily_dose() -> None:
 
 def test_what_may_be_a_pulse_leaves_the_dose_open() -> None:
     """Intravenous methylprednisolone whose dose cannot be read is any dose, or none."""
-    chart = read(order("Methylprednisolone", ago(3), **{"dosageInstruction": [INTRAVENOUS]}))
+    chart = read(order("Methylprednisolone", ago(3), dosageInstruction=[{"route": INTRAVENOUS}]))
     assert fact(chart, DAILY) == at_least(0)
     assert "it may be intravenous pulse methylprednisolone" in why(chart)
 
