@@ -140,7 +140,8 @@ def test_the_image_is_of_pinned_bases_that_the_project_supports() -> None:
     bases = [value.split()[0] for name, value in instructions() if name == "FROM"]
     assert len(bases) == 2
     assert len(set(bases)) == 1
-    version = re.fullmatch(r"python:(3\.\d+)\.\d+-slim-bookworm", bases[0])
+    pinned = r"python:(3\.\d+)\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?"
+    version = re.fullmatch(pinned, bases[0])
     assert version
     required = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"]
     assert required == ">=3.11,<3.13"

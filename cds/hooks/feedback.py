@@ -14,6 +14,7 @@ import structlog
 from msgspec import Meta, Raw, Struct
 
 from cds.hooks.outcomes import Refused
+from cds.hooks.requests import ambiguity
 from cds.store.feedback import Feedback, Reason
 from cds.store.store import FeedbackFull, Store
 
@@ -81,6 +82,8 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
         ) from None
     except _NOT_JSON:
         raise Refused(400, "invalid", [f"{_REFUSED}: the body is not JSON."]) from None
+    if problem := ambiguity(body):
+        raise Refused(400, "invalid", [f"{_REFUSED}: {problem}"])
     if len(items) > MOST_ITEMS:
         raise Refused(
             413,

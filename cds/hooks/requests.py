@@ -5,7 +5,9 @@ Fields that are not known here are ignored, as the specification asks.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 from uuid import UUID
 
@@ -102,6 +104,67 @@ _DECODERS: dict[Hook, msgspec.json.Decoder[Request]] = {
 _CALLED = msgspec.json.Decoder(_Called)
 
 
+class _Repeated(ValueError):
+    """An object has two members of one name."""
+
+
+def _once(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise _Repeated
+    return found
+
+
+# Numbers may have any number of digits; only the names of members count.
+_NAMES = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
+
+
+def ambiguity(body: bytes, without: Iterable[Raw] = ()) -> str | None:
+    """Say that an object of a body, which is JSON, has two members of one name, if one has.
+
+    Which of them counts is for each reader to choose: a call would be about one patient for this
+    service, and about another for whoever else reads it. Long values of ``without`` are skipped.
+    """
+    kept, position = [], 0
+    for begin, end in sorted(_found(body, without)):
+        kept.append(body[position:begin])
+        position = end
+    kept.append(body[position:])
+    try:
+        _NAMES.decode(b"0".join(kept).decode())
+    except _Repeated:
+        return "an object in it has two members of one name, and nothing says which counts."
+    except RecursionError:
+        return _TOO_DEEP
+    return None
+
+
+_TOO_DEEP = "the body is nested too deeply to be read."
+
+
+_LONG = 200
+"""Bytes of a value that is worth finding, not to read it twice."""
+_BEGINNING = 40
+_MOST_BEGINNINGS = 50
+
+
+def _found(body: bytes, values: Iterable[Raw]) -> Iterator[tuple[int, int]]:
+    """Where long values stand in a body, each behind the one before it; not all may be found."""
+    end = 0
+    for raw in values:
+        value = bytes(raw)
+        if len(value) < _LONG:
+            continue
+        begin = body.find(value[:_BEGINNING], end)
+        for _ in range(_MOST_BEGINNINGS):  # Bundles begin alike
+            if begin < 0 or body.startswith(value, begin):
+                break
+            begin = body.find(value[:_BEGINNING], begin + 1)
+        if begin >= 0 and body.startswith(value, begin):
+            end = begin + len(value)
+            yield begin, end
+
+
 _JSON = ("application/json", "application/fhir+json")
 """Media types of what is read. The second is that of FHIR's own interface, whose clients are used
 to call this one as well."""
@@ -159,6 +222,11 @@ def read_request(body: bytes, hook: Hook) -> Request:
         raise _malformed(f"{fault}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise _malformed(_not_json(body, fault)) from None
+    long: list[Raw] = []
+    if isinstance(request.context, OrderSignContext):
+        long.append(request.context.draftOrders)
+    if problem := ambiguity(body, [*long, *(request.prefetch or {}).values()]):
+        raise _malformed(problem)
     if request.hook != hook:
         raise _malformed(_OTHER_HOOK.format(hook))
     if not _ID.fullmatch(request.patient):
@@ -203,7 +271,7 @@ def _not_json(body: bytes, fault: Exception) -> str:
     if not body.strip():
         return "the body is empty."
     if isinstance(fault, RecursionError):
-        return "the body is nested too deeply to be read."
+        return _TOO_DEEP
     if isinstance(fault, UnicodeDecodeError):
         return "the body holds text that is not UTF-8."
     return f"the body is not JSON: {fault}."

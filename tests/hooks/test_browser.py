@@ -2,16 +2,18 @@
 
 import json
 import queue
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.hooks.test_server import serve
+from tests.hooks.test_server import ISSUER, KEY, list_client, serve
 from tests.programs import find_program
 
 PAGE = Path(__file__).parent / "browser"
@@ -35,6 +37,12 @@ Seen = dict[str, Any]
 
 
 @pytest.fixture
+def clients(tmp_path: Path) -> Path:
+    """A list with one client, which signs with ``KEY``."""
+    return list_client(tmp_path)
+
+
+@pytest.fixture
 def chromium() -> str:
     """Return the command of the browser, which a developer's machine may lack."""
     return find_program(
@@ -47,14 +55,16 @@ def chromium() -> str:
 
 
 class Pages(SimpleHTTPRequestHandler):
-    """Serves the page and the request that it is to make, and takes what the page saw."""
+    """Serves the page, the request that it is to make, and its key; takes what the page saw."""
 
     seen: queue.Queue[Seen]
 
     def do_GET(self) -> None:
-        """Serve a file of the page; the request is one of the examples."""
+        """Serve a file of the page; the request is one of the examples, the key the client's."""
         if self.path == "/request.json":
             self._answer(REQUEST.read_bytes())
+        elif self.path == "/key.json":
+            self._answer(json.dumps(KEY.as_dict(private=True)).encode())
         else:
             super().do_GET()
 
@@ -91,9 +101,16 @@ def page() -> Iterator[tuple[str, queue.Queue[Seen]]]:
         server.shutdown()
 
 
-def look(chromium: str, origin: str, service: str, seen: queue.Queue[Seen], profile: Path) -> Seen:
+def look(
+    chromium: str,
+    origin: str,
+    service: str,
+    seen: queue.Queue[Seen],
+    profile: Path,
+    **more: str,
+) -> Seen:
     """Open the page on a service, and return what it saw."""
-    address = f"{origin}/client.html?service={service}"
+    address = f"{origin}/client.html?{urlencode({'service': service} | more)}"
     command = [chromium, *OPTIONS, f"--user-data-dir={profile}", address]
     browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -117,6 +134,29 @@ def test_a_page_of_an_allowed_origin_is_served(
     assert first[0] == "critical"
     assert "pulse methylprednisolone" in first[1]
     assert found["feedback"] == 200
+
+
+def test_a_page_that_signs_its_calls_is_served(
+    chromium: str, page: tuple[str, queue.Queue[Seen]], clients: Path, tmp_path: Path
+) -> None:
+    """With authentication: what goes before a call needs no token, and every call has its own."""
+    origin, seen = page
+    required = {"CDS_AUTH": "required", "CDS_CLIENTS": str(clients)}
+    signing = {"issuer": ISSUER, "audience": "https://cds.hospital.example"}
+    with serve(CDS_CORS_ORIGINS=origin, **required) as serving:
+        found = look(chromium, origin, serving.url, seen, tmp_path / "profile", **signing)
+        _, log = serving.stop()
+
+    assert "fault" not in found, found
+    assert found["unsigned"] == 401
+    assert set(found["hooks"]) == {"patient-view", "order-select", "order-sign"}
+    assert re.fullmatch("[0-9a-f]+", found["version"])
+    assert found["shown"][0][0] == "critical"
+    assert found["feedback"] == 200
+    lines = [json.loads(line) for line in log.splitlines()]
+    calls = [line["client"] for line in lines if line["event"] == "call_answered"]
+    assert calls == ["Example University Hospital"]
+    assert [x["reason"] for x in lines if x["event"] == "unauthenticated"] == ["no-token"]
 
 
 def test_a_page_of_another_origin_is_not_served(

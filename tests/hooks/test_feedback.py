@@ -57,6 +57,23 @@ def kept(store: Store) -> list[dict[str, Any]]:
         return [dict(row) for row in rows]
 
 
+def test_point_16_feedback_that_tells_one_thing_twice_is_refused(
+    serving: TestClient, store: Store
+) -> None:
+    """Accepted and overridden in one item: nothing says which counts, and nothing is kept."""
+    item = json.dumps(ACCEPTED).replace('"card"', '"outcome": "overridden", "card"')
+    answer = serving.post(
+        FEEDBACK,
+        content=f'{{"feedback": [{item}]}}',
+        headers={"Content-Type": "application/json"},
+    )
+
+    assert answer.status_code == 400
+    (issue,) = answer.json()["issue"]
+    assert issue["diagnostics"].startswith("Nothing of this feedback was kept: an object in it has")
+    assert kept(store) == []
+
+
 def test_point_16_a_batch_is_kept_before_it_is_answered(serving: TestClient, store: Store) -> None:
     """An acceptance and an override of one card, with all that was told; no body comes back."""
     answer = serving.post(FEEDBACK, json={"feedback": [ACCEPTED, OVERRIDDEN]})

@@ -160,6 +160,63 @@ def test_what_only_tells_of_a_token_may_be_missing(missing: str) -> None:
         assert read_request(body, "patient-view").fhirAuthorization is not None
 
 
+LONG = json.dumps({"resourceType": "Bundle", "entry": [{"fullUrl": "x" * 300}]})
+
+
+@pytest.mark.parametrize(
+    ("once", "more"),
+    [
+        ('"hook": ', '"hook": "order-sign", '),
+        ('"context": ', '"context": {"userId": "Practitioner/1", "patientId": "other"}, '),
+        ('"patientId": ', '"patientId": "other", '),
+        ('"patientId": ', '"patient\\u0049d": "other", '),
+        ('"prefetch": ', '"prefetch": {}, '),
+        ('"conditions": ', '"conditions": null, '),
+        ('"conditions": ', f'"conditions": {LONG}, '),
+        ('"unknown": ', '"unknown": 1, '),
+        ('"deep": ', '"deep": 1, '),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_point_07_a_request_that_names_one_thing_twice_is_refused(
+    once: str, more: str, first: bool
+) -> None:
+    """Nothing says which of them counts, for which patient least of all."""
+    written = (
+        '{"hook": "patient-view", "hookInstance": "6bb7daf0-0000-4000-8000-000000000001",'
+        ' "context": {"userId": "Practitioner/1", "patientId": "p1"},'
+        f' "prefetch": {{"others": {LONG}, "conditions": {LONG}, "numbers": 1e400}},'
+        ' "unknown": {"deep": ' + "9" * 5000 + "}}"
+    )
+    assert read_request(written.encode(), "patient-view").patient == "p1"
+    at = written.index(once)
+    twice = written[:at] + more + written[at:]
+    if not first:  # what was the only one is the last, as it is the first
+        name = more.partition(":")[0]
+        twice = twice.replace(more, "", 1)
+        end = at + len(once)
+        value, length = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode(twice[end:])
+        twice = f"{twice[: end + length]}, {name}: {json.dumps(value)}{twice[end + length :]}"
+
+    with pytest.raises(Refused, match="two members of one name") as refusal:
+        read_request(twice.encode(), "patient-view")
+    assert refusal.value.status == 400
+
+
+def test_draft_orders_are_not_gone_through_for_names() -> None:
+    """What stands twice in a resource is its reader's; in what is around it, it is refused."""
+    orders = f'{{"resourceType": "Bundle", "entry": [{{"id": 1, "id": 2, "x": {LONG}}}]}}'
+    written = (
+        '{"hook": "order-sign", "hookInstance": "6bb7daf0-0000-4000-8000-000000000001", "context":'
+        f' {{"userId": "Practitioner/1", "patientId": "p1", "draftOrders": {orders}}}}}'
+    )
+    assert read_request(written.encode(), "order-sign").patient == "p1"
+    with pytest.raises(Refused, match="two members of one name"):
+        read_request(
+            written.replace('"userId"', '"draftOrders": {}, "userId"').encode(), "order-sign"
+        )
+
+
 def test_point_11_unknown_fields_are_ignored() -> None:
     """Extra fields of the request and of its context do not matter."""
     context = MINIMAL["context"] | {"extra": [1], "encounterId": "e1"}

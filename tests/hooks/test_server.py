@@ -130,6 +130,7 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
     assert status == 0
 
 
+ISSUER = "https://ehr.hospital.example"
 KEY = ECKey.generate_key("P-384", {"kid": "one"})
 
 
@@ -140,7 +141,7 @@ def list_client(folder: Path) -> Path:
     file.write_text(
         "clients:\n"
         "  - name: Example University Hospital\n"
-        "    issuer: https://ehr.hospital.example\n"
+        f"    issuer: {ISSUER}\n"
         "    jwks_file: keys.json\n"
         "    audience: [https://cds.hospital.example]\n"
     )
@@ -157,7 +158,7 @@ def token(path: str) -> str:
     """A token for an endpoint, as the client of the list makes it now."""
     now = int(time.time())
     said = {
-        "iss": "https://ehr.hospital.example",
+        "iss": ISSUER,
         "aud": f"https://cds.hospital.example{path}",
         "iat": now,
         "exp": now + 300,
