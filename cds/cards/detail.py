@@ -13,7 +13,7 @@ from cds.cards.beside import (
     settled_by,
 )
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
-from cds.cards.doubts import asks_for_weight, doubts_blocks
+from cds.cards.doubts import asks_for_weight, doubts_blocks, shown_texts
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import (
     drugs_blocks,
@@ -25,9 +25,11 @@ from cds.cards.texts import (
     Telling,
     fill,
     link,
+    missing_facts,
     say_evidence,
     say_signed,
     title_of,
+    to_take,
     together,
 )
 from cds.chart.assessments import MeasureChange
@@ -39,6 +41,7 @@ from cds.rules.derivations import Contribution, Sum
 from cds.rules.language import EvidenceItem
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
+from cds.rules.texts import Slot
 from cds.rules.trace import Seen, Trace, open_terms, terms_of, undecided
 from cds.rules.words import say_certainty, say_number, say_value
 
@@ -72,7 +75,7 @@ def detail_of(
             blocks += ["**Treatment on record**", _treatments(shown, telling)]
     blocks += [_weight(rule, card, telling)]
     blocks += ["**Why this card**", criteria_table(rule, telling)]
-    if missing := _missing(rule, telling):
+    if missing := _missing(rule, card, telling):
         blocks += [f"**Missing:** {missing}"]
     if chosen := _chosen(rule, telling):
         blocks += [chosen]
@@ -274,13 +277,23 @@ MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
 
 
-def _missing(rule: Rule, telling: Telling) -> str:
-    """What is not known and would settle what the card leaves open."""
+def _missing(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+    """What is not known and would settle what the card leaves open, but for what its texts name."""
     leaves: dict[str, None] = {}
     of = Seen(telling.ruleset, telling.chart, telling.evaluation)
+    vocabulary = telling.ruleset.terms.vocabulary
+    told = {
+        fact
+        for text in shown_texts(card, telling)
+        for part in text
+        if isinstance(part, Slot) and part.form == "missing"
+        for fact in missing_facts(part.name, telling)
+    }
     for node, truth in _unknowns(criterion_of(rule, telling.ruleset), telling.evaluation.values):
         for leaf in undecided(Trace(node, of, truth)):
             for fact in open_terms(leaf.node.fact or "", of):
+                if to_take(fact, vocabulary) in told:
+                    continue
                 of_term = fact.startswith("measure.") or fact != leaf.node.fact
                 leaves[term_title(fact, telling) if of_term else leaf.node.says] = None
     return escape(", ".join(leaves))

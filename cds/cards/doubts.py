@@ -79,7 +79,7 @@ def _of_threshold(constant: Constant) -> Doubt:
 
 def _shown(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
-    for text in _texts(card, telling):
+    for text in shown_texts(card, telling):
         yield from _in_text(text, rule.file.parameters, telling)
     for draft in card.suggestions:
         if draft.when is None or draft.when.test(telling.evaluation.values) is True:
@@ -103,7 +103,7 @@ def _in_text(text: Text, own: Mapping[str, Number], telling: Telling) -> Iterato
             yield from _of_parameter(name, behind[name])
 
 
-def _texts(card: CardTemplate, telling: Telling) -> Iterator[Text]:
+def shown_texts(card: CardTemplate, telling: Telling) -> Iterator[Text]:
     """The texts of a card that are shown to this patient's clinician."""
     values = telling.evaluation.values
     yield card.summary
@@ -120,7 +120,7 @@ def asks_for_weight(rule: Rule, card: CardTemplate, telling: Telling) -> bool:
     """Whether a text that is shown has a dose by body weight in it."""
     return bool(rule.file.weight_doses) and any(
         isinstance(part, Slot) and part.dose is not None
-        for text in _texts(card, telling)
+        for text in shown_texts(card, telling)
         for part in text
     )
 

@@ -13,7 +13,7 @@ from cds.cards.history import history
 from cds.cards.markdown import escape_authored, in_sentence
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, Evidence, Value, level_of
-from cds.chart.vocabulary import WEIGHT_UNIT, Number
+from cds.chart.vocabulary import WEIGHT_UNIT, Number, Vocabulary
 from cds.chart.weight import last_weight
 from cds.rules.parsing import ByWeight, parameter_of
 from cds.rules.ruleset import Evaluation, RuleSet
@@ -219,12 +219,15 @@ def missing_facts(name: str, telling: Telling) -> list[str]:
         leaves = [name]
     else:
         return []
-    found: dict[str, None] = {}
     vocabulary = telling.ruleset.terms.vocabulary
-    for fact in (each for leaf in leaves for each in open_terms(leaf, of)):
-        of_now = fact.startswith("measure.") and level_of(fact, vocabulary) is None
-        found[".".join(fact.split(".")[:2]) if of_now else fact] = None
-    return list(found)
+    facts = (each for leaf in leaves for each in open_terms(leaf, of))
+    return list(dict.fromkeys(to_take(fact, vocabulary) for fact in facts))
+
+
+def to_take(fact: str, vocabulary: Vocabulary) -> str:
+    """What is to be taken to settle a fact: of a measure the measure, whatever of it is asked."""
+    of_now = fact.startswith("measure.") and level_of(fact, vocabulary) is None
+    return ".".join(fact.split(".")[:2]) if of_now else fact
 
 
 def missing_titles(name: str, telling: Telling) -> list[str]:

@@ -109,7 +109,8 @@ def _said_of_all(part: Condition) -> str:
     """What is asked of a member, without its name; empty where it has no word of its own."""
     match part:
         case Comparison(fact=fact, op=op, constant=constant):
-            return f"{fact.rsplit('.', 1)[-1]} {OPERATORS[op]} {say_constant(constant)}"
+            word = fact.rsplit(".", 1)[-1].replace("_", " ")
+            return f"{word} {OPERATORS[op]} {say_constant(constant)}"
         case Within(fact=fact, days=days):
             word = fact.rsplit(".", 1)[-1] if fact.count(".") > 1 else "recorded"
             return f"{word} within {say_constant(days)}"
