@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from cds.chart.allergies import Allergy
 from cds.chart.allergies import Kind as AllergyKind
 from cds.chart.assessments import MeasureChange
-from cds.chart.chart import Chart, age, inner_title
+from cds.chart.chart import Chart, age
 from cds.chart.coding import LONGEST_TEXT
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
@@ -34,6 +34,7 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
+from cds.chart.terms import inner_title
 from cds.chart.treatments import (
     NO_COURSE,
     Exposure,
