@@ -31,6 +31,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "fhir_examples"
 CASES = sorted(f.name.removesuffix(".bundle.json") for f in EXAMPLES.glob("*.bundle.json"))
 DISCOVERY = "/cds-services"
 CALL = "/cds-services/myositis-patient-view"
+OPTIONAL = "allergies"
 SERVED_HOOKS = ("patient-view", "order-select", "order-sign")
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -195,6 +196,7 @@ def test_point_06_only_the_recommended_query_parameters_are_used(client: TestCli
     for search in searches:
         parameters = dict(parse_qsl(search.query, strict_parsing=True))
         assert search.path in {
+            "AllergyIntolerance",
             "Condition",
             "Observation",
             "MedicationRequest",
@@ -235,21 +237,28 @@ def test_point_08_a_prefetch_that_failed_is_not_data(client: TestClient, example
 def test_point_09_without_prefetch_the_call_is_refused_with_every_key(
     client: TestClient, example: Example, prefetch: object
 ) -> None:
-    """Data that cannot be had give 412, and each key of discovery is named."""
+    """Data that cannot be had give 412, and each key that is needed is named."""
     request = example("rp-ild-mda5") | {"prefetch": prefetch}
     if prefetch == "absent":
         del request["prefetch"]
 
     answer = call(client, request)
 
-    keys = client.get(DISCOVERY).json()["services"][0]["prefetch"]
     assert answer.status_code == 412
-    assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{k}" for k in keys]
+    needed = [f"prefetch.{key}" for key in needed_keys(client)]
+    assert [p.split("`")[1] for p in problems(answer.content)] == needed
 
 
-def test_point_09_each_key_is_needed(client: TestClient, example: Example) -> None:
+def needed_keys(client: TestClient) -> list[str]:
+    """The keys of discovery but for the one that an EHR may not serve."""
+    keys = list(client.get(DISCOVERY).json()["services"][0]["prefetch"])
+    keys.remove(OPTIONAL)
+    return keys
+
+
+def test_point_09_each_key_but_one_is_needed(client: TestClient, example: Example) -> None:
     """Whichever key is left out, the call is refused naming that one alone."""
-    for key in client.get(DISCOVERY).json()["services"][0]["prefetch"]:
+    for key in needed_keys(client):
         request = example("no-myositis")
         del request["prefetch"][key]
 
@@ -257,6 +266,24 @@ def test_point_09_each_key_is_needed(client: TestClient, example: Example) -> No
 
         assert answer.status_code == 412
         assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{key}"]
+
+
+@pytest.mark.parametrize(
+    "value", ["absent", None, {"resourceType": "OperationOutcome", "issue": []}]
+)
+def test_point_09_what_an_ehr_may_not_serve_is_not_needed(
+    client: TestClient, example: Example, value: object
+) -> None:
+    """Without allergies the cards are given all the same."""
+    request = example("rp-ild-mda5")
+    request["prefetch"][OPTIONAL] = value
+    if value == "absent":
+        del request["prefetch"][OPTIONAL]
+
+    answer = call(client, request)
+
+    assert answer.status_code == 200
+    assert [card.indicator for card in cards(answer.content)] == ["critical"]
 
 
 def test_point_09_a_malformed_request_is_400(client: TestClient) -> None:
