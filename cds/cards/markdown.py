@@ -68,4 +68,5 @@ def shorten(text: str, limit: int) -> str:
 
 def in_sentence(title: str) -> str:
     """A title as it stands in the middle of a sentence: small, unless it is an abbreviation."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
+    first = re.split(r"[^A-Za-z]", title, maxsplit=1)[0]
+    return title[0].lower() + title[1:] if first[1:].islower() else title

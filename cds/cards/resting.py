@@ -11,7 +11,7 @@ from cds.cards.markdown import in_sentence
 from cds.cards.once import once
 from cds.cards.texts import Telling
 from cds.chart.chart import Chart
-from cds.chart.facts import level_of
+from cds.chart.facts import last_level_of, level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
@@ -79,7 +79,7 @@ def _doubted(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice
             for doubt in doubts_about("choice of the visits compared ({})", visits):
                 yield _Choice(doubt)
         for fact in facts:
-            if level_of(fact, vocabulary) is not None:
+            if level_of(fact, vocabulary) or last_level_of(fact, vocabulary):
                 yield _Choice(level=fact)
         if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds):
             gap = {"gap": numbers.course_gap}
@@ -119,11 +119,15 @@ def _spans(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
 
 
 def _of_level(fact: str, telling: Telling) -> Iterator[Doubt]:
-    """What of a level at which a measure has been held is in doubt; nothing where it is not."""
+    """What of a level at which a measure is or has been held is in doubt.
+
+    Nothing where it has not been held, or where that is not known.
+    """
     vocabulary = telling.ruleset.terms.vocabulary
-    level = level_of(fact, vocabulary)
+    held = level_of(fact, vocabulary)
+    level = held or last_level_of(fact, vocabulary)
     value = telling.evaluation.values.get(fact)
-    if level is None or not isinstance(value, Interval) or value.low <= 0:
+    if level is None or value is None or (isinstance(value, Interval) and value.low <= 0):
         return
     name = fact.split(".")[1]
     said: dict[Certainty, list[str]] = {}
@@ -143,7 +147,7 @@ def _of_level(fact: str, telling: Telling) -> Iterator[Doubt]:
         if certainty != "verified":
             yield Doubt(certainty, f"{level.title}: {', '.join(texts)}")
     numbers = vocabulary.assessments
-    if numbers and numbers.held_gap:
+    if held and numbers and numbers.held_gap:
         about = "what is so at two visits is so between them, if no more than {} lie there"
         yield from doubts_about(about, {"": numbers.held_gap})
 

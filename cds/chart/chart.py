@@ -19,7 +19,7 @@ from cds.chart.assessments import (
 from cds.chart.conditions import Assertion, read_conditions, too_old
 from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
-from cds.chart.terms import Terms
+from cds.chart.terms import Terms, inner_title
 from cds.chart.treatments import (
     NO_DRAFTS,
     Course,
@@ -203,8 +203,3 @@ def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
         return None
     latest = max(started)
     return TreatmentLine(latest, " and ".join(started[latest]))
-
-
-def inner_title(title: str) -> str:
-    """A title within a sentence; an abbreviation stays as it is."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title

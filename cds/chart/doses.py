@@ -14,8 +14,9 @@ What one exposure tells of a day:
 
 What several exposures tell: an order may replace the one before or be added to it, so the dose is
 at least that of the one that began last, and at most the sum. What was given fulfils an order. Only
-the routes that the vocabulary names count: intravenous pulses are not a daily dose by mouth. Where
-no route is told, the dose counts only as possible.
+the routes that the vocabulary names count. Where no route is told, the dose counts only as
+possible, and so does what may be of the class that is no daily dose (an intravenous pulse). A depot
+leaves the dose open for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from datetime import date
 from decimal import Context, Decimal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.quantities import INFINITY, Interval
-from cds.chart.terms import Terms
-from cds.chart.treatments import Exposure
-from cds.chart.vocabulary import DoseEntry, DoseLevel, UnitTable
+from cds.chart.terms import Terms, inner_title
+from cds.chart.treatments import Exposure, counts_for, given_by_day
+from cds.chart.vocabulary import Depots, DoseEntry, DoseLevel, DrugClassEntry, UnitTable
 from cds.fhir.dates import DateSpan, read_period
 from cds.fhir.resources import Dosage, DoseAndRate, Quantity, TimingRepeat
 
@@ -81,16 +83,49 @@ def read_dose(
 ) -> DailyDose:
     """What is known of a declared daily dose in one patient."""
     today = as_of.toordinal()
+    without = terms.vocabulary.drug_classes.get(entry.without or "")
+    apart = _Apart(without, given_by_day(without, exposures)) if without else None
     found = []
-    for drug in entry.equal:
+    for drug in _counted(entry):
         for exposure in exposures.get(drug, ()):
-            if exposure.route is not None and exposure.route not in entry.routes:
-                continue
-            steps = tuple(_steps(exposure, entry, terms, today))
-            start = exposure.start
-            found.append(Taken(exposure, start.first.toordinal() if start else _LONG_AGO, steps))
+            steps = _steps_of(exposure, entry, apart, terms, today)
+            if steps is not None:
+                start = exposure.start
+                began = start.first.toordinal() if start else _LONG_AGO
+                found.append(Taken(exposure, began, steps))
     found.sort(key=lambda taken: (-taken.began, taken.exposure.reference))
     return DailyDose(tuple(found), today)
+
+
+class _Apart(Struct, frozen=True):
+    """The class of drugs that is no daily dose, with what was given of it on each day."""
+
+    entry: DrugClassEntry
+    given: Mapping[DateSpan | None, Decimal]
+
+
+def _counted(entry: DoseEntry) -> Iterable[str]:
+    """The drugs that tell of a daily dose, or leave it open."""
+    return dict.fromkeys((*entry.equal, *(entry.depots.drugs if entry.depots else ())))
+
+
+def _steps_of(
+    exposure: Exposure, entry: DoseEntry, apart: _Apart | None, terms: Terms, today: int
+) -> tuple[Step, ...] | None:
+    """What an exposure tells of a daily dose, None where it is none."""
+    drug, route, depots = exposure.drug, exposure.route, entry.depots
+    if depots is not None and drug in depots.drugs and route in depots.routes:
+        return (_depot(exposure, depots, today),)
+    if drug not in entry.equal or (route is not None and route not in entry.routes):
+        return None
+    steps = tuple(_steps(exposure, entry, terms, today))
+    if apart is None or drug not in apart.entry.any_of or route is None:
+        return steps
+    belongs = counts_for(apart.entry, exposure, apart.given)
+    if belongs is None:
+        title = inner_title(apart.entry.title)
+        return tuple(_perhaps(step, title) for step in steps)
+    return None if belongs else steps
 
 
 # --- one dosage ----------------------------------------------------------------------------------
@@ -129,6 +164,21 @@ def _steps(exposure: Exposure, entry: DoseEntry, terms: Terms, today: int) -> It
             sure,
             possible,
         )
+
+
+def _depot(exposure: Exposure, depots: Depots, today: int) -> Step:
+    """What a depot tells: that the dose is not known while it lasts."""
+    sure, (first, last) = _applies(exposure, exposure.start, exposure.end, today)
+    day_after = 1 if exposure.kind == "given" else 0  # on which another dose may follow
+    lasting = last - day_after + int(depots.last.value)
+    why = "what is injected into a muscle is equal to no known dose a day"
+    return Step(ZERO, INFINITY, why, None, False, sure, (first, lasting))
+
+
+def _perhaps(step: Step, title: str) -> Step:
+    """A step that may be of what is no daily dose."""
+    why = "; ".join(filter(None, (step.why, f"it may be {title}")))
+    return replace(step, low=ZERO, why=why)
 
 
 def _applies(
@@ -365,10 +415,12 @@ def days_at(level: DoseLevel, gap: int, dose: DailyDose, *, complete: bool) -> I
     """For how many days up to today the dose was surely, and possibly, at a level each day.
 
     The days are gone back in stretches on which nothing changes, and at each change only what
-    changes is looked at: a chart may hold thousands of doses that each begin on another day.
+    changes is looked at: a chart may hold thousands of doses that each begin on another day. Over a
+    gap only an order surely goes on into another: what was given twice may have been given twice.
     """
     sure = possible = last = dose.today
-    surely = True
+    surely = ordered = True
+    bridged = False
     changing = _changing(dose)
     of_day = _OfDay(level, dose.taken)
     for place in range(len(dose.taken)):
@@ -377,9 +429,13 @@ def days_at(level: DoseLevel, gap: int, dose: DailyDose, *, complete: bool) -> I
         if not of_day.tells:
             if last == dose.today or last - first + 1 > gap:
                 break
+            bridged = True
         elif not of_day.possibly:
             break
         else:
+            if bridged and not (ordered and of_day.ordered):
+                surely = False
+            bridged, ordered = False, of_day.ordered
             possible = first
             surely = surely and of_day.surely
             sure = first if surely else sure
@@ -447,6 +503,11 @@ class _OfDay:
     def tells(self) -> bool:
         """Whether anything tells of the day."""
         return bool(self._ordered.count or self._given.count)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an order or statement tells of the day, and not only what was given."""
+        return self._ordered.count > 0
 
     @property
     def possibly(self) -> bool:

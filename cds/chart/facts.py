@@ -20,11 +20,11 @@ from msgspec.structs import replace
 from cds.chart.allergies import Allergy
 from cds.chart.allergies import Kind as AllergyKind
 from cds.chart.assessments import MeasureChange
-from cds.chart.chart import Chart, age, inner_title
+from cds.chart.chart import Chart, age
 from cds.chart.coding import LONGEST_TEXT
 from cds.chart.conditions import Assertion
 from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
-from cds.chart.held import days_held, values_behind
+from cds.chart.held import days_held, last_at, values_behind
 from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
@@ -34,6 +34,7 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
+from cds.chart.terms import inner_title
 from cds.chart.treatments import (
     NO_COURSE,
     Exposure,
@@ -1272,6 +1273,16 @@ def _of_measures(vocabulary: Vocabulary) -> list[Declaration]:
             )
             for key, level in entry.levels.items()
         ]
+        made += [
+            Declaration(
+                name=f"measure.{name}.{LAST}{key}",
+                kind="boolean",
+                title=f"{entry.title}, {level.title}, when last measured",
+                read=_last_at(name, level),
+                evidence=_latest(name),
+            )
+            for key, level in entry.levels.items()
+        ]
     return made
 
 
@@ -1279,20 +1290,37 @@ HELD = "days_"
 """What the last part of a fact begins with that says for how long something is at a level."""
 
 
+LAST = "last_"
+"""What the last part of a fact begins with that says whether the last value is at a level."""
+
+
 def level_of(fact: str, vocabulary: Vocabulary) -> MeasureLevel | None:
     """The level of a measure that a fact is about; None for every other fact.
 
     Such a fact is about all assessments: to take the measure today need not settle it.
     """
+    return _level_named(fact, HELD, vocabulary)
+
+
+def last_level_of(fact: str, vocabulary: Vocabulary) -> MeasureLevel | None:
+    """The level that a fact is about which asks of the last value; None for every other fact."""
+    return _level_named(fact, LAST, vocabulary)
+
+
+def _level_named(fact: str, beginning: str, vocabulary: Vocabulary) -> MeasureLevel | None:
     kind, _, rest = fact.partition(".")
     name, _, form = rest.partition(".")
-    if kind != "measure" or not form.startswith(HELD):
+    if kind != "measure" or not form.startswith(beginning):
         return None
-    return vocabulary.measures[name].levels.get(form.removeprefix(HELD))
+    return vocabulary.measures[name].levels.get(form.removeprefix(beginning))
 
 
 def _held(name: str, level: MeasureLevel) -> Callable[[Chart], Value]:
     return lambda chart: days_held(name, level, chart)
+
+
+def _last_at(name: str, level: MeasureLevel) -> Callable[[Chart], Value]:
+    return lambda chart: last_at(name, level, chart)
 
 
 def _held_by(name: str, level: MeasureLevel) -> EvidenceReader:

@@ -63,6 +63,23 @@ def days_held(name: str, level: MeasureLevel, chart: Chart) -> Interval:
     )
 
 
+def last_at(name: str, level: MeasureLevel, chart: Chart) -> bool | None:
+    """Whether a measure was at a level when it was last taken: all that was measured on that day.
+
+    None where nothing was, where it cannot be judged, or where a later value cannot be used.
+    """
+    if "Observation" not in chart.complete:
+        return None
+    series, counted = chart.measurements.series, instruments_of(name, level, chart)
+    last = [next(_backwards(taken)) for each in counted if (taken := series.get(each))]
+    day = max((m.day for m in last), default=date.min)
+    unusable = (each for one in counted for each in chart.measurements.unusable.get(one, ()))
+    if not last or any(each > day for each in unusable):
+        return None
+    at_level = [is_at(level, m, chart.terms) for m in last if m.day == day]
+    return False if False in at_level else None if None in at_level else True
+
+
 def instruments_of(name: str, level: MeasureLevel, chart: Chart) -> tuple[str, ...]:
     """The instruments of a measure whose values can be at a level in this patient."""
     measure = chart.terms.vocabulary.measures[name]

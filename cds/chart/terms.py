@@ -162,3 +162,8 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
             said.casefold(): name for name, s in v.allergy_statements.items() for said in s.names
         },
     )
+
+
+def inner_title(title: str) -> str:
+    """A title within a sentence; an abbreviation stays as it is."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title

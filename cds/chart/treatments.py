@@ -8,7 +8,7 @@ for their route.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -538,10 +538,10 @@ def course(
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
-    given = _given_by_day(entry, exposures) if entry.daily_dose_at_least else {}
+    given = given_by_day(entry, exposures)
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
-            counts = _counts(entry, exposure, given)
+            counts = counts_for(entry, exposure, given)
             if counts:
                 events.append(exposure)
             elif counts is None:
@@ -554,10 +554,15 @@ def course(
     return Course(tuple(events), current, since, tuple(uncertain))
 
 
-def _given_by_day(
-    entry: DrugClassEntry, exposures: dict[str, list[Exposure]]
+def given_by_day(
+    entry: DrugClassEntry, exposures: Mapping[str, list[Exposure]]
 ) -> dict[DateSpan | None, Decimal]:
-    """What was given on each day by the routes of a class: a day's dose may be divided."""
+    """What was given on each day by the routes of a class: a day's dose may be divided.
+
+    Nothing where the class does not ask for a dose.
+    """
+    if entry.daily_dose_at_least is None:
+        return {}
     totals: dict[DateSpan | None, Decimal] = {}
     for drug in entry.any_of:
         for e in exposures.get(drug, ()):
@@ -568,8 +573,8 @@ def _given_by_day(
     return totals
 
 
-def _counts(
-    entry: DrugClassEntry, exposure: Exposure, given: dict[DateSpan | None, Decimal]
+def counts_for(
+    entry: DrugClassEntry, exposure: Exposure, given: Mapping[DateSpan | None, Decimal]
 ) -> bool | None:
     """Whether an exposure belongs to a class; None where route or dose is not known."""
     unsure = False

@@ -297,12 +297,25 @@ class DoseLevel(Entry, frozen=True, kw_only=True):
     exceeded: bool = False
 
 
+class Depots(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Injections of these ``drugs`` by these ``routes``, which ``last`` for so many days.
+
+    For so long after one a daily dose is not known: no equal dose holds for them.
+    """
+
+    drugs: tuple[str, ...]
+    routes: tuple[str, ...]
+    last: Number
+
+
 class DoseEntry(Entry, frozen=True, kw_only=True):
     """The daily dose of drugs that are counted together, by these ``routes``.
 
     ``equal`` has a dose of each drug (mg), all of which have one effect; doses are expressed in the
     drug that ``expressed_in`` names. ``levels`` name the doses whose duration rules ask for. Orders
-    no further apart than ``gap`` (days) follow each other.
+    no further apart than ``gap`` (days) follow each other. What is of the class of drugs
+    ``without`` is no daily dose; what may be of it counts as possible. ``depots`` leave the dose
+    open.
     """
 
     expressed_in: str
@@ -310,6 +323,8 @@ class DoseEntry(Entry, frozen=True, kw_only=True):
     routes: tuple[str, ...]
     gap: Number
     levels: dict[str, DoseLevel] = {}
+    without: str | None = None
+    depots: Depots | None = None
 
 
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -564,6 +579,11 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
     for name, dose in vocabulary.doses.items():
         known("doses", name, tuple(dose.equal), "equal", "drugs")
         known("doses", name, dose.routes, "routes", "routes")
+        if dose.without is not None:
+            known("doses", name, (dose.without,), "without", "drug_classes")
+        if dose.depots is not None:
+            known("doses", name, dose.depots.drugs, "depots", "drugs")
+            known("doses", name, dose.depots.routes, "depots", "routes")
 
 
 def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry]]:
@@ -818,6 +838,8 @@ def _check_doses(vocabulary: Vocabulary, places: Places) -> None:
             *((("equal", drug), number, "mg") for drug, number in entry.equal.items()),
             *((("levels", key, "dose"), v.dose, "mg/d") for key, v in entry.levels.items()),
         ]
+        if entry.depots is not None:
+            numbers.append((("depots", "last"), entry.depots.last, "d"))
         _check_units(document, steps, numbers)
         for level in entry.levels:
             if not _ID.fullmatch(level):

@@ -21,8 +21,8 @@ from cds.advice import load_rules
 from cds.hooks.logs import describe
 from cds.hooks.service import Attempt, InService, Served, make_served
 from cds.located import FilesInvalid, Place, Problem
+from cds.rules.contents import Stamps, content_version, read_stamps
 from cds.rules.engine import EngineFault
-from cds.rules.reading import Stamps, content_version, read_stamps
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.ruletests import run
 

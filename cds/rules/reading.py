@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -41,8 +39,16 @@ from cds.located import (
     read_document,
     read_struct,
 )
-from cds.rules.compiler import Compiler
+from cds.rules.assembly import (
+    asked,
+    compile_rules,
+    facts_of_card,
+    fine_thresholds,
+    in_order,
+    needed_facts,
+)
 from cds.rules.conditions import facts_of
+from cds.rules.contents import read_contents, version_of
 from cds.rules.derivations import (
     Derivation,
     HowMany,
@@ -50,11 +56,8 @@ from cds.rules.derivations import (
     Part,
     Ranks,
     Sum,
-    facts_asked,
     nodes_of,
 )
-from cds.rules.engine import Engine
-from cds.rules.formula import Formula
 from cds.rules.language import (
     Contraindication,
     OverrideReason,
@@ -70,14 +73,11 @@ from cds.rules.parsing import ByWeight, Scope, parse_condition, parse_count
 from cds.rules.resting import Behind, chosen_of, doubted_of, facts_behind, passages_of
 from cds.rules.ruleset import (
     CardTemplate,
-    Check,
     Option,
     Passage,
     Rule,
     RuleSet,
     Suggestion,
-    conditions_of,
-    negative,
     selections_of,
 )
 from cds.rules.site import (
@@ -189,7 +189,7 @@ def check_ruleset(
     problems = sorted(set(problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
-    ordered, cyclic = _in_order(rules, reading.taken)
+    ordered, cyclic = in_order(rules, reading.taken)
     if cyclic:
         names = ", ".join(r.id for r in cyclic)
         circle = (
@@ -200,7 +200,7 @@ def check_ruleset(
         )
         return None, [*problems, Problem(cyclic[0].place, "cycle", circle)]
     try:
-        compiler, engine, checks = _compile(ordered)
+        compiler, engine, checks = compile_rules(ordered)
     except FilesInvalid as fault:
         return None, [*problems, *fault.problems]
     active = [r for r in rules if isinstance(r, Rule) and r.file.status in reading.taken]
@@ -216,7 +216,7 @@ def check_ruleset(
             terms=compile_terms(vocabulary),
             facts=reading.facts,
             groups=reading.groups,
-            needed=_needed([*active, *derivations.values()], reading.facts),
+            needed=needed_facts([*active, *derivations.values()], reading.facts),
             applies_to=applies_to,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
@@ -240,7 +240,7 @@ def check_ruleset(
             engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
-            thresholds=_thresholds(active, derivations.values()),
+            thresholds=fine_thresholds(active, derivations.values()),
             contents=contents,
         ),
         problems,
@@ -1140,10 +1140,10 @@ def _check_site(site: Site, rules: list[Rule | Derivation], reading: _Reading) -
 
 def _names_in(rule: Rule | Derivation) -> Iterator[str]:
     """The facts and selections that a rule names, in its conditions and in its texts."""
-    yield from _asked(rule)
+    yield from asked(rule)
     if isinstance(rule, Derivation):
         return
-    yield from _facts_of_card(rule)
+    yield from facts_of_card(rule)
     for text in _texts_of(rule):
         for part in text:
             if not isinstance(part, str):
@@ -1184,181 +1184,3 @@ def _warn_of_texts(site: Site, every: list[Rule | Derivation]) -> None:
                     "switch it off, and add one of your own that says yours",
                     "warning",
                 )
-
-
-# --- order and compilation -----------------------------------------------------------------------
-
-
-_Any = Rule | Derivation
-
-
-def _asked(rule: _Any) -> Iterator[str]:
-    """The facts that a rule waits for before it says anything."""
-    if isinstance(rule, Derivation):
-        yield from facts_asked(rule.makes)
-    else:
-        yield from facts_of(rule.node.condition)
-
-
-def _in_order(rules: list[_Any], taken: Container[Status]) -> tuple[list[_Any], list[_Any]]:
-    """Rules of these statuses, each after those it waits for; and those in a circle, if any."""
-    waiting = [r for r in rules if r.file.status in taken]
-    derived_by = {r.file.derive: r.id for r in waiting if r.file.derive}
-    ordered: list[_Any] = []
-    done: set[str] = set()
-    while waiting:
-        ready = [
-            r for r in waiting if all(derived_by[f] in done for f in _asked(r) if f in derived_by)
-        ]
-        if not ready:
-            return ordered, _circle(waiting)
-        ordered.extend(ready)
-        done.update(r.id for r in ready)
-        waiting = [r for r in waiting if r.id not in done]
-    return ordered, []
-
-
-def _circle(waiting: list[_Any]) -> list[_Any]:
-    """The rules that wait for each other, without those that only wait for one of them."""
-    asked = {fact for rule in waiting for fact in _asked(rule)}
-    inner = [rule for rule in waiting if rule.file.derive in asked]
-    return inner if len(inner) == len(waiting) else _circle(inner)
-
-
-def _compile(rules: list[_Any]) -> tuple[Compiler, Engine, tuple[Check, ...]]:
-    """Compile rules; raises ``FilesInvalid`` at the one that the engine cannot take."""
-    compiler = Compiler()
-    formulas: dict[str, Formula] = {}
-    checks = list(_checks(rules))
-    nodes = {rule.id: rule.node for rule in rules if isinstance(rule, Rule)}
-    for check in checks:
-        node = nodes[check.rule] if check.node is None else check.node
-        formulas[check.holds] = compiler.formula(node, truth=True)
-        if check.fails is not None:
-            formulas[check.fails] = compiler.formula(node, truth=False)
-    try:
-        return compiler, Engine(formulas), tuple(checks)
-    except ValueError as fault:
-        if len(rules) > 1:
-            _compile(rules[:-1])  # raises where an earlier rule is at fault
-        raise FilesInvalid([Problem(rules[-1].place, "not-compilable", str(fault))]) from fault
-
-
-def _checks(rules: list[_Any]) -> Iterator[Check]:
-    """What the engine is asked: whether each rule holds, and of what it derives, whether not."""
-    for rule in rules:
-        if isinstance(rule, Derivation):
-            for called, node in conditions_of(rule):
-                yield Check(rule.id, called, negative(called), node)
-        else:
-            yield Check(rule.id, rule.id, negative(rule.id) if rule.file.derive else None)
-
-
-def _needed(rules: list[_Any], facts: Mapping[str, Declaration]) -> tuple[Declaration, ...]:
-    """The facts that any condition, passage, option or suggestion of the rules asks for.
-
-    Of the drug of an option: whether it is given now, or ever was, and what of it is on record that
-    contraindications ask for of whichever drug.
-    """
-    forms = ["current", "ever"]
-    for rule in rules:
-        said = rule.file.contraindication
-        if said is not None and said.drugs_with is not None:
-            forms.append(said.drugs_with)
-    derived = {r.file.derive for r in rules}
-    names: dict[str, None] = {}
-    for rule in rules:
-        names.update(dict.fromkeys(_asked(rule)))
-        if isinstance(rule, Rule):
-            names.update(dict.fromkeys(_facts_of_card(rule)))
-        for option in rule.card.options if isinstance(rule, Rule) and rule.card else ():
-            if option.drug is not None:
-                names.update({f"drug.{option.drug}.{form}": None for form in forms})
-    return tuple(facts[n] for n in names if n not in derived)
-
-
-def _thresholds(rules: Iterable[Rule], derivations: Iterable[Derivation]) -> frozenset[Decimal]:
-    """Every threshold in percent, of conditions and of bands, that is no whole number."""
-    found = {
-        abs(band.above)
-        for each in derivations
-        if isinstance(each.makes, Sum)
-        for part in each.makes.parts
-        if part.unit == "%"
-        for band in part.bands
-    }
-    nodes = [rule.node for rule in rules]
-    nodes += [node for rule in rules if rule.card is not None for node in rule.card.conditions]
-    nodes += [node for each in derivations for node in nodes_of(each.makes)]
-    for node in nodes:
-        nodes.extend(node.parts)
-        if node.constant is not None and node.constant.unit == "%":
-            found.add(abs(node.constant.value))
-    return frozenset(value for value in found if value != value.to_integral_value())
-
-
-def _facts_of_card(rule: Rule) -> Iterator[str]:
-    for node in rule.card.conditions if rule.card else ():
-        yield from facts_of(node.condition)
-
-
-def content_version(folder: Path, site: Path | None) -> str:
-    """A hash of every file of the folder, and of a site's: the same content, the same version.
-
-    Raises OSError where a file cannot be read, or has just gone.
-    """
-    return version_of(read_contents(folder, site))
-
-
-def read_contents(folder: Path, site: Path | None) -> dict[str, bytes]:
-    """Every file of the folder as ``rules/<path>``, and of a site's as ``site/<path>``.
-
-    Raises OSError where a file cannot be read, or has just gone.
-    """
-    return {name: Path(path).read_bytes() for name, path in _files(folder, site)}
-
-
-def _files(folder: Path, site: Path | None) -> list[tuple[str, str]]:
-    """Every file by what ``read_contents`` calls it, with its path, in one order everywhere."""
-    found: list[tuple[tuple[str, ...], str]] = []
-    for root, name in ((folder, "rules"), *([(site, "site")] if site else ())):
-        for at, folders, files in os.walk(root, onerror=_unless_gone):
-            inner = (name, *Path(at).relative_to(root).parts)
-            folders[:] = [each for each in folders if not each.startswith(".")]
-            found += [
-                ((*inner, file), os.path.join(at, file))
-                for file in files
-                if file.endswith(".yaml") and not file.startswith(".")  # of the tools that keep it
-            ]
-    return [("/".join(parts), path) for parts, path in sorted(found)]
-
-
-def _unless_gone(fault: OSError) -> None:
-    # A folder that is not there holds no files, which is told as what then is missing.
-    if not isinstance(fault, FileNotFoundError):
-        raise fault
-
-
-Stamps = tuple[tuple[str, int, int, int, int], ...]
-"""For each file its name, its place on the disk, its size and when it was last changed, in ns."""
-
-
-def read_stamps(folder: Path, site: Path | None) -> Stamps:
-    """What tells that no file of the folders was changed, without reading them; raises OSError.
-
-    The system itself notes when a file was changed, and nobody can set that.
-    """
-    stamps = []
-    for name, path in _files(folder, site):
-        found = os.stat(path)
-        stamps.append((name, found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns))
-    return tuple(stamps)
-
-
-def version_of(contents: Mapping[str, bytes]) -> str:
-    """The version of a rule set that consists of these files, in their order."""
-    digest = hashlib.sha256()
-    for name, content in contents.items():
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()[:12]

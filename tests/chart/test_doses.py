@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cds.chart.chart import Chart
 from cds.chart.doses import days_at, dose_on
@@ -181,10 +182,62 @@ def test_doses_are_expressed_in_prednisone(drug: str, dose: object, equivalent: 
     assert fact(read(ordered(taken(dose), drug=drug)), DAILY) == exactly(equivalent)
 
 
-def test_only_doses_by_mouth_count() -> None:
-    """An intravenous pulse is no daily dose; without a route a dose is possible only."""
-    pulse = ordered(taken(1000, route={"text": "Intravenous"}), drug="Methylprednisolone")
-    assert fact(read(pulse), DAILY) == exactly(0)
+INTRAVENOUS: Json = {"text": "Intravenous"}
+PULSE = "drug.pulse_methylprednisolone.ever"
+
+
+@pytest.mark.parametrize(
+    ("dose", "daily", "pulsed"), [(40, 50, False), (249, "311.25", False), (250, 0, True)]
+)
+def test_what_is_given_intravenously_counts_below_a_pulse(
+    dose: int, daily: object, pulsed: bool
+) -> None:
+    """40 mg of methylprednisolone are 50 mg of prednisone; from 250 mg it is a pulse."""
+    for chart in (
+        read(ordered(taken(dose, route=INTRAVENOUS), drug="Methylprednisolone")),
+        read(given("Methylprednisolone", ago(0), dose, "intravenous")),
+    ):
+        assert fact(chart, DAILY) == exactly(str(daily))
+        assert fact(chart, PULSE) is pulsed
+        assert fact(chart, "drug.glucocorticoid.current") is True
+
+
+def test_a_pulse_that_is_given_in_parts_is_no_daily_dose() -> None:
+    """Its dose is that of the day."""
+    parts = [given("Methylprednisolone", ago(0), 125, "intravenous") for _ in range(2)]
+    assert fact(read(*parts), DAILY) == exactly(0)
+
+
+def test_what_may_be_a_pulse_leaves_the_dose_open() -> None:
+    """Intravenous methylprednisolone whose dose cannot be read is any dose, or none."""
+    chart = read(order("Methylprednisolone", ago(3), dosageInstruction=[{"route": INTRAVENOUS}]))
+    assert fact(chart, DAILY) == at_least(0)
+    assert "it may be intravenous pulse methylprednisolone" in why(chart)
+
+
+@pytest.mark.parametrize(("days", "daily"), [(28, at_least(0)), (29, exactly(0))])
+@pytest.mark.parametrize("drug", ["Methylprednisolone acetate", "Triamcinolone acetonide"])
+def test_a_depot_leaves_the_dose_open_while_it_lasts(drug: str, days: int, daily: Interval) -> None:
+    """Into a muscle no equal dose holds; the dose is not known for four weeks after."""
+    chart = read(given(drug, ago(days), 80, "intramuscular"))
+    assert fact(chart, DAILY) == daily
+    assert ("is equal to no known dose a day" in why(chart)) is (days == 28)
+
+
+def test_what_is_injected_into_a_joint_does_not_count() -> None:
+    """It is local treatment."""
+    chart = read(given("Triamcinolone acetonide", ago(1), 40, "intra-articular"))
+    assert fact(chart, DAILY) == exactly(0)
+
+
+def test_only_orders_surely_go_on_over_a_gap() -> None:
+    """Two infusions a fortnight apart are no fortnight of treatment, though there may have been."""
+    chart = read(*(given("Methylprednisolone", ago(d), 100, "intravenous") for d in (0, 14)))
+    assert fact(chart, ABOVE_15) == between(0, 14)
+
+
+def test_without_a_route_a_dose_is_possible_only() -> None:
+    """It may be a cream."""
     untold = taken(20)
     del untold["route"]
     chart = read(ordered(untold))
@@ -393,19 +446,25 @@ def test_going_back_over_changes_finds_the_days_that_going_back_over_days_does(
         made.append(ordered(taken(dose, **span), on=ago(began), status=status))
     chart = read(*made)
     dose_of_all = chart.doses["glucocorticoid"]
+    orders_only = replace(
+        dose_of_all, taken=tuple(t for t in dose_of_all.taken if t.exposure.kind != "given")
+    )
     for key, level in TERMS.vocabulary.doses["glucocorticoid"].levels.items():
         reached = level.dose.value
         sure = possible = 0
-        surely = True
+        surely = after_order = True
         gap = 0
         for day in range(100):
+            on_order = dose_on(orders_only, dose_of_all.today - day) is not None
             bounds = dose_on(dose_of_all, dose_of_all.today - day)
             if bounds is None:
                 gap += 1
                 if day == 0 or gap > 14:
                     break
                 continue
-            gap = 0
+            if gap and not (after_order and on_order):
+                surely = False
+            gap, after_order = 0, on_order
             low, high = (
                 value > reached if level.exceeded else value >= reached
                 for value in (bounds.low, bounds.high)

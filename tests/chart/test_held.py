@@ -158,6 +158,33 @@ def test_a_score_of_health_is_no_enzyme() -> None:
     assert fact(chart, ENZYME) == UNKNOWN
 
 
+LAST_PHYSICIAN = "measure.physician_global.last_inactive"
+LAST_ENZYME = "measure.muscle_enzyme.last_inactive"
+
+
+def test_the_last_value_says_whether_it_is_at_the_level_now() -> None:
+    """However long it was held before, and whenever it was taken."""
+    assert fact(read(physician(0, ago(60)), physician("0.1", ago(6))), LAST_PHYSICIAN) is False
+    assert fact(read(physician(4, ago(60)), physician(0, ago(6))), LAST_PHYSICIAN) is True
+    assert fact(read(), LAST_PHYSICIAN) is None
+
+
+def test_everything_that_was_last_measured_must_be_at_the_level() -> None:
+    """A second enzyme of the same day counts, and an older one does not."""
+    visit = [physician(0, ago(3)), ck(150, ago(3))]
+    assert fact(read(*visit, ldh(251, ago(3))), LAST_ENZYME) is False
+    assert fact(read(*visit, ldh(249, ago(3))), LAST_ENZYME) is True
+    assert fact(read(*visit, ldh(300, ago(100))), LAST_ENZYME) is True
+    assert fact(read(*visit, ldh(300, ago(3), limit=None)), LAST_ENZYME) is None
+
+
+def test_a_later_value_that_cannot_be_used_leaves_the_level_open() -> None:
+    """What was measured last is not known then, and neither where not all was delivered."""
+    unread = observation("loinc|2157-6", on=ago(1), valueString="see comment")
+    assert fact(read(ck(150, ago(3)), unread), LAST_ENZYME) is None
+    assert fact(read(ck(150, ago(3))), LAST_ENZYME) is True
+
+
 def test_where_observations_lack_nothing_is_surely_held() -> None:
     """What was not delivered may show activity; what was shows it for certain."""
     visits = [physician(0, ago(0)), physician(0, ago(100)), physician(1, ago(150))]

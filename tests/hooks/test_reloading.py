@@ -28,8 +28,8 @@ from cds.hooks.reloading import Reloader, polling, prepare
 from cds.hooks.server import KEEP_ALIVE_SECONDS
 from cds.hooks.service import InService, Served, answer, create_app
 from cds.located import Problem
+from cds.rules.contents import content_version
 from cds.rules.engine import EngineFault
-from cds.rules.reading import content_version
 from cds.rules.ruleset import RuleSet
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -40,6 +40,20 @@ BODY = (EXAMPLES / "inclusion-body-myositis.request.json").read_bytes()
 RULE = "guidance/scope/inclusion-body-myositis.yaml"
 TEST = "guidance/scope/inclusion-body-myositis.test.yaml"
 SUMMARY = "Inclusion body myositis: immunosuppression"
+
+
+SUGGESTIONS = """\
+pulse-methylprednisolone-adult:
+  label: Draft a proposal
+  description: Creates a draft proposal
+  resource:
+    resourceType: MedicationRequest
+    status: draft
+    intent: proposal
+    medicationCodeableConcept: {text: Methylprednisolone}
+    subject: {reference: "Patient/{patient.id}"}
+"""
+"""A draft without doses: those that are shipped have theirs from criteria."""
 
 
 def no_warm_up(ruleset: RuleSet) -> None:
@@ -106,6 +120,7 @@ def rules(tmp_path: Path) -> Path:
     folder = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
     for unasked in ("criteria", "contraindications"):
         shutil.rmtree(folder / unasked)
+    (folder / "suggestions.yaml").write_text(SUGGESTIONS, encoding="utf-8")
     for other in (folder / "guidance").iterdir():
         if other.name != "scope":
             shutil.rmtree(other)

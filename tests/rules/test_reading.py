@@ -578,38 +578,6 @@ def test_drafts_are_checked_and_retired_rules_are_not(
     assert len(problems_of(minimal)) == problems
 
 
-# --- version -------------------------------------------------------------------------------------
-
-
-def test_the_same_content_has_the_same_version(minimal: Path, tmp_path: Path) -> None:
-    """The version depends on what the files hold, not on where or when they were written."""
-    copy = shutil.copytree(minimal, tmp_path / "copy")
-    assert read_ruleset(copy).version == read_ruleset(minimal).version
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new"),
-    [
-        (IMPROVED, "value: 20", "value: 21"),
-        (TAPER, "Consider tapering.", "Consider tapering!"),
-        ("scope.yaml", "applies_to:", "# who\napplies_to:"),
-        (VOCABULARY, "title: Prednisone", "title: Prednisolone"),
-    ],
-)
-def test_the_version_changes_with_any_file(minimal: Path, file: str, old: str, new: str) -> None:
-    """Whatever changes in any file, the version changes."""
-    before = read_ruleset(minimal).version
-    replace(minimal, file, old, new)
-    assert read_ruleset(minimal).version != before
-
-
-def test_the_version_changes_with_a_file_name(minimal: Path) -> None:
-    """A rule that moves to another folder is another version."""
-    before = read_ruleset(minimal).version
-    (minimal / IMPROVED).rename(minimal / "guidance/improved.yaml")
-    assert read_ruleset(minimal).version != before
-
-
 def test_tests_and_vocabulary_are_no_rule_files(minimal: Path) -> None:
     """Rule files are those of all folders but the vocabulary, without tests and shared files."""
     (minimal / "guidance/taper.test.yaml").write_text("rule: taper\ncases: []\n", encoding="utf-8")

@@ -51,8 +51,10 @@ def test_what_a_passage_rests_on_is_apart(ruleset: RuleSet) -> None:
     assert len(by_passage) == len(card.passages)
     saying = [i for i, found in enumerate(by_passage) if "inactive_for" in found]
     asked = [card.passages[i].when for i in saying]
-    assert len(saying) == 2
-    assert all(when is not None and "Sustained inactivity" in str(when) for when in asked)
+    assert len(saying) == 3
+    *others, sustained, which = asked
+    assert ["Inadequate response" in str(when) for when in others] == [True]
+    assert all("Sustained inactivity" in str(when) for when in (sustained, which))
     for i in saying:
         assert (
             "measure.physician_global.days_inactive"
