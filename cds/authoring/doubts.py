@@ -24,10 +24,11 @@ from cds.located import Document, Place, Problem, Steps, read_document
 from cds.rules.conditions import Constant, Count, walk
 from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
 from cds.rules.nodes import Node
+from cds.rules.parsing import parameter_of
 from cds.rules.reading import rule_files
 from cds.rules.ruleset import Rule, RuleSet, Suggestion
 from cds.rules.site import SiteNumber
-from cds.rules.texts import WEIGHT_DOSE, Slot, Text, parameter_of
+from cds.rules.texts import WEIGHT_DOSE, Slot, Text
 from cds.rules.words import say_constant, say_number
 
 

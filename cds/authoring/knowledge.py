@@ -33,8 +33,8 @@ from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
 from cds.rules.language import CardFile, EvidenceCertainty, LicenceStatus, RuleFile, WeightDose
 from cds.rules.nodes import Node
+from cds.rules.parsing import parameter_of
 from cds.rules.ruleset import Rule, RuleSet
-from cds.rules.texts import parameter_of
 from cds.rules.words import OPERATORS, say_certainty, say_number
 
 RULES = Path(__file__).resolve().parents[2] / "rules"

@@ -190,8 +190,9 @@ def page() -> str:
             "After `where` names are looked up under the member first: of `core_set` `improvement` "
             "is `measure.physician_global.improvement` and so on, and `it` is the member itself. "
             "`as` names those that meet it, for texts.",
-            "A number is given with the unit of the fact, or as `parameters.name`. Nothing is "
-            "converted, except weeks to days.",
+            "A number is given with the unit of the fact, or as `parameters.name`, or as "
+            "`fact.parameters.name`, a parameter of the rule that derives the fact, so that each "
+            "number stands once. Nothing is converted, except weeks to days.",
         ],
         ["## Cards"],
         *map(_structure, _CARD),

@@ -16,9 +16,10 @@ from cds.chart.assessments import range_in_upper_limits
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
 from cds.chart.weight import last_weight
 from cds.rules.conditions import Constant
+from cds.rules.parsing import parameter_of
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.site import SiteNumber
-from cds.rules.texts import Slot, Text, parameter_of
+from cds.rules.texts import Slot, Text
 from cds.rules.words import say_constant, say_number
 
 HEADS: dict[Certainty, str] = {

@@ -15,9 +15,9 @@ from cds.chart.chart import Chart
 from cds.chart.facts import Event, Evidence, Value, level_of
 from cds.chart.vocabulary import WEIGHT_UNIT, Number
 from cds.chart.weight import last_weight
-from cds.rules.parsing import ByWeight
+from cds.rules.parsing import ByWeight, parameter_of
 from cds.rules.ruleset import Evaluation, RuleSet
-from cds.rules.texts import Slot, Text, parameter_of
+from cds.rules.texts import Slot, Text
 from cds.rules.trace import Seen, open_terms, trace_rule, undecided
 from cds.rules.words import say_number, say_percent, say_value
 

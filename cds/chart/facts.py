@@ -1097,8 +1097,9 @@ def _from_day(fall: Fall, chart: Chart) -> date | None:
         begun = [chart.courses.get(drug, NO_COURSE).since for drug in fall.during]
         days = [since.last for since in begun if since is not None]
         numbers = chart.terms.vocabulary.assessments
-        window = int(numbers.window.value) if numbers else 0
-        return min(days) - timedelta(days=window) if days else None
+        window = timedelta(days=int(numbers.window.value) if numbers else 0)
+        # The first days of year 1 stand there by mistake; before them there are none.
+        return max(min(days), date.min + window) - window if days else None
     return date.min
 
 

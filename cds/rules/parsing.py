@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any, get_args
 
 from msgspec import Struct
@@ -47,10 +48,18 @@ class ByWeight(Struct, frozen=True):
     numbers: tuple[tuple[str, Number], ...] = ()
 
 
+@cache
+def parameter_of(name: str) -> tuple[str, str] | None:
+    """The fact and the parameter that ``fact.parameters.x`` names; no fact for ``parameters.x``."""
+    fact, found, parameter = f".{name}".rpartition(".parameters.")
+    return (fact.removeprefix("."), parameter) if found else None
+
+
 class Scope(Struct, frozen=True):
     """What names mean where a condition is written: facts, groups, the rule's parameters.
 
-    ``behind`` has the parameters of the rules that derive facts, by fact: texts may show them.
+    ``behind`` has the parameters of the rules that derive facts, by fact: texts may show them, and
+    conditions compare with them.
     ``weight_doses`` has the doses by body weight that texts may show.
     """
 
@@ -330,15 +339,18 @@ def _constant(
 ) -> Constant | None:
     parameter: str | None = None
     number: Number | None = None
-    if operand.startswith("parameters."):
-        parameter = operand.removeprefix("parameters.")
-        number = scope.parameters.get(parameter)
+    named = parameter_of(operand)
+    if named is not None:
+        fact, parameter = named
+        parameters = scope.behind.get(fact, {}) if fact else scope.parameters
+        number = parameters.get(parameter)
         if number is None:
+            whose = f"the rule that derives `{fact}`" if fact else "this rule"
             document.report(
                 "unknown-parameter",
                 steps,
-                f"`{operand}` is not among the parameters of this rule"
-                f"{did_you_mean(parameter, scope.parameters)}",
+                f"`{operand}` is not among the parameters of {whose}"
+                f"{did_you_mean(parameter, parameters)}",
             )
             return None
         value, given = number.value, number.unit

@@ -69,7 +69,7 @@ from cds.rules.language import (
     Term,
 )
 from cds.rules.nodes import Node, compile_node
-from cds.rules.parsing import ByWeight, Scope, parse_condition, parse_count
+from cds.rules.parsing import ByWeight, Scope, parameter_of, parse_condition, parse_count
 from cds.rules.resting import Behind, chosen_of, doubted_of, facts_behind, passages_of
 from cds.rules.ruleset import (
     CardTemplate,
@@ -93,7 +93,7 @@ from cds.rules.site import (
     read_site,
     said_in_texts,
 )
-from cds.rules.texts import IT, Text, parameter_of, parse_text
+from cds.rules.texts import IT, Text, parse_text
 
 LONGEST_QUIET = 366
 """Days; a reason not to follow a card is to be thought over once a year at least."""

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.located import Document, Steps, did_you_mean
-from cds.rules.parsing import ByWeight, Scope
+from cds.rules.parsing import ByWeight, Scope, parameter_of
 
 Form = Literal["value", "evidence", "dates", "missing", "history"]
 _FORMS: tuple[str, ...] = get_args(Form)
@@ -115,13 +114,6 @@ def parse_text(
         parts.append(Slot(name, form or "value", dose))  # type: ignore[arg-type]  # checked just above
     parts.append(text[end:])
     return tuple(p for p in parts if p)
-
-
-@cache
-def parameter_of(name: str) -> tuple[str, str] | None:
-    """The fact and the parameter that ``fact.parameters.x`` names; no fact for ``parameters.x``."""
-    fact, found, parameter = f".{name}".rpartition(".parameters.")
-    return (fact.removeprefix("."), parameter) if found else None
 
 
 def _known(name: str, scope: Scope, selections: frozenset[str]) -> bool:

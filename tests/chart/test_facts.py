@@ -350,6 +350,7 @@ def test_a_fall_after_a_drug(resources: list[Json], fall: Interval) -> None:
         ([fvc(80, 365), fvc(70, 0), order(PREDNISONE, ago(500))], exactly(10)),
         ([fvc(80, 366), fvc(70, 0), order(PREDNISONE, ago(500))], UNKNOWN),  # too long ago
         ([fvc(80, 100), fvc(70, 0)], UNKNOWN),  # no treatment
+        ([fvc(80, 100), fvc(70, 0), order(PREDNISONE, "0001-01-05")], exactly(10)),  # a slip
     ],
 )
 def test_a_fall_on_treatment(resources: list[Json], fall: Interval) -> None:

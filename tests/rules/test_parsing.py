@@ -65,6 +65,10 @@ def shape(condition: Condition) -> Any:
         ("measure.a.improvement <= -20 %", ("measure.a.improvement", "<=", "-20 %")),
         ("measure.a.improvement > +0.1 %", ("measure.a.improvement", ">", "0.1 %")),
         (
+            "measure.a.improvement >= finding.lung.parameters.severe",
+            ("measure.a.improvement", ">=", "50 %"),
+        ),
+        (
             "measure.a.improvement >= parameters.least",
             ("measure.a.improvement", ">=", "20 %"),
         ),
@@ -263,6 +267,10 @@ PROBLEMS = {
     "when: measure.a.improvement > parameters.lesat": (
         "1:1 unknown-parameter `parameters.lesat` is not among the parameters of this rule (did "
         "you mean `least`?)"
+    ),
+    "when: measure.a.improvement > finding.lung.parameters.sever": (
+        "1:1 unknown-parameter `finding.lung.parameters.sever` is not among the parameters of the "
+        "rule that derives `finding.lung` (did you mean `severe`?)"
     ),
     "when: measure.a.improvement > 20": (
         "1:1 wrong-unit `20` has no unit, but this fact has the unit `%`: write `20 %`"
