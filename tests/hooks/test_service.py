@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from structlog.testing import LogCapture
 
 from cds.hooks import service
+from cds.hooks.prefetch import Template
 from cds.hooks.service import create_app
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -193,6 +194,7 @@ def test_point_06_only_the_recommended_query_parameters_are_used(client: TestCli
     for search in searches:
         parameters = dict(parse_qsl(search.query, strict_parsing=True))
         assert search.path in {
+            "AllergyIntolerance",
             "Condition",
             "Observation",
             "MedicationRequest",
@@ -231,30 +233,43 @@ def test_point_08_a_prefetch_that_failed_is_not_data(client: TestClient, example
 
 @pytest.mark.parametrize("prefetch", ["absent", None, {}])
 def test_point_09_without_prefetch_the_call_is_refused_with_every_key(
-    client: TestClient, example: Example, prefetch: object
+    client: TestClient,
+    example: Example,
+    templates: tuple[Template, ...],
+    prefetch: object,
 ) -> None:
-    """Data that cannot be had give 412, and each key of discovery is named."""
+    """Data that cannot be had give 412, and each key that is needed is named."""
     request = example("rp-ild-mda5") | {"prefetch": prefetch}
     if prefetch == "absent":
         del request["prefetch"]
 
     answer = call(client, request)
 
-    keys = client.get(DISCOVERY).json()["services"][0]["prefetch"]
+    keys = [template.key for template in templates if not template.optional]
+    assert len(keys) > 1
     assert answer.status_code == 412
     assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{k}" for k in keys]
 
 
-def test_point_09_each_key_is_needed(client: TestClient, example: Example) -> None:
-    """Whichever key is left out, the call is refused naming that one alone."""
+def test_point_09_each_key_is_needed(
+    client: TestClient, example: Example, templates: tuple[Template, ...]
+) -> None:
+    """Whichever key is left out, the call is refused naming that one alone; unless it is optional.
+
+    Which are optional is the vocabulary's to say; the others are all of discovery.
+    """
+    optional = {template.key for template in templates if template.optional}
     for key in client.get(DISCOVERY).json()["services"][0]["prefetch"]:
         request = example("no-myositis")
         del request["prefetch"][key]
 
         answer = call(client, request)
 
-        assert answer.status_code == 412
-        assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{key}"]
+        if key in optional:
+            assert answer.status_code == 200
+        else:
+            assert answer.status_code == 412
+            assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{key}"]
 
 
 def test_point_09_a_malformed_request_is_400(client: TestClient) -> None:
