@@ -112,14 +112,16 @@ class Answer:
         self.parser = httptools.HttpResponseParser(self)
         self.body = b""
         self.complete = False
+        self.keep = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self.body += body
 
     def on_message_complete(self) -> None:
-        """Note the end."""
+        """Note the end, and whether the connection stays: afterwards the parser has forgotten."""
         self.complete = True
+        self.keep = self.parser.should_keep_alive()
 
 
 class Load:
@@ -183,7 +185,7 @@ class Load:
             if not received:
                 raise EOFError
             answer.parser.feed_data(received)
-        return answer.parser.get_status_code(), answer.body, answer.parser.should_keep_alive()
+        return answer.parser.get_status_code(), answer.body, answer.keep
 
     def _judge(self, status: int, body: bytes) -> None:
         if status != 200:

@@ -183,6 +183,7 @@ def _work(
     Whatever has threads or connections of its own is made here, after the fork. The socket for
     metrics is given where this process serves them too; ``share`` where it is one of several.
     """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     operation = settings.operation
     provider = start_tracing(operation.tracing_headers) if operation.tracing else None
     alone = share is None
@@ -231,6 +232,12 @@ def _work(
         store.close()
         if provider is not None:
             provider.shutdown()
+
+
+_SWITCH_SECONDS = 0.0005
+"""How long one thread computes while others wait to. Those that write into the database stop to
+wait after every few steps, and with the 5 ms of Python would come to do one step for each call that
+is answered: then the journal grows until it is full."""
 
 
 def _write(settings: Settings) -> None:

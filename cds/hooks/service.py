@@ -31,6 +31,7 @@ from structlog.contextvars import bind_contextvars
 
 from cds.advice import Advice, Question, advise
 from cds.cards.card import encode_cards
+from cds.fhir.bundles import Delivery
 from cds.hooks.authentication import Authenticator, RequiresToken
 from cds.hooks.clients import Caller
 from cds.hooks.feedback import take_feedback
@@ -41,13 +42,15 @@ from cds.hooks.interface import describe_interface
 from cds.hooks.limits import HEALTH, KeepsLimits, Limits
 from cds.hooks.logs import describe
 from cds.hooks.metrics import UNKNOWN, Metrics, reason_of
-from cds.hooks.orders import check_about, read_orders
+from cds.hooks.orders import Orders, check_about, read_orders
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 from cds.hooks.prefetch import Template, make_templates
 from cds.hooks.recording import Recording
+from cds.hooks.requests import Request as HookRequest
 from cds.hooks.requests import check_type, read_request
 from cds.hooks.services import TITLE, Service, make_services
 from cds.hooks.tracing import Traces
+from cds.hooks.turns import Turns
 from cds.rules.engine import EngineFault
 from cds.rules.language import Hook
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -69,6 +72,10 @@ class _Discovery(Struct, frozen=True):
     services: tuple[Service, ...]
 
 
+_AT_ONCE = contextlib.nullcontext()
+"""For a call that nobody else is waiting beside."""
+
+
 async def answer(
     body: bytes,
     ruleset: RuleSet,
@@ -78,18 +85,34 @@ async def answer(
     fetching: Fetching | None = None,
     recording: Recording | None = None,
     advised: Callable[[Advice], None] = lambda _: None,
+    turns: contextlib.AbstractAsyncContextManager[None] = _AT_ONCE,
 ) -> bytes:
     """Answer a request of a hook with the cards of that day, both as JSON, and record the decision.
 
     What the request does not bring is fetched from its FHIR server, where ``fetching`` allows that.
-    ``advised`` is told what is answered with. Raises ``Refused`` for a request that cannot be
-    answered, or not be recorded, ``EngineFault`` or
+    ``advised`` is told what is answered with; ``turns`` are waited for before that is worked out.
+    Raises ``Refused`` for a request that cannot be answered, or not be recorded, ``EngineFault`` or
     ``EnginesDisagree`` where no answer can be trusted.
     """
     request = read_request(body, hook)
     orders = read_orders(request.context)
     drafts = None if orders is None else orders.drafts
     delivery = await gather(request, templates, fetching, drafts)
+    async with turns:
+        return _work_out(request, orders, delivery, ruleset, as_of, recording, advised, hook)
+
+
+def _work_out(
+    request: HookRequest,
+    orders: Orders | None,
+    delivery: Delivery,
+    ruleset: RuleSet,
+    as_of: date,
+    recording: Recording | None,
+    advised: Callable[[Advice], None],
+    hook: Hook,
+) -> bytes:
+    """Answer with what was delivered: what ``answer`` does once nothing is to be waited for."""
     question = Question(delivery, request.patient, hook)
     if orders is not None:
         check_about(orders, delivery, request.patient)
@@ -311,6 +334,7 @@ def create_app(
         {"title": TITLE, "discovery": DISCOVERY, "rules": RULES, "interface": INTERFACE}
     )
     faults: Counter[str] = Counter()
+    turns = Turns()
 
     # FastAPI's own pages would describe none of this: bodies are read and written by msgspec. A
     # slash at the end is accepted, because a redirected POST is lost by some clients.
@@ -414,6 +438,7 @@ def create_app(
                 _fetching_for(request, fetching),
                 recording,
                 metrics.advised,
+                turns,
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)

@@ -1,3 +1,4 @@
+import asyncio
 import copy
 import json
 import re
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID
 
+import httpx2
 import msgspec
 import pytest
 from fastapi.testclient import TestClient
@@ -421,6 +423,37 @@ def test_the_same_call_is_answered_with_the_same_bytes(
     first, second = (call(client, example("rp-ild-mda5")).content for _ in range(2))
 
     assert first == second
+
+
+def test_between_two_answers_the_loop_sees_who_has_come_meanwhile(
+    ruleset: RuleSet, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of calls that come together one is worked for in each round of the loop, in their order."""
+    app = create_app(ruleset, lambda: date(2026, 11, 16))
+    rounds = 0
+    worked: list[int] = []
+    work_out = service._work_out
+
+    def count() -> None:
+        nonlocal rounds
+        rounds += 1
+        asyncio.get_running_loop().call_soon(count)
+
+    def noted(*given: Any) -> bytes:
+        worked.append(rounds)
+        return work_out(*given)
+
+    async def call_together() -> list[int]:
+        asyncio.get_running_loop().call_soon(count)
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            request = example("rp-ild-mda5")
+            answers = await asyncio.gather(*(client.post(CALL, json=request) for _ in range(4)))
+        return [answer.status_code for answer in answers]
+
+    monkeypatch.setattr(service, "_work_out", noted)
+    assert asyncio.run(call_together()) == [200] * 4
+    assert len(set(worked)) == 4
 
 
 def test_the_day_of_the_call_counts(ruleset: RuleSet, example: Example) -> None:
