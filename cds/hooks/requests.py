@@ -131,7 +131,8 @@ def ambiguity(body: bytes, without: Iterable[Raw] = ()) -> str | None:
         position = end
     kept.append(body[position:])
     try:
-        _NAMES.decode(b"0".join(kept).decode())
+        # What is no UTF-8 stands in a text that nobody reads, or is told where that is read.
+        _NAMES.decode(b"0".join(kept).decode(errors="replace"))
     except _Repeated:
         return "an object in it has two members of one name, and nothing says which counts."
     except RecursionError:

@@ -227,6 +227,14 @@ def test_point_11_unknown_fields_are_ignored() -> None:
     assert request.patient == "1288992"
 
 
+def test_text_that_nobody_reads_may_be_no_utf_8() -> None:
+    """An ignored field is ignored with whatever it holds, as one that is long is not looked at."""
+    body = with_(extension={"org.example": "M\u00fcller"}).replace(b"\\u00fc", b"\xfc")
+
+    assert b"M\xfcller" in body
+    assert read_request(body, "patient-view").patient == "1288992"
+
+
 def test_null_stands_for_an_optional_field_that_is_absent() -> None:
     """Some clients write null for what they do not send."""
     nothing = dict.fromkeys(["prefetch", "fhirServer", "fhirAuthorization"])

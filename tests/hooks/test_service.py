@@ -23,7 +23,6 @@ from msgspec import Meta, Struct
 from structlog.testing import LogCapture
 
 from cds.hooks import service
-from cds.hooks.prefetch import Template
 from cds.hooks.service import create_app
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -32,6 +31,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "fhir_examples"
 CASES = sorted(f.name.removesuffix(".bundle.json") for f in EXAMPLES.glob("*.bundle.json"))
 DISCOVERY = "/cds-services"
 CALL = "/cds-services/myositis-patient-view"
+OPTIONAL = "allergies"
 SERVED_HOOKS = ("patient-view", "order-select", "order-sign")
 
 every_case = pytest.mark.parametrize("case", CASES)
@@ -235,10 +235,7 @@ def test_point_08_a_prefetch_that_failed_is_not_data(client: TestClient, example
 
 @pytest.mark.parametrize("prefetch", ["absent", None, {}])
 def test_point_09_without_prefetch_the_call_is_refused_with_every_key(
-    client: TestClient,
-    example: Example,
-    templates: tuple[Template, ...],
-    prefetch: object,
+    client: TestClient, example: Example, prefetch: object
 ) -> None:
     """Data that cannot be had give 412, and each key that is needed is named."""
     request = example("rp-ild-mda5") | {"prefetch": prefetch}
@@ -247,31 +244,46 @@ def test_point_09_without_prefetch_the_call_is_refused_with_every_key(
 
     answer = call(client, request)
 
-    keys = [template.key for template in templates if not template.optional]
-    assert len(keys) > 1
     assert answer.status_code == 412
-    assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{k}" for k in keys]
+    needed = [f"prefetch.{key}" for key in needed_keys(client)]
+    assert [p.split("`")[1] for p in problems(answer.content)] == needed
 
 
-def test_point_09_each_key_is_needed(
-    client: TestClient, example: Example, templates: tuple[Template, ...]
-) -> None:
-    """Whichever key is left out, the call is refused naming that one alone; unless it is optional.
+def needed_keys(client: TestClient) -> list[str]:
+    """The keys of discovery but for the one that an EHR may not serve."""
+    keys = list(client.get(DISCOVERY).json()["services"][0]["prefetch"])
+    keys.remove(OPTIONAL)
+    return keys
 
-    Which are optional is the vocabulary's to say; the others are all of discovery.
-    """
-    optional = {template.key for template in templates if template.optional}
-    for key in client.get(DISCOVERY).json()["services"][0]["prefetch"]:
+
+def test_point_09_each_key_but_one_is_needed(client: TestClient, example: Example) -> None:
+    """Whichever key is left out, the call is refused naming that one alone."""
+    for key in needed_keys(client):
         request = example("no-myositis")
         del request["prefetch"][key]
 
         answer = call(client, request)
 
-        if key in optional:
-            assert answer.status_code == 200
-        else:
-            assert answer.status_code == 412
-            assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{key}"]
+        assert answer.status_code == 412
+        assert [p.split("`")[1] for p in problems(answer.content)] == [f"prefetch.{key}"]
+
+
+@pytest.mark.parametrize(
+    "value", ["absent", None, {"resourceType": "OperationOutcome", "issue": []}]
+)
+def test_point_09_what_an_ehr_may_not_serve_is_not_needed(
+    client: TestClient, example: Example, value: object
+) -> None:
+    """Without allergies the cards are given all the same."""
+    request = example("rp-ild-mda5")
+    request["prefetch"][OPTIONAL] = value
+    if value == "absent":
+        del request["prefetch"][OPTIONAL]
+
+    answer = call(client, request)
+
+    assert answer.status_code == 200
+    assert [card.indicator for card in cards(answer.content)] == ["critical"]
 
 
 def test_point_09_a_malformed_request_is_400(client: TestClient) -> None:
