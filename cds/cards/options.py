@@ -22,7 +22,7 @@ from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
 from cds.rules.texts import about_drug
-from cds.rules.trace import Trace, trace_rule, undecided
+from cds.rules.trace import Trace, holding, trace_rule, undecided
 from cds.rules.words import say_constant
 
 
@@ -251,18 +251,10 @@ def _on_record(speaking: Iterable[Against], telling: Telling) -> str:
     for each in speaking:
         if each.own:  # what is on record of the drug stands beside it
             continue
-        for leaf in _holding(_trace(each.rule, telling)):
+        for leaf in holding(_trace(each.rule, telling)):
             if cited := say_all(leaf.evidence, MOST_CITED):
                 found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
-
-
-def _holding(trace: Trace) -> Iterator[Trace]:
-    """The conditions on facts of the chart that make a rule hold."""
-    if trace.truth is True and trace.node.fact is not None and not trace.parts:
-        yield trace
-    for part in trace.parts:
-        yield from _holding(part)
 
 
 def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:

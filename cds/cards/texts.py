@@ -18,7 +18,7 @@ from cds.chart.weight import last_weight
 from cds.rules.parsing import ByWeight, parameter_of
 from cds.rules.ruleset import Evaluation, RuleSet
 from cds.rules.texts import Slot, Text
-from cds.rules.trace import Seen, open_terms, trace_rule, undecided
+from cds.rules.trace import Seen, holding, open_terms, trace_rule, undecided
 from cds.rules.words import say_number, say_percent, say_value
 
 NONE = "none"
@@ -53,6 +53,8 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         return say_number(behind[parameter].value, behind[parameter].unit)
     if name in telling.evaluation.selections:
         members = telling.evaluation.selections[name].members
+        if slot.form == "evidence":
+            return "; ".join(_with_evidence(m, telling) for m in members) or NONE
         return ", ".join(title_of(m, telling) for m in members) or NONE
     if slot.form == "missing":
         return join_words(missing_titles(name, telling)) or NONE
@@ -60,7 +62,7 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         return "; ".join(history(name.split(".")[1], telling.chart)) or "nothing recorded"
     declared = telling.ruleset.facts[name]
     if slot.form == "evidence":
-        return say_all(declared.evidence(telling.chart)) or "nothing recorded"
+        return _say_evidence_of(name, telling) or "nothing recorded"
     if slot.form == "dates":
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return ", ".join(dates) or "no known date"
@@ -69,6 +71,39 @@ def _fill_slot(slot: Slot, telling: Telling) -> str:
         dates = sorted({e.date for e in declared.evidence(telling.chart) if e.date})
         return dates[-1] if dates else say_value(value, "d")
     return say_value(value, declared.unit, telling.ruleset.thresholds)
+
+
+MOST_OF_MEMBER = 3
+"""Resources cited for one member of a selection."""
+
+
+def _with_evidence(member: str, telling: Telling) -> str:
+    """A member of a selection with what it rests on: ``Hypertension: raised, 2024-03-02 (…)``."""
+    title = title_of(member, telling)
+    said = _say_evidence_of(member, telling, MOST_OF_MEMBER)
+    return f"{title}: {said}" if said and title.casefold() not in said.casefold() else said or title
+
+
+def _say_evidence_of(name: str, telling: Telling, most: int | None = None) -> str:
+    """What a fact rests on; a derived one on all that makes it so, and on values like an age."""
+    declared = telling.ruleset.facts.get(name)
+    rule = telling.ruleset.deriving.get(name)
+    if rule is None:
+        return say_all(declared.evidence(telling.chart), most) if declared else ""
+    trace = trace_rule(rule, telling.ruleset, telling.chart, telling.evaluation)
+    said: dict[str, None] = {}
+    for leaf in holding(trace):
+        of_leaf = say_all(leaf.evidence, most)
+        fact = leaf.node.fact or ""
+        if telling.ruleset.facts[fact].kind == "number":
+            of_leaf = (
+                f"{leaf.seen} ({of_leaf})"
+                if of_leaf
+                else f"{in_sentence(title_of(fact, telling))} {leaf.seen}"
+            )
+        if of_leaf:
+            said[of_leaf] = None
+    return "; ".join(said)
 
 
 def say_for_weight(dose: ByWeight, chart: Chart) -> str:

@@ -408,6 +408,70 @@ def highest(dose: DailyDose, *, complete: bool) -> Interval:
     return Interval(max(lows, default=ZERO), sum(highs, ZERO) if complete else INFINITY)
 
 
+# --- for how long it is ordered ------------------------------------------------------------------
+
+
+def days_ordered(dose: DailyDose, *, complete: bool) -> Interval:
+    """For how many days orders which are still drafts ask; open where there are none."""
+    each = [_days_of(taken.exposure) for taken in dose.taken]
+    low = max((days.low for days in each), default=ZERO)
+    high = sum((days.high for days in each), ZERO)
+    return Interval(low, high if each and complete else INFINITY)
+
+
+def _days_of(exposure: Exposure) -> Interval:
+    """The days that one draft is for: of its dosages, or at least those of the supply.
+
+    A supply may be renewed. Dosages of one sequence are taken together, others one after the other.
+    """
+    of_step: dict[int | None, list[Interval]] = {}
+    for dosage in exposure.dosages:
+        of_step.setdefault(dosage.sequence, []).append(_days_of_dosage(dosage))
+    steps = [
+        Interval(max(d.low for d in days), max(d.high for d in days)) for days in of_step.values()
+    ]
+    supplied = _as_days(exposure.supply)
+    least = supplied.low if supplied is not None else ZERO
+    if not steps:
+        return Interval(least, INFINITY)
+    low, high = sum((d.low for d in steps), ZERO), sum((d.high for d in steps), ZERO)
+    return Interval(max(low, min(least, high)), high)
+
+
+def _days_of_dosage(dosage: Dosage) -> Interval:
+    open_ = Interval(ZERO, INFINITY)
+    repeat = dosage.timing.repeat if dosage.timing else None
+    if repeat is None:
+        return open_
+    if repeat.boundsPeriod is not None:
+        start, end = read_period(repeat.boundsPeriod)
+        if start is None or end is None or end.last < start.first:
+            return open_
+        least, most = (end.first - start.last).days + 1, (end.last - start.first).days + 1
+        return Interval(Decimal(max(least, 0)), Decimal(most))
+    if repeat.boundsRange is not None:
+        low, high = _as_days(repeat.boundsRange.low), _as_days(repeat.boundsRange.high)
+        return Interval(low.low if low else ZERO, high.high if high else INFINITY)
+    return _as_days(repeat.boundsDuration) or open_
+
+
+_DAYS_OF = {"d": (1, 1), "wk": (7, 7), "mo": (28, 31), "a": (365, 366)}
+"""The days of a unit of time: months and years are not of one length."""
+
+_UNITS_OF_TIME = {"day": "d", "week": "wk", "month": "mo", "year": "a"}
+
+
+def _as_days(duration: Quantity | None) -> Interval | None:
+    """A duration in days, None where it cannot be read."""
+    if duration is None or duration.value is None or duration.comparator is not None:
+        return None
+    unit = duration.code or duration.unit or ""
+    days = _DAYS_OF.get(_UNITS_OF_TIME.get(unit.casefold().rstrip("s"), unit))
+    if days is None or duration.value < 0:
+        return None
+    return Interval(duration.value * days[0], duration.value * days[1])
+
+
 # --- how long ------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart, age
 from cds.chart.coding import LONGEST_TEXT
 from cds.chart.conditions import Assertion
-from cds.chart.doses import DailyDose, Taken, daily, days_at, highest, say_dose
+from cds.chart.doses import DailyDose, Taken, daily, days_at, days_ordered, highest, say_dose
 from cds.chart.held import days_held, last_at, values_behind
 from cds.chart.measurements import (
     Measurement,
@@ -891,6 +891,16 @@ def _of_doses(vocabulary: Vocabulary) -> list[Declaration]:
                 evidence=_dose_drafted(name),
             )
         )
+        made.append(
+            Declaration(
+                name=f"dose.{name}.ordered_days",
+                kind="number",
+                title=f"{entry.title}, days that the draft orders are for",
+                unit="d",
+                read=_days_ordered(name),
+                evidence=_dose_drafted(name),
+            )
+        )
         made += [
             Declaration(
                 name=f"dose.{name}.days_{key}",
@@ -914,6 +924,14 @@ def _daily_ordered(name: str) -> Callable[[Chart], Value]:
         drafted = chart.draft_doses.get(name)
         complete = not chart.drafts.unread
         return highest(drafted or DailyDose((), 0), complete=complete)
+
+    return read
+
+
+def _days_ordered(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        drafted = chart.draft_doses.get(name) or DailyDose((), 0)
+        return days_ordered(drafted, complete=not chart.drafts.unread)
 
     return read
 
@@ -1188,6 +1206,8 @@ def show(measurement: Measurement, chart: Chart) -> str:
         number = f"<{plain(measurement.high)}"
     elif measurement.high == INFINITY:
         number = f">{plain(measurement.low)}"
+    elif measurement.low < measurement.high:
+        number = f"{plain(measurement.low)} to {plain(measurement.high)}"
     else:
         number = plain(measurement.low)
     return number if unit.startswith("{") else f"{number} {say_unit(unit)}"

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.coding import Ambiguous, find, find_all, texts
 from cds.chart.quantities import INFINITY
@@ -41,8 +42,9 @@ class Unusable(ValueError):
 class Measurement(Struct, frozen=True, gc=False):
     """One numeric result, in the unit of its entry.
 
-    ``low`` and ``high`` are equal but for a result given as a bound ("<5"). ``reference`` names the
-    Observation, or the component of it; ``factor`` took its unit to the entry's.
+    ``low`` and ``high`` are equal but for a result given as a bound ("<5"), or of a day on which
+    several differ. ``reference`` names the Observation, or the component of it; ``factor`` took its
+    unit to the entry's.
     """
 
     entry: str
@@ -144,10 +146,87 @@ def read_observations(
         if not used:
             excluded.append(Excluded(reference, NOT_MAPPED))
             _note_left_out(observation, observation, excluded[-1], terms, found)
-    for measurements in found.series.values():
-        if len(measurements) > 1:
-            _sort(measurements)
+    for entry, measurements in list(found.series.items()):
+        if len(measurements) > 1 and _sort(measurements):
+            _settle_days(entry, measurements, terms, found, excluded)
     return found
+
+
+def _settle_days(
+    entry: str,
+    measurements: list[Measurement],
+    terms: Terms,
+    found: Measurements,
+    excluded: list[Excluded],
+) -> None:
+    """Settle which of different values of one day counts: the last; of a measure others are listed.
+
+    Where no time tells which is the last, none counts of an instrument of a measure; any other
+    value is known only to lie between them.
+    """
+    of_measure = entry in terms.measure_of
+    kept: list[Measurement] = []
+    for _, group in groupby(measurements, key=lambda m: m.day):
+        of_day = list(group)
+        if len({(m.low, m.high) for m in of_day}) == 1:
+            kept += of_day
+            continue
+        last = _last(of_day)
+        if last is not None:
+            kept += of_day
+            if not of_measure:  # a course of one day, which is told as such
+                continue
+            why = f"is of one day with {last.reference}, which is later and counts"
+        elif of_measure:
+            found.unusable.setdefault(entry, []).append(of_day[0].day)
+            why = "differs from another of the same day, and nothing says which is the later"
+        else:
+            kept.append(_between(of_day))
+            why = (
+                "differs from another of the same day, and nothing says which is the later: "
+                "what it was is known to lie between them only"
+            )
+        for m in of_day:
+            if last is None or (m.low, m.high) != (last.low, last.high):
+                excluded.append(Excluded(m.reference, why))
+                _note_day(m, why, terms, found)
+    found.series[entry] = kept
+    if not kept:
+        del found.series[entry]
+
+
+def _last(of_day: list[Measurement]) -> Measurement | None:
+    """The last measurement of a day; None where the times do not tell, and those differ."""
+    latest = of_day
+    for time in (issued_at, _taken_at):
+        moments = [time(m) for m in latest]
+        if _NEVER in moments:
+            return None
+        latest = [m for m, at in zip(latest, moments, strict=True) if at == max(moments)]
+        if len({(m.low, m.high) for m in latest}) == 1:
+            return latest[-1]
+    return None
+
+
+def _between(of_day: list[Measurement]) -> Measurement:
+    """What is known of several values that differ: that it lies between the least and the most."""
+    others = ", ".join(m.reference for m in of_day[1:])
+    remark = f"with {others} of the same day, which differ, and nothing says which is the later"
+    return replace(
+        of_day[0],
+        low=min(m.low for m in of_day),
+        high=max(m.high for m in of_day),
+        remark="; ".join(filter(None, (of_day[0].remark, remark))),
+    )
+
+
+def _note_day(measurement: Measurement, why: str, terms: Terms, found: Measurements) -> None:
+    """Add a value that is left out for another of its day, where it is of a core set measure."""
+    entry = f"observation.{measurement.entry}"
+    if entry in terms.core_set:
+        day = DateSpan(measurement.day, measurement.day)
+        said = (terms.core_set[entry], entry, "", day, measurement.reference, why)
+        found.left_out.append(LeftOut(*said, kind="left out"))
 
 
 def _note_left_out(
@@ -186,11 +265,21 @@ def issued_at(measurement: Measurement) -> datetime:
     return read_instant(measurement.issued) or _NEVER
 
 
-def _sort(measurements: list[Measurement]) -> None:
-    """Bring into order of time: by day, then by when they were issued."""
+def _taken_at(measurement: Measurement) -> datetime:
+    """When a value was true, as a moment; before all others if not told, as of a component."""
+    source = measurement.source
+    if not isinstance(source, Observation):
+        return _NEVER
+    return read_instant(source.effectiveDateTime or source.effectiveInstant) or _NEVER
+
+
+def _sort(measurements: list[Measurement]) -> bool:
+    """Bring into order of time: by day, when issued, when taken; whether a day has several."""
     measurements.sort(key=lambda m: m.day)
-    if any(a.day == b.day for a, b in pairwise(measurements)):
-        measurements.sort(key=lambda m: (m.day, issued_at(m), m.reference))
+    several = any(a.day == b.day for a, b in pairwise(measurements))
+    if several:
+        measurements.sort(key=lambda m: (m.day, issued_at(m), _taken_at(m), m.reference))
+    return several
 
 
 def _read_one(
@@ -352,6 +441,8 @@ def recorded(measurement: Measurement) -> str:
     """A value that was converted as it is recorded, with its unit: ``42.5 µkat/L``; else empty."""
     quantity = measurement.source.valueQuantity
     if measurement.factor == 1 or quantity is None or quantity.value is None:
+        return ""
+    if -INFINITY < measurement.low < measurement.high < INFINITY:  # several that differ
         return ""
     return f"{quantity.comparator or ''}{quantity.value:f} {quantity.unit or quantity.code}"
 

@@ -33,6 +33,7 @@ from cds.fhir.resources import (
     MedicationRequest,
     MedicationStatement,
     MedicationUse,
+    Quantity,
     Reference,
 )
 
@@ -67,7 +68,7 @@ class Exposure(Struct, frozen=True, gc=False):
     where it can be read, of several the highest; ``steps`` are these in order of time, where each
     has dates of its own. ``end`` is open (None) for what still goes on, or is not told. ``status``
     is that of the resource, ``why`` what it says of the reason for that status. ``dosages`` are as
-    they were written.
+    they were written, ``supply`` is for how long what is dispensed is to last.
     """
 
     drug: str
@@ -83,6 +84,7 @@ class Exposure(Struct, frozen=True, gc=False):
     status: str = ""
     why: str = ""
     dosages: tuple[Dosage, ...] = ()
+    supply: Quantity | None = None
     steps: tuple[DoseStep, ...] = ()
 
 
@@ -275,6 +277,7 @@ def _exposures(
             use.status or "",
             _why(use),
             dosages=dosages,
+            supply=_supply(use),
             steps=_dose_steps(dosages, terms) if len(dosages) > 1 else (),
         )
         for match in matches
@@ -299,6 +302,11 @@ def _check_lengths(
         raise _Unidentified(
             f"a text in it has more than {LONGEST_TEXT} characters, and was not looked through"
         )
+
+
+def _supply(use: MedicationUse) -> Quantity | None:
+    asked = use.dispenseRequest if isinstance(use, MedicationRequest) else None
+    return asked.expectedSupplyDuration if asked is not None else None
 
 
 def _why(use: MedicationUse) -> str:

@@ -202,9 +202,11 @@ class AllergyIntolerance(Resource, frozen=True, gc=False, omit_defaults=True, ta
 
 
 class TimingRepeat(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How often, and between which dates."""
+    """How often, and between which dates or for how long."""
 
     boundsPeriod: Period | None = None
+    boundsDuration: Quantity | None = None
+    boundsRange: Range | None = None
     frequency: int | None = None
     frequencyMax: int | None = None
     period: Decimal | None = None
@@ -261,6 +263,12 @@ class Medication(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     form: CodeableConcept | None = None
 
 
+class DispenseRequest(Struct, frozen=True, gc=False, omit_defaults=True):
+    """For how long a supply is to last."""
+
+    expectedSupplyDuration: Quantity | None = None
+
+
 class MedicationRequest(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
     """An order."""
 
@@ -274,6 +282,7 @@ class MedicationRequest(Resource, frozen=True, gc=False, omit_defaults=True, tag
     subject: Reference | None = None
     authoredOn: str | None = None
     dosageInstruction: tuple[Dosage, ...] = ()
+    dispenseRequest: DispenseRequest | None = None
 
 
 class AdministrationDosage(Struct, frozen=True, gc=False, omit_defaults=True):

@@ -282,6 +282,8 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "unit": ("its unit", "it has no unit"),
     "value": (
         "its value",
+        "differs from another of the same day",
+        "is of one day with",
         "its comparator",
         "its result",
         "it has no value",

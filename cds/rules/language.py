@@ -128,7 +128,8 @@ class Contraindication(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     (of the rule ``a-b`` it is ``contraindication.a_b``), and ``contraindication.x.ordered`` and
     ``contraindication.x.current``, that a draft order is of one of its drugs, or that one is given.
     ``ordered`` names the rule whose own card tells of it where such a drug is ordered; all others
-    are members of the group ``contraindications``, over which a rule about draft orders counts.
+    are members of the group ``contraindications``, over which a rule about draft orders counts,
+    those that are more than a caution of ``serious_contraindications`` too.
     ``given`` names that where such a drug is given; all others that are more than a caution are
     members of the group ``current_contraindications``.
     """

@@ -538,6 +538,10 @@ def _group_contraindications(reading: _Reading) -> None:
             CURRENT_CONTRAINDICATIONS,
             [r for r, said in against if said.given not in cards and said.weight != "caution"],
         ),
+        (
+            SERIOUS_CONTRAINDICATIONS,
+            [r for r, said in against if said.ordered not in cards and said.weight != "caution"],
+        ),
     ):
         if members:
             reading.groups[group] = tuple(_contraindication(rule) for rule in members)
@@ -550,6 +554,9 @@ def _contraindication(rule: RuleFile) -> str:
 
 CONTRAINDICATIONS = "contraindications"
 """The group of those contraindications of whose drugs no card of their own tells when ordered."""
+
+SERIOUS_CONTRAINDICATIONS = "serious_contraindications"
+"""Those of ``contraindications`` that are more than a caution."""
 
 CURRENT_CONTRAINDICATIONS = "current_contraindications"
 """The group of those, more than a caution, of which no card of their own tells when given."""

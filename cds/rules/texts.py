@@ -1,6 +1,7 @@
 """Texts with facts in them: ``{fact}``, ``{fact:form}``, ``{parameters.x}``, parsed and checked.
 
-``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates;
+``{fact}`` is the value, formatted; ``{fact:evidence}`` what it rests on, with dates, of a derived
+fact what makes it so; ``{selection:evidence}`` each of its members with what that rests on;
 ``{fact:dates}`` only the dates; ``{drug.x:history}`` the times on a drug, or on each of a class;
 ``{fact:missing}``, of a derived fact that is not known or not exactly, what would settle it;
 ``{fact.parameters.x}`` a parameter of the rule that derives it, so that no text has to repeat its

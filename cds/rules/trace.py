@@ -103,6 +103,14 @@ def terms_of(fact: str, of: Seen) -> tuple[Contribution, ...]:
     return contributions(derivation.makes, of.evaluation.values)
 
 
+def holding(trace: Trace) -> Iterator[Trace]:
+    """The conditions on facts of the chart that make a trace hold, where it does."""
+    if trace.truth is True and trace.node.fact is not None and not trace.parts:
+        yield trace
+    for part in trace.parts:
+        yield from holding(part)
+
+
 def undecided(trace: Trace) -> list[Trace]:
     """The unknown conditions that decide a trace which is unknown, and no others.
 

@@ -152,7 +152,7 @@ def left_out(tell: Telling, *left: LeftOut) -> Telling:
 def test_of_much_that_was_left_out_the_rest_is_counted(telling: Tell) -> None:
     """A card names so many, and says where the others are."""
     tell = telling("response-undetermined", "undetermined-strength-missing")
-    (one,) = tell.chart.measurements.left_out
+    one, _ = tell.chart.measurements.left_out
     said = say_left_out(left_out(tell, *[one] * (MOST_LEFT_OUT + 2))).splitlines()[2:]
     assert len(said) == MOST_LEFT_OUT + 1
     assert said[-1] == "- and 2 more, in the report of the evaluation"
@@ -164,7 +164,7 @@ def test_how_a_measure_is_missing_at_a_visit(telling: Tell) -> None:
     tell = telling("response-undetermined", "undetermined-strength-missing")
     visit = tell.chart.visits.current
     assert visit is not None
-    (one,) = tell.chart.measurements.left_out
+    one, _ = tell.chart.measurements.left_out
 
     def on(days: int, **other: str) -> LeftOut:
         day = visit + timedelta(days=days)

@@ -230,7 +230,7 @@ def test_a_draft_says_what_on_record_speaks_against_its_drug(
 ) -> None:
     """One card for all drafts: each drug with its reasons, the strongest first, and the record."""
     card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
-    said = ordered(rows(f"**Drafts**\n\n{card.detail.partition(chr(10) * 2)[2]}", "Drafts"))
+    said = ordered(first_table(card.detail))
     assert list(said) == ["Mycophenolate mofetil tablets", "Rituximab for infusion"]
     assert said["Mycophenolate mofetil tablets"].startswith("**contraindicated**: teratogenic")
     assert "hepatitis B is recorded" in said["Rituximab for infusion"]

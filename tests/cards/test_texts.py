@@ -57,6 +57,23 @@ def said(name: str, form: Form, telling: Telling) -> str:
         ("drug.pulse_methylprednisolone", "value", "rp-ild-mda5", "not recorded"),
         ("observation.fvc_percent_predicted.fall", "value", "rp-ild-mda5", "17\u202f%"),
         ("response.imacs.worsened_measures", "value", "improved-at-six-months", "none"),
+        ("response.imacs.worsened_measures", "evidence", "improved-at-six-months", "none"),
+        (
+            "risk.cardiovascular",
+            "evidence",
+            "jak-inhibitor-with-risk",
+            "Hypertension (in category I10 Essential hypertension; code not verified), 2014-03-03 "
+            "(Condition/jak-risk-hypertension)",
+        ),
+        (
+            "cancer_risk.high_factors",
+            "evidence",
+            "worsened",
+            "Dermatomyositis that is not clinically amyopathic: Dermatomyositis, 2026-01-12 "
+            "(Condition/worsened-dermatomyositis); Onset of myositis after the age of 40: "
+            "48 years (Dermatomyositis, 2026-01-12 (Condition/worsened-dermatomyositis))",
+        ),
+        ("contraindication.jak_inhibitor_in_cancer", "evidence", "worsened", "nothing recorded"),
         (
             "response.imacs.improved_measures",
             "value",

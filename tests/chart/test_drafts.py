@@ -234,3 +234,73 @@ def test_a_draft_that_cannot_be_read_leaves_the_ordered_dose_open() -> None:
     for drafted in (draft("Prednisone tablets"), draft({"coding": [{"code": "1"}]})):
         ordered = fact(placing(drafted), "dose.glucocorticoid.ordered")
         assert ordered == Interval(Decimal(0), INFINITY)
+
+
+# --- for how long --------------------------------------------------------------------------------
+
+DAYS = "dose.glucocorticoid.ordered_days"
+OPEN = Interval(Decimal(0), INFINITY)
+
+
+def lasting(**repeat: Any) -> Json:
+    """Return one dosage by mouth with bounds."""
+    made = dosage(20, route="Oral", frequency=1, period=1, periodUnit="d", **repeat)
+    (first,) = made["dosageInstruction"]
+    return dict(first)
+
+
+def supply(value: int, code: str) -> Json:
+    """Return how long what is dispensed is to last."""
+    return {"dispenseRequest": {"expectedSupplyDuration": {"value": value, "code": code}}}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "days"),
+    [
+        ({"boundsDuration": {"value": 14, "code": "d"}}, exactly(14)),
+        ({"boundsDuration": {"value": 2, "unit": "weeks"}}, exactly(14)),
+        ({"boundsDuration": {"value": 3, "code": "mo"}}, Interval(Decimal(84), Decimal(93))),
+        ({"boundsDuration": {"value": 14, "code": "furlong"}}, OPEN),
+        ({"boundsDuration": {"value": 14, "code": "d", "comparator": ">="}}, OPEN),
+        ({"boundsPeriod": {"start": "2026-11-16", "end": "2026-11-29"}}, exactly(14)),
+        ({"boundsPeriod": {"start": "2026-11-16"}}, OPEN),
+        (
+            {"boundsRange": {"low": {"value": 5, "code": "d"}, "high": {"value": 7, "code": "d"}}},
+            Interval(Decimal(5), Decimal(7)),
+        ),
+        ({}, OPEN),
+    ],
+)
+def test_a_draft_tells_for_how_long_it_is(bounds: Json, days: Interval) -> None:
+    """By the bounds of its timing; a month has 28 to 31 days, and what is not stated is open."""
+    chart = placing(draft("Prednisolone", dosageInstruction=[lasting(**bounds)]))
+    assert fact(chart, DAYS) == days
+
+
+def test_a_supply_is_the_least_that_a_draft_is_for() -> None:
+    """It may be renewed; a stated end is never passed."""
+    assert fact(
+        placing(draft("Prednisolone", dosageInstruction=[lasting()], **supply(30, "d"))), DAYS
+    ) == Interval(Decimal(30), INFINITY)
+    short = lasting(boundsDuration={"value": 5, "code": "d"})
+    chart = placing(draft("Prednisolone", dosageInstruction=[short], **supply(30, "d")))
+    assert fact(chart, DAYS) == exactly(5)
+
+
+def test_steps_follow_each_other_and_several_drafts_may() -> None:
+    """A taper lasts for the sum of its steps; two drafts at least for the longer of them."""
+    week = {"boundsDuration": {"value": 1, "code": "wk"}}
+    taper = [lasting(**week) | {"sequence": n} for n in (1, 2, 3)]
+    one = draft("Prednisolone", dosageInstruction=taper)
+    assert fact(placing(one), DAYS) == exactly(21)
+    other = draft("Prednisone", dosageInstruction=[lasting(**week)])
+    assert fact(placing(one, other), DAYS) == Interval(Decimal(21), Decimal(28))
+
+
+def test_without_a_draft_of_it_nothing_is_known_of_how_long() -> None:
+    """Nor where a draft cannot be read, which may be another of it."""
+    assert fact(placing(), DAYS) == OPEN
+    week = lasting(boundsDuration={"value": 1, "code": "wk"})
+    unread = draft({"coding": [{"system": "urn:local", "code": "1"}]})
+    chart = placing(draft("Prednisolone", dosageInstruction=[week]), unread)
+    assert fact(chart, DAYS) == Interval(Decimal(7), INFINITY)

@@ -7,9 +7,11 @@ from cds.chart.measurements import NOT_MAPPED, multiple_of_upper_limit, recorded
 from cds.chart.quantities import INFINITY
 from tests.chart.conftest import (
     AS_OF,
+    FACTS,
     TERMS,
     Json,
     ago,
+    between,
     ck,
     coding,
     concept,
@@ -374,8 +376,8 @@ def test_of_one_day_the_later_issued_comes_last() -> None:
     """Issue times are compared as moments, whatever their offsets and fractions."""
     early, late = "2026-05-11T10:00:00+02:00", "2026-05-11T09:00:00Z"  # 08:00 and 09:00 UTC
     day = "2026-05-11"
-    chart = read(ck(2, day, issued=late), ck(1, day, issued=early), ck(0, day))
-    assert values(chart, "ck") == [0, 1, 2]
+    chart = read(ck(2, day, issued=late), ck(1, day, issued=early))
+    assert values(chart, "ck") == [1, 2]
     fraction = read(
         ck(2, day, issued="2026-05-11T09:00:00.5Z"), ck(1, day, issued="2026-05-11T09:00:00Z")
     )
@@ -390,6 +392,75 @@ def test_without_issue_times_the_time_of_day_orders() -> None:
         observation(code, 20, "ng/L", "2026-05-11T08:00:00Z"),
     )
     assert values(chart, "troponin_t_hs") == [20, 80]
+
+
+def test_of_one_measure_on_one_day_the_last_counts_and_the_others_are_listed() -> None:
+    """They are left out with the reason; a value that is the same is no other."""
+    day, late, early = "2026-05-11", "2026-05-11T11:00:00Z", "2026-05-11T09:00:00Z"
+    chart = read(
+        mmt150(120, day, issued=late, id="late"),
+        mmt150(110, day, issued=early, id="early"),
+        mmt150(120, day, issued=early, id="same"),
+    )
+    why = "is of one day with Observation/late, which is later and counts"
+    assert [(e.reference, e.reason) for e in chart.excluded] == [("Observation/early", why)]
+    (left,) = chart.measurements.left_out
+    assert (left.measure, left.entry, str(left.day)) == (
+        "muscle_strength",
+        "observation.mmt8_150",
+        day,
+    )
+    twice = read(mmt150(120, day), mmt150(120, day))
+    assert reasons(twice) == []
+    assert values(twice, "mmt8_150") == [120, 120]
+
+
+@pytest.mark.parametrize("issued", [None, "2026-05-11T09:00:00Z"])
+def test_values_of_one_measure_and_day_that_differ_without_a_later_one_do_not_count(
+    issued: str | None,
+) -> None:
+    """Both are listed, and something was measured that day which is not known."""
+    day = "2026-05-11"
+    chart = read(mmt150(120, day, issued=issued), mmt150(110, day, issued=issued))
+    assert series(chart, "mmt8_150") == []
+    assert (
+        reasons(chart)
+        == ["differs from another of the same day, and nothing says which is the later"] * 2
+    )
+    assert [str(day) for day in chart.measurements.unusable["mmt8_150"]] == [day]
+    assert len(chart.measurements.left_out) == 2
+
+
+def test_of_values_issued_together_the_one_taken_later_counts() -> None:
+    """A laboratory issues the values of a day at once."""
+    issued = "2026-05-11T15:00:00Z"
+    chart = read(
+        mmt150(120, "2026-05-11T11:00:00Z", issued=issued, id="later"),
+        mmt150(110, "2026-05-11T09:00:00Z", issued=issued),
+    )
+    assert values(chart, "mmt8_150") == [110, 120]
+    assert reasons(chart) == ["is of one day with Observation/later, which is later and counts"]
+
+
+def test_a_time_that_only_one_of_two_has_does_not_order_them() -> None:
+    """The other may have been the later."""
+    day = "2026-05-11"
+    chart = read(mmt150(120, day, issued="2026-05-11T09:00:00Z"), mmt150(110, day))
+    assert series(chart, "mmt8_150") == []
+
+
+def test_another_value_of_a_day_without_a_later_one_lies_between_them() -> None:
+    """A saturation of 87 or 97 % is not known to be low, nor not to be."""
+    spo2 = "loinc|59408-5"
+    chart = read(
+        observation(spo2, 97, "%", ago(7)),
+        observation(spo2, 97, "%", ago(0)),
+        observation(spo2, 87, "%", ago(0)),
+    )
+    assert fact(chart, "observation.spo2.latest") == between(87, 97)
+    (evidence,) = FACTS["observation.spo2.latest"].evidence(chart)
+    assert evidence.text.startswith("SpO2 87 to 97 % (with Observation/")
+    assert len(reasons(chart)) == 2
 
 
 # --- codes ---------------------------------------------------------------------------------------
