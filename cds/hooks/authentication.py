@@ -178,7 +178,6 @@ class Authenticator:
             return None, Unauthenticated("unknown-key")
         try:
             JWSRegistry.algorithms[header["alg"]].check_key(key)
-            key.check_key_op("verify")
         except JoseError:
             return None, Unauthenticated("unfit-key")
         return key, None

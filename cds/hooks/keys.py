@@ -110,7 +110,9 @@ def _read_key(member: dict[str, Any]) -> tuple[str, PublicKey]:
     kind, kid = kinds.get(str(member.get("kty"))), member.get("kid")
     if kind is None:
         raise KeysInvalid("it is neither an RSA nor an EC key")
-    if member.get("use", "sig") != "sig":
+    operations = member.get("key_ops", ["verify"])
+    verifies = isinstance(operations, list) and "verify" in operations
+    if member.get("use", "sig") != "sig" or not verifies:
         raise KeysInvalid("it is not for signatures")
     if not isinstance(kid, str) or not kid:
         raise KeysInvalid("it has no `kid` that a token could name")

@@ -100,6 +100,8 @@ def test_a_public_address_needs_no_network_and_a_private_one_its_own() -> None:
     assert is_allowed(ipaddress.ip_address("10.20.1.1"), networks)
     assert is_allowed(ipaddress.ip_address("::ffff:10.20.1.1"), networks)
     assert not is_allowed(ipaddress.ip_address("10.21.1.1"), networks)
+    for other in ("224.0.0.1", "239.1.1.1", "255.255.255.255", "ff0e::1", "0.0.0.0", "::"):
+        assert not is_allowed(ipaddress.ip_address(other), ())
 
 
 @pytest.mark.parametrize("base", ["https://ehr.example", "https://ehr.example/fhir"])

@@ -300,7 +300,9 @@ def test_point_09_without_a_server_the_reason_is_told(
     assert ehr.server.asked == []
 
 
-@pytest.mark.parametrize("written", ["ftp://{}", "http://u:p@{}", "http://{}?x=1", "{}", "\n"])
+@pytest.mark.parametrize(
+    "written", ["ftp://{}", "http://u:p@{}", "http://{}?x=1", "http://{}/x", "{}", "\n"]
+)
 def test_point_09_a_server_that_is_not_written_as_it_is_listed_is_not_asked(
     ehr: Ehr, example: Example, ask: Callable[..., Any], written: str
 ) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
@@ -213,6 +214,14 @@ def test_only_names_of_this_machine_and_those_that_are_listed_are_answered(
         if status == 421:
             assert "CDS_HOST_NAMES" in answer.json()["issue"][0]["diagnostics"]
             assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_of_two_names_neither_is_believed(ruleset: RuleSet) -> None:
+    """Which of them counts would be a guess."""
+    client = client_of(ruleset, hosts=[])
+    twice = [("Host", "localhost"), ("Host", "evil.example")]
+    assert client.get("/cds-services", headers=twice[:1]).status_code == 200
+    assert client.get("/cds-services", headers=httpx2.Headers(twice)).status_code == 421
 
 
 def test_by_which_name_it_is_called_makes_no_difference_unless_names_are_given(

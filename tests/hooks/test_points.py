@@ -30,6 +30,7 @@ CLAUSES = {
         "each_wrong_field_of_an_authorization_is_named",
         "an_authorization_has_a_token_and_its_type",
         "the_hook_of_another_service_is_refused",
+        "a_request_that_names_one_thing_twice_is_refused",
     ),
     8: (
         "all_pages_are_followed",
@@ -87,6 +88,7 @@ CLAUSES = {
     15: ("each_link_is_absolute_and_of_a_kind",),
     16: (
         "a_batch_is_kept_before_it_is_answered",
+        "feedback_that_tells_one_thing_twice_is_refused",
         "what_is_sent_again_is_kept_once",
         "an_override_after_an_acceptance_is_kept_beside_it",
         "a_wrong_item_is_located_and_nothing_of_the_batch_is_kept",
