@@ -12,7 +12,7 @@
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
 | ``CDS_HOST_NAMES`` | names by which it is called (``Host``), besides those of loopback \
 | any; only loopback with ``CDS_AUTH=off`` on a loopback address |
-| ``CDS_FHIR_SERVERS`` | FHIR servers that may be asked, separated by commas | none |
+| ``CDS_FHIR_SERVERS`` | with ``CDS_AUTH=off``, FHIR servers that may be asked, separated by commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
 | ``CDS_STATE`` | folder of what the service keeps: its database, journals, a key \
 | ``myositis-cds`` in ``XDG_STATE_HOME``, else in ``~/.local/state`` |
@@ -517,7 +517,7 @@ def _collector(environ: Mapping[str, str], problems: list[str]) -> bool:
 
 
 def check_servable(settings: Settings) -> None:
-    """Refuse what would open patient data to a network without authentication.
+    """Refuse what would open patient data to a network without authentication, or have no effect.
 
     Clients must authenticate, so there must be a list of them; or authentication is off, and then
     only a loopback address is served, unless the risk of another was accepted in so many words.
@@ -531,6 +531,14 @@ def check_servable(settings: Settings) -> None:
                 "nobody could call. Write CDS_CLIENTS=clients.yaml, a file that lists the clients "
                 "(docs/authentication.md has an example); or, for a trial on this machine only, "
                 "write CDS_AUTH=off.",
+            )
+        )
+    if settings.auth == "required" and settings.fhir_servers:
+        raise SettingsInvalid(
+            (
+                "CDS_FHIR_SERVERS is set, but counts only with CDS_AUTH=off: where clients "
+                "authenticate, each has its own. List them under `fhir_servers` of the client in "
+                "CDS_CLIENTS, and leave CDS_FHIR_SERVERS out.",
             )
         )
     if settings.auth == "off" and not settings.off_on_network and not _is_loopback(settings.host):

@@ -238,6 +238,14 @@ def test_with_clients_any_address_is_served(host: str) -> None:
     check_servable(settings_with(host=host, clients=Path("/etc/clients.yaml")))
 
 
+def test_servers_for_a_trial_are_refused_where_clients_have_their_own() -> None:
+    """They would be without effect, and whoever wrote them would wonder why nothing is fetched."""
+    listed = settings_with(clients=Path("clients.yaml"), fhir_servers=("https://ehr.example",))
+
+    with pytest.raises(SettingsInvalid, match="`fhir_servers` of the client in CDS_CLIENTS"):
+        check_servable(listed)
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [
