@@ -12,7 +12,8 @@
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
 | ``CDS_HOST_NAMES`` | names by which it is called (``Host``), besides those of loopback \
 | any; only loopback with ``CDS_AUTH=off`` on a loopback address |
-| ``CDS_FHIR_SERVERS`` | with ``CDS_AUTH=off``, FHIR servers that may be asked, separated by commas | none |
+| ``CDS_FHIR_SERVERS`` | with ``CDS_AUTH=off``, FHIR servers that may be asked, separated by \
+commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
 | ``CDS_STATE`` | folder of what the service keeps: its database, journals, a key \
 | ``myositis-cds`` in ``XDG_STATE_HOME``, else in ``~/.local/state`` |
