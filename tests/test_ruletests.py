@@ -50,6 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("site") / "rules"
     others = shutil.ignore_patterns("guidance", "criteria", "contraindications")
     shutil.copytree(CHECKOUT / "rules", made, ignore=others)
+    # The drafts of cards ask for facts that other rules derive.
+    (made / "suggestions.yaml").write_text("{}\n", "utf-8")
     (made / "low-saturation.yaml").write_text(RULE, "utf-8")
     return made
 
