@@ -9,8 +9,8 @@ with the same cards as the first call got.
     python benchmarks/load.py --calls 100000 --connections 8 --workers 2 --reload --kill-worker
     python benchmarks/load.py --auth
 
-``--reload`` changes a rule of a copy of the rules every few seconds meanwhile, and back.
-``--kill-worker`` kills one of the workers, or what took its place, (SIGKILL) every few seconds; a
+``--reload`` changes a rule of a copy of the rules every 15 seconds meanwhile.
+``--kill-worker`` kills one of the workers, or what took its place, (SIGKILL) every 15 seconds; a
 call that was under way in its connections may then end without an answer. Those are counted apart,
 and are sent once more; the memory of the other processes is watched.
 ``--auth`` requires authentication: each call carries a token of its own, signed with ES384 before
@@ -54,7 +54,9 @@ BOUND = 5.0
 MANY = 20_000
 """Calls after which memory that still grows tells of a leak."""
 MOST_GROWN = 16.0
-SECONDS_BETWEEN_TROUBLE = 3.0
+SECONDS_BETWEEN_TROUBLE = 15.0
+"""Rules are read, tested and compiled in some seconds, and come into service only if they have not
+changed again by then."""
 UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ISSUER = "https://ehr.example"
 AUDIENCE = "https://cds.example"
