@@ -82,14 +82,14 @@ def read_feedback(body: bytes) -> tuple[Feedback, ...]:
         ) from None
     except _NOT_JSON:
         raise Refused(400, "invalid", [f"{_REFUSED}: the body is not JSON."]) from None
-    if problem := ambiguity(body):
-        raise Refused(400, "invalid", [f"{_REFUSED}: {problem}"])
     if len(items) > MOST_ITEMS:
         raise Refused(
             413,
             "too-costly",
             [f"{_REFUSED}: it has {len(items)} items, and at most {MOST_ITEMS} are taken at once."],
         )
+    if problem := ambiguity(body):
+        raise Refused(400, "invalid", [f"{_REFUSED}: {problem}"])
     read: list[Feedback] = []
     problems: list[str] = []
     for i, raw in enumerate(items):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from typing import Annotated
 from uuid import UUID
 
@@ -116,54 +116,75 @@ def _once(members: list[tuple[str, object]]) -> dict[str, object]:
 
 
 # Numbers may have any number of digits; only the names of members count.
-_NAMES = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
+_NAMES = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, strict=False)
+_BLANK = re.compile(r"[ \t\n\r]*")
+
+Known = Mapping[str, "str | Known"]
+"""Members of an object that are not to be gone through: the JSON of each, or those in it."""
 
 
-def ambiguity(body: bytes, without: Iterable[Raw] = ()) -> str | None:
+def ambiguity(body: bytes, known: Known | None = None) -> str | None:
     """Say that an object of a body, which is JSON, has two members of one name, if one has.
 
     Which of them counts is for each reader to choose: a call would be about one patient for this
-    service, and about another for whoever else reads it. Long values of ``without`` are skipped.
+    service, and about another for whoever else reads it. Objects and arrays that stand where
+    ``known`` has them are skipped.
     """
-    kept, position = [], 0
-    for begin, end in sorted(_found(body, without)):
-        kept.append(body[position:begin])
-        position = end
-    kept.append(body[position:])
+    # What is no UTF-8 stands in a text that nobody reads, or is told where that is read.
+    text = body.decode(errors="replace")
     try:
-        # What is no UTF-8 stands in a text that nobody reads, or is told where that is read.
-        _NAMES.decode(b"0".join(kept).decode(errors="replace"))
+        begin = _after_blank(text, 0)
+        if known and text.startswith("{", begin):
+            _walk(text, begin, known)
+        else:
+            _NAMES.decode(text)
     except _Repeated:
         return "an object in it has two members of one name, and nothing says which counts."
     except RecursionError:
         return _TOO_DEEP
+    except (ValueError, IndexError):
+        return "it is not JSON as every reader takes it."
     return None
 
 
 _TOO_DEEP = "the body is nested too deeply to be read."
 
 
-_LONG = 200
-"""Bytes of a value that is worth finding, not to read it twice."""
-_BEGINNING = 40
-_MOST_BEGINNINGS = 50
+def _after_blank(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    assert found is not None  # which may be empty
+    return found.end()
 
 
-def _found(body: bytes, values: Iterable[Raw]) -> Iterator[tuple[int, int]]:
-    """Where long values stand in a body, each behind the one before it; not all may be found."""
-    end = 0
-    for raw in values:
-        value = bytes(raw)
-        if len(value) < _LONG:
-            continue
-        begin = body.find(value[:_BEGINNING], end)
-        for _ in range(_MOST_BEGINNINGS):  # Bundles begin alike
-            if begin < 0 or body.startswith(value, begin):
-                break
-            begin = body.find(value[:_BEGINNING], begin + 1)
-        if begin >= 0 and body.startswith(value, begin):
-            end = begin + len(value)
-            yield begin, end
+def _walk(text: str, at: int, known: Known) -> int:
+    """The end of the object that begins here; raises ``_Repeated``.
+
+    What begins where a value does, with the whole of an object or array, is that and nothing else.
+    """
+    names: set[str] = set()
+    at = _after_blank(text, at + 1)
+    if text[at] == "}":
+        return at + 1
+    while True:
+        name, at = _NAMES.raw_decode(text, at)
+        at = _after_blank(text, _after_blank(text, at) + 1)  # the colon is between
+        if name in names:
+            raise _Repeated
+        names.add(name)
+        what = known.get(name, "")
+        if isinstance(what, str):
+            if what[:1] in ("{", "[") and text.startswith(what, at):
+                at += len(what)
+            else:
+                at = _NAMES.raw_decode(text, at)[1]
+        elif text[at] == "{":
+            at = _walk(text, at, what)
+        else:
+            at = _NAMES.raw_decode(text, at)[1]
+        at = _after_blank(text, at)
+        if text[at] != ",":
+            return at + 1
+        at = _after_blank(text, at + 1)
 
 
 _JSON = ("application/json", "application/fhir+json")
@@ -223,10 +244,7 @@ def read_request(body: bytes, hook: Hook) -> Request:
         raise _malformed(f"{fault}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise _malformed(_not_json(body, fault)) from None
-    long: list[Raw] = []
-    if isinstance(request.context, OrderSignContext):
-        long.append(request.context.draftOrders)
-    if problem := ambiguity(body, [*long, *(request.prefetch or {}).values()]):
+    if problem := ambiguity(body, _known(request)):
         raise _malformed(problem)
     if request.hook != hook:
         raise _malformed(_OTHER_HOOK.format(hook))
@@ -240,6 +258,20 @@ def read_request(body: bytes, hook: Hook) -> Request:
     if request.context.patientId.startswith(_PATIENT):
         _log.info("patient_id_with_type", reason="context.patientId is written as Patient/id")
     return request
+
+
+def _known(request: Request) -> Known:
+    """What of a request is read as resources, and is long."""
+    known: dict[str, str | Known] = {
+        "prefetch": {key: _text(raw) for key, raw in (request.prefetch or {}).items()}
+    }
+    if isinstance(request.context, OrderSignContext):
+        known["context"] = {"draftOrders": _text(request.context.draftOrders)}
+    return known
+
+
+def _text(raw: Raw) -> str:
+    return bytes(raw).decode(errors="replace")
 
 
 # What may stand behind `Bearer` in a header: https://www.rfc-editor.org/rfc/rfc6750#section-2.1

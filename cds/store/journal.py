@@ -33,10 +33,12 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-SUFFIX = ".journal"
+SUFFIX = ".journal2"
+"""Of files in this form: a process of an earlier version, which would not understand them, lets
+them be."""
+_EARLIER = ".journal"
 DAMAGED = ".damaged"
 _FORM = b"\xffcds-j2\n"
-"""No record of the earlier form begins so: it would have more bytes than there may be."""
 _NOTED = struct.Struct(">QI")
 _BEGIN = len(_FORM) + _NOTED.size
 _HEAD = struct.Struct(">III")
@@ -171,7 +173,7 @@ class Leftover:
         self.file = file
         self._handle = handle
         self._size = os.fstat(handle).st_size
-        self._is_earlier = self._size > 0 and os.pread(handle, len(_FORM), 0) != _FORM
+        self._is_earlier = file.suffix == _EARLIER
         self._read = 0 if self._is_earlier else _BEGIN
 
     def next_batch(self, most: int = MOST_AT_ONCE) -> Batch:
@@ -183,11 +185,11 @@ class Leftover:
 
     def _has_all(self) -> bool:
         """Whether the file has as many bytes as it should; one record may not be counted yet."""
-        told = os.pread(self._handle, _NOTED.size, len(_FORM))
-        if len(told) < _NOTED.size:
+        begin = os.pread(self._handle, _BEGIN, 0)
+        if len(begin) < _BEGIN:
             return False
-        size: int = _NOTED.unpack(told)[0]
-        return told == _noted(size) and size <= self._size - _BEGIN
+        size: int = _NOTED.unpack_from(begin, len(_FORM))[0]
+        return begin == _FORM + _noted(size) and size <= self._size - _BEGIN
 
     def done(self, batch: Batch) -> None:
         """Forget a batch that the database has."""
@@ -206,9 +208,19 @@ class Leftover:
         os.close(self._handle)
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob(f"*{_EARLIER}"), *folder.glob(f"*{SUFFIX}")])
+
+
+def has_records(folder: Path) -> bool:
+    """Whether anything that was noted waits in the files of a folder."""
+    begins = {_EARLIER: 0, SUFFIX: _BEGIN}
+    return any(file.stat().st_size > begins[file.suffix] for file in _files(folder))
+
+
 def leftovers(folder: Path) -> Iterator[Leftover]:
     """The files that no process writes to any more, each locked until it is closed."""
-    for file in sorted(folder.glob(f"*{SUFFIX}")):
+    for file in _files(folder):
         try:
             handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except OSError:

@@ -32,7 +32,7 @@ from cds.store.database import (
 )
 from cds.store.decisions import Decision, KeptRules, encode_entry
 from cds.store.feedback import Feedback, keep_feedback, name_patients, unknown_cards
-from cds.store.journal import SUFFIX, Journal
+from cds.store.journal import Journal, has_records
 from cds.store.overrides import Told, find_told
 from cds.store.pseudonyms import make_key, pseudonym, read_key
 from cds.store.replays import UsedTokens
@@ -302,7 +302,7 @@ def _key(place: Place, engine: Engine) -> bytes:
 
 def _has_decisions(folder: Path, engine: Engine) -> bool:
     """Whether decisions are kept in the database, or wait for it in journals."""
-    if any(file.stat().st_size for file in (folder / JOURNALS).glob(f"*{SUFFIX}")):
+    if has_records(folder / JOURNALS):
         return True
     with reading(engine).connect() as connection:
         return connection.execute(select(decisions.c.id).limit(1)).first() is not None

@@ -203,6 +203,41 @@ def test_point_07_a_request_that_names_one_thing_twice_is_refused(
     assert refusal.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("prefetch", "context"),
+    [
+        # A text that begins and ends as what stands between two others.
+        ({"x": f"{' ' * 220}:"}, f'"patientId"{" " * 220}:"p1"'),
+        (
+            {"x": f"{' ' * 220}:", "y": f"{' ' * 220},"},
+            f'"patientId"{" " * 220}:"p1"{" " * 220},"patientId":"p2"',
+        ),
+    ],
+)
+def test_a_text_that_looks_like_the_form_hides_nothing(
+    prefetch: dict[str, str], context: str
+) -> None:
+    """What is skipped is skipped where it stands, and not wherever its bytes are found."""
+    sent = json.dumps({**MINIMAL, "prefetch": prefetch, "context": {"userId": "u", "CONTEXT": 1}})
+    body = sent.replace('"CONTEXT": 1', context).encode()
+
+    if context.count("patientId") == 1:
+        assert read_request(body, "patient-view").patient == "p1"
+    else:
+        assert "two members of one name" in problem_of(body)
+
+
+def test_many_long_values_are_gone_through_once() -> None:
+    """Each is looked for where it stands: to look through the rest for each would take minutes."""
+    values = {f"k{i}": f"v{i:06}{'a' * 200}" for i in range(15_000)}
+    orders = {"resourceType": "Bundle", "z": "d" * 300}
+    context = {"userId": "u", "patientId": "p1", "draftOrders": orders}
+    sent = {"prefetch": values, "context": context, "extension": "a" * 4_000_000}
+    body = json.dumps(MINIMAL | {"hook": "order-sign"} | sent).encode()
+
+    assert read_request(body, "order-sign").patient == "p1"
+
+
 def test_draft_orders_are_not_gone_through_for_names() -> None:
     """What stands twice in a resource is its reader's; in what is around it, it is refused."""
     orders = f'{{"resourceType": "Bundle", "entry": [{{"id": 1, "id": 2, "x": {LONG}}}]}}'

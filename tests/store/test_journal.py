@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cds.store.journal import Journal, JournalFull, leftovers
+from cds.store.journal import Batch, Journal, JournalFull, has_records, leftovers
 
 
 def leave(folder: Path, *records: bytes) -> Path:
@@ -224,6 +224,43 @@ def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path, cut: int, damag
 
     whole = {0: 2, 1: 1, 11: 1, 12: 0}[cut]
     assert (batch.records, batch.damaged) == (records[:whole], damaged)
+
+
+def test_files_that_an_earlier_version_does_not_understand_bear_another_name(
+    tmp_path: Path,
+) -> None:
+    """Where both run for a while, it lets them be; an empty file of its own holds nothing."""
+    leave(tmp_path, b"one")
+    (tmp_path / "1-ab-000000000.journal").touch()
+
+    assert len(list(tmp_path.glob("*.journal"))) == 1
+    assert sorted(batch.records for batch in batches(tmp_path)) == [(), (b"one",)]
+    assert not any(batch.damaged for batch in batches(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "has"),
+    [("1-ab-0.journal", b"", False), ("1-ab-0.journal", b"x", True)],
+)
+def test_whether_anything_was_noted_is_told_of_earlier_files_too(
+    tmp_path: Path, name: str, content: bytes, has: bool
+) -> None:
+    """A file that nothing was noted in has no decision, and each form begins otherwise."""
+    Journal(tmp_path, 1000)
+    (tmp_path / name).write_bytes(content)
+
+    assert has_records(tmp_path) is has
+    leave(tmp_path, b"one")
+    assert has_records(tmp_path)
+
+
+def batches(folder: Path) -> list[Batch]:
+    """Read the first batch of each file."""
+    found = []
+    for left in leftovers(folder):
+        found.append(left.next_batch())
+        left.close()
+    return found
 
 
 def test_a_damaged_record_is_told_and_never_read(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from cds.store.database import DatabaseUnusable, sqlite_url
 from cds.store.decisions import encode_entry
 from cds.store.feedback import Feedback
+from cds.store.journal import Journal
 from cds.store.store import (
     MOST_FEEDBACK,
     FeedbackFull,
@@ -67,6 +68,17 @@ def test_a_folder_that_takes_no_journal_is_told_before_anything_is_served(tmp_pa
         prepare_store(Place(tmp_path))
 
     assert str(tmp_path / "journal") in str(told.value)
+
+
+def test_a_first_start_that_was_cut_off_keeps_no_later_one_from_starting(tmp_path: Path) -> None:
+    """It left a journal in which nothing was noted, and had made no key yet."""
+    (tmp_path / "journal").mkdir(mode=0o700)
+    Journal(tmp_path / "journal", 1000)
+    (tmp_path).chmod(0o700)
+
+    prepare_store(Place(tmp_path))
+
+    assert (tmp_path / "pseudonym.key").is_file()
 
 
 def test_trying_the_folder_leaves_no_journal(tmp_path: Path) -> None:
