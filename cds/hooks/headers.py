@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds.hooks.limits import HEALTH
 from cds.hooks.logs import Sparing
 from cds.hooks.outcomes import operation_outcome
 
@@ -145,7 +146,12 @@ class ChecksHost:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it with 421."""
-        if scope["type"] != "http" or self._is_ours(Headers(scope=scope).getlist("host")):
+        if (
+            scope["type"] != "http"
+            # Probes call by whatever address they know, and learn nothing of patients.
+            or scope["path"].startswith(HEALTH)
+            or self._is_ours(Headers(scope=scope).getlist("host"))
+        ):
             await self.app(scope, receive, send)
             return
         self.refused("host")

@@ -25,6 +25,10 @@ class Told(Struct, frozen=True):
     since: datetime
 
 
+MOST_TOLD = 1000
+"""How much of what was told of a patient is looked at, the latest first: calls wait for it. Of a
+patient of whom more is told, a card too many is the lesser harm."""
+
 # Made once: calls wait for it.
 _TOLD = (
     select(
@@ -49,7 +53,8 @@ _TOLD = (
         cards.c.client == bindparam("client"),
         cards.c.fingerprint.is_not(None),
     )
-    .order_by(feedback.c.at, feedback.c.received_at, feedback.c.outcome)
+    .order_by(feedback.c.at.desc(), feedback.c.received_at.desc(), feedback.c.outcome.desc())
+    .limit(MOST_TOLD)
 )
 
 
@@ -60,8 +65,8 @@ def find_told(connection: Connection, client: str, patient: str, now: datetime) 
         "patient": patient,
         "oldest": now - timedelta(days=LONGEST_QUIET),
     }
-    rows = connection.execute(_TOLD, asked)
-    last = {row.uuid: row for row in rows}
+    rows = connection.execute(_TOLD, asked).all()
+    last = {row.uuid: row for row in reversed(rows)}
     return [
         Told(
             rule=row.rule,

@@ -208,12 +208,19 @@ def test_only_names_of_this_machine_and_those_that_are_listed_are_answered(
 ) -> None:
     """A page that makes its own name lead to loopback is told nothing, whatever it asks for."""
     client = client_of(ruleset, hosts=["cds.hospital.example"])
-    for path in ("/cds-services", "/rules", "/health/live"):
+    for path in ("/cds-services", "/rules", "/openapi.json"):
         answer = client.get(path, headers={"Host": host})
         assert answer.status_code == status
         if status == 421:
             assert "CDS_HOST_NAMES" in answer.json()["issue"][0]["diagnostics"]
             assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_probes_may_call_by_any_name(ruleset: RuleSet) -> None:
+    """An orchestrator calls by addresses that nobody can list, and is told nothing of patients."""
+    client = client_of(ruleset, hosts=["cds.hospital.example"])
+
+    assert client.get("/health/live", headers={"Host": "10.1.2.3:8000"}).status_code == 200
 
 
 def test_of_two_names_neither_is_believed(ruleset: RuleSet) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from cds.cards.cards import OVERRIDE_REASONS
 from cds.rules.language import OverrideReason
 from cds.store.feedback import Feedback, Outcome, Reason, keep_feedback, name_patients
-from cds.store.overrides import find_told, standing
+from cds.store.overrides import _TOLD, find_told, standing
 from tests.store.conftest import AT, card, decision
 
 Keep = Callable[..., None]
@@ -122,3 +122,19 @@ def test_a_card_whose_rule_stated_no_time_silences_nothing(engine: Engine, keep:
     tell(engine, "u1")
 
     assert not left_out(engine)
+
+
+@pytest.mark.usefixtures("given")
+def test_of_very_much_that_was_told_the_latest_is_looked_at(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls wait for it, so there is a bound; what counts of a card is the last all the same."""
+    for day in range(5):
+        tell(engine, "u1", outcome="accepted", code=None, at=AT - (5 - day) * DAY)
+    tell(engine, "u1")
+
+    with engine.connect() as connection:
+        asked = _TOLD.limit(2)
+        monkeypatch.setattr("cds.store.overrides._TOLD", asked)
+        found = find_told(connection, "ehr", "p1", AT + DAY)
+    assert [(each.overridden, each.since) for each in found] == [(True, AT)]
