@@ -209,6 +209,7 @@ SECTIONS = (
     "results",
     "routes",
     "allergens",
+    "severe_reactions",
     "allergy_statements",
 )
 """The sections that can be listed."""
@@ -248,6 +249,8 @@ def list_vocabulary(vocabulary: Vocabulary) -> list[EntryRecord]:
         records.append(_entry("routes", id_, route, (), vocabulary))
     for id_, allergen in vocabulary.allergens.items():
         records.append(_entry("allergens", id_, allergen, (), vocabulary))
+    for id_, severe in vocabulary.severe_reactions.items():
+        records.append(_entry("severe_reactions", id_, severe, (), vocabulary))
     for id_, statement in vocabulary.allergy_statements.items():
         records.append(_entry("allergy_statements", id_, statement, (), vocabulary))
     return records

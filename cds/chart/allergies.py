@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
-from cds.chart.conditions import ACTIVE, DENIED, DOUBTED, codes_of
+from cds.chart.conditions import ACTIVE, DENIED, DOUBTED, asserts_at, codes_of
 from cds.chart.terms import Terms
 from cds.fhir.bundles import Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
@@ -24,7 +24,7 @@ Kind = Literal["allergy", "intolerance"]
 class Allergy(Struct, frozen=True, gc=False):
     """A recorded risk of reacting to one drug.
 
-    An intolerance of high criticality, and what is not said to be the one or the other, is an
+    An intolerance that is dangerous, and what is not said to be the one or the other, is an
     ``allergy``. ``said`` has what is recorded of it. One that is not ``sure`` leaves it open.
     """
 
@@ -76,7 +76,7 @@ def read_allergies(
                 else:
                     none.append(allergy)
         except _Open as reason:
-            left_open.append(_about("", record, str(reason)))
+            left_open.append(_about("", record, str(reason), (), terms))
             excluded.append(Excluded(name_of(record), str(reason)))
             unread.add("AllergyIntolerance")
         except _NotUsed as reason:
@@ -113,12 +113,12 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
         entry = terms.vocabulary.allergy_statements[statement]
         if entry.says == "not known":
             raise _Open("it says that allergies are not known")
-        return [_about("", record, _named(concepts) or entry.title)]
+        return [_about("", record, _named(concepts) or entry.title, (), terms)]
     remarks = sorted(verification & DOUBTED)
     found = _drugs(concepts, terms)
     if found:
         return [
-            _about(match.entry, record, "", (*remarks, match.remark), sure=sure)
+            _about(match.entry, record, "", (*remarks, match.remark), terms, sure=sure)
             for match, sure in found.items()
         ]
     if any(len(text) > LONGEST_TEXT for concept in concepts for text in texts(concept)):
@@ -154,27 +154,31 @@ def _drugs(concepts: list[CodeableConcept], terms: Terms) -> dict[Match, bool]:
         if known is None or (sure and not known[1]):
             found[drug] = Match(drug, remark), sure
 
-    allergens = terms.vocabulary.allergens
+    def put_all(allergen: str, remark: str, *, sure: bool) -> None:
+        named = f"as {terms.vocabulary.allergens[allergen].title}"
+        for drug in terms.allergen_drugs[allergen]:
+            put(drug, "; ".join(filter(None, (named, remark))), sure=sure)
+
     for concept in concepts:
-        by_code = [(m.entry, m.remark) for m in find_all(terms.drugs, concept)]
-        by_code += [
-            (drug, f"as {allergens[m.entry].title}" + (f"; {m.remark}" if m.remark else ""))
-            for m in find_all(terms.allergens, concept)
-            for drug in terms.allergen_drugs[m.entry]
-        ]
-        for drug, remark in by_code:
-            put(drug, remark, sure=True)
-        for text in () if by_code else texts(concept):
+        drugs = find_all(terms.drugs, concept)
+        allergens = find_all(terms.allergens, concept)
+        for match in drugs:
+            put(match.entry, match.remark, sure=True)
+        for match in allergens:
+            put_all(match.entry, match.remark, sure=True)
+        for text in () if drugs or allergens else texts(concept):
             if len(text) > LONGEST_TEXT:
                 continue
-            # What is denied or doubted in the same text leaves it open.
+            # What is denied in the same text leaves it open.
+            before, after = terms.allergy_negation, terms.allergy_negation_after
             said = text.casefold()
-            sure = not (terms.negation.search(said) or terms.negation_after.search(said))
-            for drug in sorted(terms.drug_names.find_all(text)):
-                put(drug, "matched by name", sure=sure)
-            for allergen in sorted(terms.allergen_names.find_all(text)):
-                for drug in terms.allergen_drugs[allergen]:
-                    put(drug, f"as {allergens[allergen].title}, matched by name", sure=sure)
+            for drug, at in sorted(terms.drug_names.find_spans(text).items()):
+                put(drug, "matched by name", sure=asserts_at(at, said, before, after))
+            for allergen, at in sorted(terms.allergen_names.find_spans(text).items()):
+                put_all(allergen, "matched by name", sure=asserts_at(at, said, before, after))
+    for drug, (match, sure) in tuple(found.items()):
+        for allergen in terms.allergens_with.get(drug, ()):
+            put_all(allergen, match.remark, sure=sure)
     return dict(found.values())
 
 
@@ -182,12 +186,13 @@ def _about(
     drug: str,
     record: AllergyIntolerance,
     said: str,
-    remarks: tuple[str, ...] = (),
+    remarks: tuple[str, ...],
+    terms: Terms,
     *,
     sure: bool = True,
 ) -> Allergy:
-    severe = record.criticality == "high"
-    kind: Kind = "intolerance" if record.type == "intolerance" and not severe else "allergy"
+    harmless = record.type == "intolerance" and not _dangerous(record, terms)
+    kind: Kind = "intolerance" if harmless else "allergy"
     return Allergy(
         drug,
         kind,
@@ -195,6 +200,28 @@ def _about(
         said or _describe(record, remarks),
         _since(record),
         sure,
+    )
+
+
+def _dangerous(record: AllergyIntolerance, terms: Terms) -> bool:
+    """Whether a further exposure may be dangerous, by what is recorded.
+
+    By its criticality, else by a reaction that was severe; by what some reactions are in any case.
+    """
+    if record.criticality == "high":
+        return True
+    return any(
+        (reaction.severity == "severe" and record.criticality != "low")
+        or any(
+            find_all(terms.severe_reactions, manifestation)
+            or any(
+                terms.severe_reaction_names.search(text.casefold())
+                for text in texts(manifestation)
+                if len(text) <= LONGEST_TEXT
+            )
+            for manifestation in reaction.manifestation
+        )
+        for reaction in record.reaction
     )
 
 

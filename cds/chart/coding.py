@@ -156,6 +156,13 @@ class Words(Struct, frozen=True):
         means = self.means
         return {means[hit] for hit in self.pattern.findall(text.casefold())}
 
+    def find_spans(self, text: str) -> dict[str, list[tuple[int, int]]]:
+        """Everything that a text names, each with where it stands in the casefolded text."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for hit in self.pattern.finditer(text.casefold()):
+            found.setdefault(self.means[hit[0]], []).append(hit.span())
+        return found
+
 
 def whole_words(names: Iterable[str]) -> re.Pattern[str]:
     """A pattern that finds any of these names as whole words in casefolded text."""

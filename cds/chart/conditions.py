@@ -216,17 +216,27 @@ def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:
 
 
 def asserts(pattern: re.Pattern[str], text: str, terms: Terms) -> bool:
-    """Whether one casefolded text says a phrase without a negation before or after it.
-
-    It is gone through once for each of the things looked for.
-    """
+    """Whether one casefolded text says a phrase without a negation before or after it."""
     hits = [hit.span() for hit in pattern.finditer(text)]
+    return asserts_at(hits, text, terms.negation, terms.negation_after)
+
+
+def asserts_at(
+    hits: list[tuple[int, int]],
+    text: str,
+    negation: re.Pattern[str],
+    negation_after: re.Pattern[str],
+) -> bool:
+    """Whether at one of these places a text has no negation before it nor one after it.
+
+    The text is gone through once for each of the things looked for.
+    """
     if not hits:
         return False
     sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
     clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
-    before = [negation.start() for negation in terms.negation.finditer(text)]
-    after = [negation.end() for negation in terms.negation_after.finditer(text)]
+    before = [hit.start() for hit in negation.finditer(text)]
+    after = [hit.end() for hit in negation_after.finditer(text)]
     for begins, ends in hits:
         sentence = sentences[bisect_right(sentences, begins) - 1]
         clause_end = clause_ends[bisect_left(clause_ends, ends)]

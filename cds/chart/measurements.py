@@ -176,7 +176,7 @@ def _settle_days(
             kept += of_day
             if not of_measure:  # a course of one day, which is told as such
                 continue
-            why = f"is of one day with {last.reference}, which is later and counts"
+            why = f"is of the same day as {last.reference}, which is later and counts"
         elif of_measure:
             found.unusable.setdefault(entry, []).append(of_day[0].day)
             why = "differs from another of the same day, and nothing says which is the later"

@@ -38,7 +38,8 @@ class Terms(Struct, frozen=True):
     ``observations`` selects ``observation.x``, ``measure.x``, ``antibody.x``, ``status.x`` or the
     ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
     or ``finding.x``. ``core_set`` has the core set measure that an ``observation.x`` or
-    ``measure.x`` is of. ``allergen_drugs`` are the drugs that an allergen stands for.
+    ``measure.x`` is of. ``allergen_drugs`` are the drugs that an allergen stands for, and
+    ``allergens_with`` the allergens that include a drug.
     """
 
     vocabulary: Vocabulary
@@ -59,6 +60,8 @@ class Terms(Struct, frozen=True):
     phrases: tuple[tuple[str, str, re.Pattern[str]], ...]
     negation: re.Pattern[str]
     negation_after: re.Pattern[str]
+    allergy_negation: re.Pattern[str]
+    allergy_negation_after: re.Pattern[str]
     failures: re.Pattern[str]
     drugs: CodeIndex
     drug_names: Words
@@ -67,6 +70,9 @@ class Terms(Struct, frozen=True):
     allergens: CodeIndex
     allergen_names: Words
     allergen_drugs: dict[str, tuple[str, ...]]
+    allergens_with: dict[str, tuple[str, ...]]
+    severe_reactions: CodeIndex
+    severe_reaction_names: re.Pattern[str]
     allergy_statements: CodeIndex
     allergy_statement_names: dict[str, str]
 
@@ -149,6 +155,8 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         ),
         negation=whole_words(v.negations),
         negation_after=whole_words(v.negations_after),
+        allergy_negation=whole_words(v.allergy_negations),
+        allergy_negation_after=whole_words(v.allergy_negations_after),
         failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
@@ -157,6 +165,14 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         allergens=build_index(v, v.allergens),
         allergen_names=index_words({name: a.names for name, a in v.allergens.items()}),
         allergen_drugs={name: _drugs_of(a.drugs, v) for name, a in v.allergens.items()},
+        allergens_with={
+            drug: tuple(name for name, a in v.allergens.items() if drug in a.includes)
+            for drug in dict.fromkeys(d for a in v.allergens.values() for d in a.includes)
+        },
+        severe_reactions=build_index(v, v.severe_reactions),
+        severe_reaction_names=whole_words(
+            name for severe in v.severe_reactions.values() for name in severe.names
+        ),
         allergy_statements=build_index(v, v.allergy_statements),
         allergy_statement_names={
             said.casefold(): name for name, s in v.allergy_statements.items() for said in s.names

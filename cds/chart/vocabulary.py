@@ -273,10 +273,21 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
 class AllergenEntry(CodedEntry, frozen=True, kw_only=True):
     """What an allergy is recorded to and that is no one drug: it stands for all of its ``drugs``.
 
-    These are drugs and classes of drugs. ``names`` match as whole words where no code does.
+    These are drugs and classes of drugs. ``names`` match as whole words where no code does. What is
+    recorded to one of the drugs that it ``includes`` is recorded to this as well.
     """
 
     drugs: tuple[str, ...]
+    includes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+class SevereReactionEntry(CodedEntry, frozen=True, kw_only=True):
+    """A manifestation that makes of an intolerance an allergy, by code or by these ``names``.
+
+    The names match as whole words.
+    """
+
     names: tuple[str, ...] = ()
 
 
@@ -397,6 +408,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     drug_classes: dict[str, DrugClassEntry] = {}
     doses: dict[str, DoseEntry] = {}
     allergens: dict[str, AllergenEntry] = {}
+    severe_reactions: dict[str, SevereReactionEntry] = {}
     allergy_statements: dict[str, AllergyStatementEntry] = {}
     elapsed: dict[str, Elapsed] = {}
     groups: dict[str, tuple[str, ...]] = {}
@@ -405,6 +417,8 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
+    allergy_negations: tuple[str, ...] = ()
+    allergy_negations_after: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
 
     def system_url(self, name: str) -> str:
@@ -419,6 +433,8 @@ _SINGLE: dict[str, object] = {
     "weight": WeightNumbers,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
+    "allergy_negations": tuple[str, ...],
+    "allergy_negations_after": tuple[str, ...],
     "failures": tuple[str, ...],
 }
 
@@ -576,6 +592,7 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
         for drug in allergen.drugs:
             if drug not in vocabulary.drugs:
                 known("allergens", name, (drug,), "drugs", "drug_classes")
+        known("allergens", name, allergen.includes, "includes", "drugs")
     for name, dose in vocabulary.doses.items():
         known("doses", name, tuple(dose.equal), "equal", "drugs")
         known("doses", name, dose.routes, "routes", "routes")
@@ -598,6 +615,7 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         "drugs",
         "routes",
         "allergens",
+        "severe_reactions",
         "allergy_statements",
     ):
         entries: dict[str, CodedEntry] = getattr(vocabulary, section)
@@ -615,6 +633,7 @@ CONFLICTING = {
     "drugs": "drug",
     "routes": "route",
     "allergens": "allergen",
+    "severe_reactions": "reaction",
     "allergy_statements": "allergen",
 }
 """Sections whose codes are looked up in one place, so that a code may stand in one entry only."""

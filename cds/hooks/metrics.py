@@ -283,7 +283,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "value": (
         "its value",
         "differs from another of the same day",
-        "is of one day with",
+        "is of the same day as",
         "its comparator",
         "its result",
         "it has no value",

@@ -341,6 +341,7 @@ _NAMED: Mapping[str, str] = {
     "findings": "Condition",
     "results": "result",
     "allergens": "allergen",
+    "severe_reactions": "reaction",
     "allergy_statements": "allergen",
 }
 """Sections whose entries are known by names too, and where those are looked up."""

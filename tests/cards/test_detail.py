@@ -259,7 +259,7 @@ def test_what_was_left_out_stands_below_the_table_of_measures(example: Example) 
     assert part == (
         "- MMT-8, both sides and axial, 0–150, 2026-11-10: it has no value (Not performed: right "
         "arm in a sling after a fall) (Observation/strength-missing-mmt8-150-2026-11-10)\n"
-        "- HAQ-DI, 0–3, 2026-11-10: is of one day with "
+        "- HAQ-DI, 0–3, 2026-11-10: is of the same day as "
         "Observation/strength-missing-haq-di-2026-11-10, which is later and counts "
         "(Observation/strength-missing-haq-di-2026-11-10-first)"
     )

@@ -148,6 +148,22 @@ def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
     assert "**caution**: severe renal impairment" in tacrolimus[3]
 
 
+def test_a_glucocorticoid_is_proposed_with_care_in_hepatitis_b_and_latent_tuberculosis(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Either may come back on it, which is no reason against the first treatment."""
+    content = json.loads(bundle("new-untreated-dermatomyositis"))
+    diagnosis = next(e for e in content["entry"] if e["resource"]["resourceType"] == "Condition")
+    for code in ("61977001", "11999007"):
+        coding = {"system": "http://snomed.info/sct", "code": code}
+        recorded = {**diagnosis["resource"], "id": f"c{code}", "code": {"coding": [coding]}}
+        content["entry"].append({"resource": recorded})
+    options = rows(detail(advise_on(json.dumps(content).encode())), "Options")
+    told = next(row[3] for row in options if row[0].startswith("Prednisolone"))
+    assert "**caution**: hepatitis B is recorded; it may be reactivated" in told
+    assert "latent tuberculosis is recorded; consider treating it first" in told
+
+
 def test_the_strongest_reason_against_an_option_comes_first(example: Example) -> None:
     """Contraindicated before caution, whatever the rules are called, and then what was had."""
     text = detail(example("rp-ild-with-infection"))

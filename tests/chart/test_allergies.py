@@ -57,10 +57,31 @@ def told(chart: Chart, name: str) -> list[str]:
         ({"type": "intolerance"}, ("intolerance",)),
         ({"type": "intolerance", "criticality": "low"}, ("intolerance",)),
         ({"type": "intolerance", "criticality": "high"}, ("allergy",)),
+        ({"type": "intolerance", **reaction("Nausea")}, ("intolerance",)),
+        ({"type": "intolerance", **reaction("Nausea", severity="moderate")}, ("intolerance",)),
+        ({"type": "intolerance", **reaction("Rash", severity="severe")}, ("allergy",)),
+        (
+            {"type": "intolerance", "criticality": "low", **reaction("Nausea", severity="severe")},
+            ("intolerance",),
+        ),
+        ({"type": "intolerance", **reaction("Anaphylactic shock")}, ("allergy",)),
+        ({"type": "intolerance", **reaction("Stevens-Johnson syndrome")}, ("allergy",)),
+        ({"type": "intolerance", **reaction("DRESS")}, ("allergy",)),
+        (
+            {
+                "type": "intolerance",
+                "reaction": [{"manifestation": [concept("snomed|41291007")]}],
+            },
+            ("allergy",),
+        ),
+        (
+            {"type": "intolerance", **reaction("x" * LONGEST_TEXT + " anaphylaxis")},
+            ("intolerance",),
+        ),
     ],
 )
 def test_an_intolerance_is_told_from_an_allergy(members: Json, known: tuple[str, ...]) -> None:
-    """What is not said to be an intolerance is an allergy, and so is one of high criticality."""
+    """What is not said to be an intolerance is an allergy, and so is one that is dangerous."""
     chart = read(allergy(RITUXIMAB, **members))
     for kind in ("allergy", "intolerance"):
         assert of(chart, f"drug.rituximab.{kind}") is (kind in known)
@@ -129,14 +150,86 @@ def test_an_allergen_stands_for_all_of_its_drugs() -> None:
     assert of(by_name, "drug.rosuvastatin.allergy") is True
 
 
-def test_what_is_denied_or_doubted_in_words_leaves_it_open() -> None:
-    """A name beside a negation is neither an allergy nor none."""
-    chart = read(allergy(concept(text="Possible methotrexate allergy")))
+@pytest.mark.parametrize(
+    ("substance", "drugs", "others"),
+    [
+        (concept("rxnorm|10829"), ("trimethoprim", "co_trimoxazole"), ("sulfasalazine",)),
+        (concept(text="Trimethoprim"), ("trimethoprim", "co_trimoxazole"), ()),
+        (concept(text="Bactrim DS"), ("co_trimoxazole",), ("trimethoprim",)),
+        (concept(text="Sulfadiazine"), ("co_trimoxazole", "sulfasalazine"), ("dapsone",)),
+        (concept("rxnorm|1256"), ("azathioprine", "mercaptopurine"), ("methotrexate",)),
+        (concept(text="6-mercaptopurine"), ("azathioprine", "mercaptopurine"), ()),
+        (concept("rxnorm|8640"), ("prednisone", "prednisolone"), ("methylprednisolone",)),
+        (concept(text="Prednisolone"), ("prednisone", "prednisolone"), ("methylprednisolone",)),
+        (concept(text="Methyl prednisolone"), ("methylprednisolone",), ("prednisolone",)),
+    ],
+)
+def test_one_drug_of_an_allergen_stands_for_the_others(
+    substance: Json, drugs: tuple[str, ...], others: tuple[str, ...]
+) -> None:
+    """A drug that holds another, or is turned into it in the body, is spoken against as well."""
+    chart = read(allergy(substance))
+    assert [of(chart, f"drug.{drug}.allergy") for drug in drugs] == [True] * len(drugs)
+    assert [of(chart, f"drug.{other}.allergy") for other in others] == [False] * len(others)
+
+
+def test_it_is_told_as_what_another_drug_is_spoken_against() -> None:
+    """The evidence names the group, and that a name or a doubtful code was what matched."""
+    chart = read(allergy(concept("rxnorm|10829", text="Trimethoprim")))
+    assert told(chart, "drug.co_trimoxazole.allergy") == [
+        "allergy or intolerance to Trimethoprim (as trimethoprim; code not verified)"
+    ]
+    assert told(read(allergy(concept(text="Azathioprine"))), "drug.mercaptopurine.allergy") == [
+        "allergy or intolerance to Azathioprine (as thiopurines; matched by name)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "No allergy to methotrexate",
+        "Not allergic to methotrexate",
+        "Tolerates methotrexate",
+        "Denies methotrexate allergy",
+        "Methotrexate allergy ruled out",
+    ],
+)
+def test_what_is_denied_in_words_leaves_it_open(text: str) -> None:
+    """A name beside a word of denial is neither an allergy nor none."""
+    chart = read(allergy(concept(text=text)))
     assert of(chart, "drug.methotrexate.allergy") is None
     assert of(chart, "drug.rituximab.allergy") is False
     assert told(chart, "drug.methotrexate.allergy") == [
-        "allergy or intolerance to Possible methotrexate allergy (matched by name)"
+        f"allergy or intolerance to {text} (matched by name)"
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "History of anaphylaxis to methotrexate",
+        "Methotrexate - not tolerated",
+        "Methotrexate: not tolerated well",
+        "Does not tolerate methotrexate",
+        "Possible methotrexate allergy",
+        "Suspected allergy to methotrexate",
+        "Non-allergic reaction to methotrexate",
+        "No known allergies except methotrexate",
+        "Methotrexate (tolerates mycophenolate)",
+    ],
+)
+def test_what_is_doubted_or_past_in_words_counts(text: str) -> None:
+    """A list of allergies is full of doubt, and the words of a diagnosis deny none of it."""
+    chart = read(allergy(concept(text=text)))
+    assert of(chart, "drug.methotrexate.allergy") is True
+    assert f"to {text} (matched by name)" in told(chart, "drug.methotrexate.allergy")[0]
+
+
+def test_a_denial_counts_within_its_sentence() -> None:
+    """What is tolerated in its place says nothing against the allergy to the other."""
+    chart = read(allergy(concept(text="Prednisone (tolerates methylprednisolone)")))
+    assert of(chart, "drug.prednisone.allergy") is True
+    assert of(chart, "drug.methylprednisolone.allergy") is None
 
 
 def test_a_substance_that_nothing_maps_is_listed_and_harms_nothing() -> None:

@@ -402,7 +402,7 @@ def test_of_one_measure_on_one_day_the_last_counts_and_the_others_are_listed() -
         mmt150(110, day, issued=early, id="early"),
         mmt150(120, day, issued=early, id="same"),
     )
-    why = "is of one day with Observation/late, which is later and counts"
+    why = "is of the same day as Observation/late, which is later and counts"
     assert [(e.reference, e.reason) for e in chart.excluded] == [("Observation/early", why)]
     (left,) = chart.measurements.left_out
     assert (left.measure, left.entry, str(left.day)) == (
@@ -439,7 +439,7 @@ def test_of_values_issued_together_the_one_taken_later_counts() -> None:
         mmt150(110, "2026-05-11T09:00:00Z", issued=issued),
     )
     assert values(chart, "mmt8_150") == [110, 120]
-    assert reasons(chart) == ["is of one day with Observation/later, which is later and counts"]
+    assert reasons(chart) == ["is of the same day as Observation/later, which is later and counts"]
 
 
 def test_a_time_that_only_one_of_two_has_does_not_order_them() -> None:

@@ -159,6 +159,11 @@ def test_one_code_can_mean_one_thing_only(tmp_path: Path) -> None:
             "observations: {o: {title: O, units: u, falls: {latest: {value: 1, unit: d}}}}",
             "a.yaml:2:48 bad-id a fall cannot be called `latest`: use small letters, digits and _,",
         ),
+        (
+            "drugs: {d: {title: D, names: [d]}}\n"
+            "allergens: {a: {title: A, drugs: [d], includes: [e]}}",
+            "a.yaml:2:39 unknown-id `e` is not declared among the drugs",
+        ),
         ("negations: 'no'", "a.yaml:1:1 wrong-type should be a list, but is text"),
         ("negations:", "a.yaml:1:1 wrong-type should be a list, but is nothing"),
         ("negations_after: 7", "a.yaml:1:1 wrong-type should be a list, but is a whole number"),
