@@ -610,12 +610,12 @@ def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration
     entry = vocabulary.drug_classes.get(name)
     of_class = entry is not None and entry.line == "class"
     tried = (name,) if entry is None or of_class else entry.any_of
-    whose = "current course, whichever of them" if of_class else "longest current course of one drug"
+    course = "current course" if of_class else "longest current course of one drug"
     return [
         Declaration(
             name=f"drug.{name}.longest",
             kind="number",
-            title=f"{title}, days on the {whose}",
+            title=f"{title}, days on the {course}",
             unit="d",
             read=_days_longest(name, tried),
             evidence=lambda chart: tuple(
