@@ -131,8 +131,8 @@ def _being_given(options: Iterable[Option], telling: Telling) -> str:
         if option.drug is not None and _given(option, telling):
             reasons = _reasons(option, telling)
             times = escape("; ".join(history(option.drug, telling.chart, now=True)))
-            said["; ".join([times or fill(option.option, telling, escape), *reasons])] = None
-    return ". ".join(said)
+            said[", ".join([times or fill(option.option, telling, escape), *reasons])] = None
+    return "; ".join(said)
 
 
 # --- what speaks against it ----------------------------------------------------------------------

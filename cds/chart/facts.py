@@ -602,20 +602,24 @@ def _days_on(name: str) -> Callable[[Chart], Value]:
 
 
 def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration]:
-    """Whether a drug, or one of a class, was tried: for how long, and whether it failed."""
+    """Whether a drug, or one of a class, was tried: for how long, and whether it failed.
+
+    Of a class that is one line of treatment the course is that of the class: to change from one of
+    its drugs to another does not begin it anew.
+    """
     entry = vocabulary.drug_classes.get(name)
-    drugs = entry.any_of if entry is not None else (name,)
+    of_class = entry is not None and entry.line == "class"
+    tried = (name,) if entry is None or of_class else entry.any_of
+    course = "current course" if of_class else "longest current course of one drug"
     return [
         Declaration(
             name=f"drug.{name}.longest",
             kind="number",
-            title=f"{title}, days on the longest current course of one drug",
+            title=f"{title}, days on the {course}",
             unit="d",
-            read=_days_longest(name, drugs),
+            read=_days_longest(name, tried),
             evidence=lambda chart: tuple(
-                cite_exposure(e, chart)
-                for e in chart.exposures.get(_longest(drugs, chart)[0], ())
-                if e.current
+                cite_exposure(e, chart) for e in _of_course(_longest(tried, chart)[0], chart)
             ),
         ),
         Declaration(
@@ -628,11 +632,11 @@ def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration
     ]
 
 
-def _days_longest(name: str, drugs: tuple[str, ...]) -> Callable[[Chart], Value]:
+def _days_longest(name: str, tried: tuple[str, ...]) -> Callable[[Chart], Value]:
     """The days of the longest course; 0 where surely none is being given."""
 
     def read(chart: Chart) -> Value:
-        drug, days = _longest(drugs, chart)
+        drug, days = _longest(tried, chart)
         none = not drug and _complete(chart)
         if none and chart.courses.get(name, NO_COURSE).current is False:
             return Interval(Decimal(0), Decimal(0))
@@ -641,18 +645,25 @@ def _days_longest(name: str, drugs: tuple[str, ...]) -> Callable[[Chart], Value]
     return read
 
 
-def _longest(drugs: tuple[str, ...], chart: Chart) -> tuple[str, Interval]:
-    """The drug that has been given longest without a gap up to now, and for how many days."""
+def _longest(tried: tuple[str, ...], chart: Chart) -> tuple[str, Interval]:
+    """The drug or class given longest without a gap up to now, and for how many days."""
     begun = {
         drug: since
-        for drug in drugs
-        if drug in chart.exposures and (since := chart.courses[drug].since) is not None
+        for drug in tried
+        if (since := chart.courses.get(drug, NO_COURSE).since) is not None
     }
     if not begun:
         return "", UNKNOWN
     drug, since = min(begun.items(), key=lambda each: each[1].last)
     low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
     return drug, Interval(Decimal(max(low, 0)), Decimal(high))
+
+
+def _of_course(name: str, chart: Chart) -> list[Exposure]:
+    """What shows how long a course has gone on: what it began with, and what is current."""
+    course = chart.courses.get(name, NO_COURSE)
+    first = next((e for e in course.events if e.start == course.since), None)
+    return [e for e in course.events if e is first or e.current]
 
 
 def _failed(name: str) -> Callable[[Chart], Value]:

@@ -571,7 +571,7 @@ def test_whether_an_option_is_approved_is_told_of_its_drug(
     )
 
     assert (
-        "| Prednisolone 0.5 mg/kg to 1 mg/kg a day, usually 40 mg to 60 mg "
-        "(for 68 kg, 2026-11-12: 34 to 68 mg) |" in card.detail
+        "| Prednisolone 0.5 mg/kg to 1 mg/kg a day (for 68 kg, 2026-11-12: 34 to 68 mg), "
+        "usually 40 mg to 60 mg a day |" in card.detail
     )
     assert "whether approved: Ciclosporin, Systemic glucocorticoid, Tacrolimus" in card.detail

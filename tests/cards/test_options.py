@@ -104,7 +104,7 @@ def test_what_is_being_given_and_speaks_against_itself_is_said(
             resource["medicationCodeableConcept"] = {"text": "Mycophenolate mofetil tablets"}
     text = detail(advise_on(json.dumps(content).encode()))
     (given,) = [line for line in text.splitlines() if line.startswith("**Being given already:**")]
-    assert "mycophenolate now, since 2026-09-02; **contraindicated**: teratogenic" in given
+    assert "mycophenolate now, since 2026-09-02, **contraindicated**: teratogenic" in given
 
 
 def test_without_the_orders_nobody_knows_what_was_had(telling: Tell) -> None:

@@ -421,6 +421,15 @@ def test_the_longest_course_of_one_drug_of_a_class() -> None:
     assert len(evidence(chart, "drug.steroid_sparing.longest")) == 1
 
 
+def test_a_class_that_is_one_line_is_one_course_through_a_change_of_drug() -> None:
+    """Prednisolone after prednisone goes on with it; the first and what is current are cited."""
+    prednisone = order(concept("rxnorm|8640"), ago(96)) | {"status": "completed"}
+    prednisone["dispenseRequest"] = {"validityPeriod": {"start": ago(96), "end": ago(30)}}
+    chart = read(prednisone, order(concept("rxnorm|8638"), ago(30)))
+    assert fact(chart, "drug.glucocorticoid.longest") == exactly(96)
+    assert len(evidence(chart, "drug.glucocorticoid.longest")) == 2
+
+
 @pytest.mark.parametrize(
     ("baseline", "current", "days", "before"),
     [

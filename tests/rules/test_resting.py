@@ -32,11 +32,12 @@ def test_a_rule_rests_on_the_numbers_behind_the_facts_that_it_waits_for(ruleset:
     assert "adequate_trial" in doubted(ruleset, "escalate-inadequate-response")
 
 
-def test_a_card_rests_on_the_numbers_behind_what_it_always_says(ruleset: RuleSet) -> None:
+def test_a_passage_rests_on_the_numbers_behind_what_it_says(ruleset: RuleSet) -> None:
     """The age of adults, on which the category in its text depends; no condition asks for it."""
     condition = facts_behind(["response.deterioration_confirmed"], _behind(ruleset))
     assert "response.tis.category" not in condition
-    assert "adult" in doubted(ruleset, "deterioration-confirmed")
+    resting = ruleset.passages["deterioration-confirmed"]
+    assert "adult" in {constant.parameter for each in resting for constant in each.doubted}
 
 
 def test_what_a_passage_rests_on_is_apart(ruleset: RuleSet) -> None:
