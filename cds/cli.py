@@ -485,7 +485,7 @@ def _check_about(question: Question, name: str) -> None:
         ("AllergyIntolerance", delivery.allergies),
         ("medication", delivery.uses),
     )
-    settle_server(patient, delivery, question.drafts)
+    settle_server(patient, delivery, drafts=question.drafts)
     known = known_as(delivery, patient)
     for kind, resources in kinds:
         if resources and all(not_about(each.subject, known) for each in resources):

@@ -8,7 +8,7 @@ page of the same document is complete, one whose next page is not there is repor
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
@@ -84,11 +84,13 @@ class Delivery(Struct):
     ``delivered`` names the resource types whose absence means that there are none; ``incomplete``
     those of which more may exist than can be used: a further page, a server's error in place of an
     answer, contradicting versions. ``patient_urls`` gives the id of the patient whom an address
-    (``fullUrl``) means; ``medications`` are found by ``Medication/{id}``, and by their address
-    where that ends in another way. ``stated`` is the highest number of hits that a search says it
-    has; ``foreign`` counts the resources that were found to be about somebody else. ``server`` is
-    where they come from, as ``cds.fhir.servers.server_of`` has it: None until that is settled, and
-    empty where nothing tells it; ``addresses`` are those of all entries.
+    (``fullUrl``) means, and ``located`` each Patient that has an absolute one, until it is settled
+    whether that is the patient; ``medications`` are found by ``Medication/{id}``, and by their
+    address where that ends in another way. ``stated`` is the highest number of hits that a search
+    says it has; ``foreign`` counts the resources that were found to be about somebody else.
+    ``server`` is where they come from, as ``cds.fhir.servers.server_of`` has it: None until that is
+    settled, and empty where nothing tells it; ``addresses`` are those of the entries that tell
+    about a patient, Patients and draft orders aside.
     """
 
     patients: list[Patient] = field(default_factory=list)
@@ -102,6 +104,7 @@ class Delivery(Struct):
     incomplete: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)
     patient_urls: dict[str, str] = field(default_factory=dict)
+    located: list[tuple[str, Patient]] = field(default_factory=list)
     stated: int = 0
     foreign: int = 0
     server: str | None = None
@@ -197,8 +200,6 @@ def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> N
     types: set[str] = set()
     observations = False
     for index, entry in enumerate(bundle.entry):
-        if entry.fullUrl is not None:
-            into.addresses.append(entry.fullUrl)
         raw = entry.resource
         if not isinstance(raw, Raw):
             reference = entry.fullUrl or f"{place}.entry[{index}]"
@@ -217,6 +218,8 @@ def _read_bundle(bundle: Bundle, reading: _Reading, place: str, depth: int) -> N
         if type(resource) is Observation and resource.id is not None and not reading.deleted:
             # What nearly every entry is, with nothing to see to.
             into.observations.append(resource)
+            if entry.fullUrl is not None:
+                into.addresses.append(entry.fullUrl)
             observations = True
             continue
         if isinstance(resource, Bundle):
@@ -272,20 +275,25 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
         case Medication():
             _keep_medication(resource, into, place, url)
         case Patient():
-            if url and into.server and not _may_be_at(url, into.server):
-                into.foreign += 1
-                into.excluded.append(
-                    Excluded(name_of(resource), "is another patient, of another server")
-                )
-                return
             into.patients.append(resource)
             if url and resource.id:
                 into.patient_urls[url] = resource.id
+                if "://" in url:
+                    into.located.append((url, resource))
         case OperationOutcome():
             said = "; ".join(i.diagnostics or i.code or "no details" for i in resource.issue)
             into.excluded.append(Excluded(place, f"{OF_SERVER}: {said}"))
             if any((i.severity or "").casefold() not in _HARMLESS for i in resource.issue):
                 into.incomplete |= RESOURCE_TYPES
+    if url and _tells_of_a_patient(resource):
+        into.addresses.append(url)
+
+
+def _tells_of_a_patient(resource: AnyResource) -> bool:
+    """Whether its address is one where the patient's record is; a draft is nowhere yet."""
+    return isinstance(
+        resource, Observation | Condition | AllergyIntolerance | MedicationUse
+    ) and not _is_draft(resource)
 
 
 _HARMLESS = frozenset({"warning", "information", "success"})
@@ -323,6 +331,7 @@ def add(part: Delivery, into: Delivery) -> None:
     into.incomplete |= part.incomplete
     into.unread |= part.unread
     into.patient_urls |= part.patient_urls
+    into.located += part.located
     into.addresses += part.addresses
     into.foreign += part.foreign
     into.stated = max(into.stated, part.stated)
@@ -425,24 +434,57 @@ def reference_id(reference: str) -> str:
     return re.split("[/:]", reference.split("/_history/")[0])[-1]
 
 
-def settle_server(patient_id: str, *together: Delivery | None) -> None:
+def settle_server(
+    patient_id: str, *together: Delivery | None, drafts: Delivery | None = None
+) -> None:
     """Settle which server these deliveries come from together, unless one of them has that.
 
-    The address of the Patient tells it; where there is none those of all entries, and where there
-    are none either the references to the patient. If they tell of several, nothing is told: the
-    same id is another patient on another server.
+    The addresses of their entries tell it. Where these are of several servers, that of the Patient
+    counts if it is one of them; where there are none, the address of the Patient alone does, and
+    without that the references to the patient, those of ``drafts`` included. If they tell of
+    several, nothing is told: the same id is another patient on another server.
+
+    A Patient of another server is listed as excluded. Where nothing is told, none counts that has
+    an address on any, and Patient is ``incomplete``.
     """
-    deliveries = [each for each in together if each is not None]
+    charts = [each for each in together if each is not None]
+    deliveries = charts if drafts is None else [*charts, drafts]
     server = next((each.server for each in deliveries if each.server is not None), None)
     if server is None:
-        server = _told_server(patient_id, deliveries)
+        server = _told_server(patient_id, charts, deliveries)
     for each in deliveries:
         each.server = server
+        _leave_namesakes(each, patient_id)
 
 
-def _told_server(patient_id: str, deliveries: Sequence[Delivery]) -> str:
+def _told_server(
+    patient_id: str, charts: Sequence[Delivery], deliveries: Sequence[Delivery]
+) -> str:
+    located = [(url, p) for each in charts for url, p in each.located if p.id == patient_id]
+    of_patient = _servers(url for url, _ in located)
+    of_entries = _servers(
+        f"{type_}/id"
+        for type_ in {url.rpartition("/")[0] for each in charts for url in each.addresses}
+    )
+    told = of_patient & of_entries or of_entries
+    if not told:
+        # Beside a Patient without an address, one who has an address may be another.
+        addressed = [p for _, p in located]
+        beside = any(
+            p.id == patient_id and p not in addressed for each in charts for p in each.patients
+        )
+        told = (set() if beside else of_patient) or _servers(_absolute(patient_id, deliveries))
+    return told.pop() if len(told) == 1 else ""
+
+
+def _servers(urls: Iterable[str]) -> set[str]:
+    return {server for url in urls if (server := server_of(url)) is not None}
+
+
+def _absolute(patient_id: str, deliveries: Iterable[Delivery]) -> set[str]:
+    """The references to a patient that name more than type and id."""
     relative = f"Patient/{patient_id}"
-    absolute = {
+    return {
         reference
         for each in deliveries
         for resources in (each.observations, each.conditions, each.allergies, each.uses)
@@ -452,17 +494,28 @@ def _told_server(patient_id: str, deliveries: Sequence[Delivery]) -> str:
         and reference != relative
         and _relative(reference) == relative
     }
-    if not absolute:
-        return ""  # nothing depends on it
-    urls = (
-        url for each in deliveries for url, id_ in each.patient_urls.items() if id_ == patient_id
-    )
-    types = {url.rpartition("/")[0] for each in deliveries for url in each.addresses}
-    for told in (urls, (f"{type_}/id" for type_ in types), absolute):
-        servers = {server for url in told if (server := server_of(url)) is not None}
-        if servers:
-            return servers.pop() if len(servers) == 1 else ""
-    return ""
+
+
+def _leave_namesakes(delivery: Delivery, patient_id: str) -> None:
+    """Leave out the Patients who have the same id at an address that is not of the server."""
+    namesakes = {
+        id(patient)
+        for url, patient in delivery.located
+        if patient.id == patient_id and not _may_be_at(url, delivery.server)
+    }
+    delivery.located = []
+    if not namesakes:
+        return
+    reason = NAMESAKE if delivery.server else UNTOLD
+    delivery.foreign += len(namesakes)
+    delivery.excluded += [Excluded(f"Patient/{patient_id}", reason)] * len(namesakes)
+    delivery.patients = [p for p in delivery.patients if id(p) not in namesakes]
+    if not delivery.server:
+        delivery.incomplete.add("Patient")
+
+
+NAMESAKE = "is another patient, of another server"
+UNTOLD = "is another patient, or this one: nothing tells which server the data come from"
 
 
 def keep_about(delivery: Delivery, patient_id: str, drafts: Delivery | None = None) -> None:
@@ -475,7 +528,7 @@ def keep_about(delivery: Delivery, patient_id: str, drafts: Delivery | None = No
     versions differ and none can be told to be the latest, none counts and its type is
     ``incomplete``. The same is done with ``drafts``.
     """
-    settle_server(patient_id, delivery, drafts)
+    settle_server(patient_id, delivery, drafts=drafts)
     _keep_about(delivery, patient_id)
     if drafts is not None:
         drafts.patients = delivery.patients
@@ -555,10 +608,13 @@ def take_drafts(delivery: Delivery) -> Delivery:
     drafts: list[MedicationUse] = []
     others: list[MedicationUse] = []
     for use in delivery.uses:
-        is_draft = isinstance(use, MedicationRequest) and use.status == "draft"
-        (drafts if is_draft else others).append(use)
+        (drafts if _is_draft(use) else others).append(use)
     delivery.uses = others
     return Delivery(medications=delivery.medications, uses=drafts)
+
+
+def _is_draft(resource: AnyResource) -> bool:
+    return isinstance(resource, MedicationRequest) and resource.status == "draft"
 
 
 def name_of(resource: Resource) -> str:

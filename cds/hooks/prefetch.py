@@ -222,7 +222,7 @@ def read_sent(
             problems[template.key] = sent
         else:
             held.append((template, _read(sent, f"prefetch.{template.key}", into)))
-    settle_server(patient, into, *(each for _, each in held), drafts)
+    settle_server(patient, into, *(each for _, each in held), drafts=drafts)
     for template, part in held:
         problem = _take(template, part, into, patient)
         if problem is not None:
@@ -274,7 +274,9 @@ def take(
     An answer that cannot be the whole one to its query, about this patient, leaves the delivery as
     it is; what is wrong with it is returned as a clause (``is about another patient``).
     """
-    return _take(template, _read(answer, place, into), into, patient)
+    held = _read(answer, place, into)
+    settle_server(patient, held)
+    return _take(template, held, into, patient)
 
 
 def _read(answer: tuple[AnyResource, ...], place: str, into: Delivery) -> Delivery:

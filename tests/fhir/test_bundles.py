@@ -556,7 +556,9 @@ A, B = "https://a.example/fhir", "https://b.example/fhir"
         (None, "urn:uuid:", [A], [A]),
         (None, A, [A, B], [A]),
         (None, B, [A], []),
-        (A, B, [A, B], [A]),  # the Patient's own address comes first
+        (A, A, [A, B], [A]),
+        (A, B, [A, B], [B]),  # a Patient whose address is of none of the entries is another
+        (A, None, [A, B], [A]),
         (A, None, [B], []),
         ("urn:uuid:", B, [A, B], [B]),
     ],
@@ -564,7 +566,7 @@ A, B = "https://a.example/fhir", "https://b.example/fhir"
 def test_where_no_server_is_named_what_was_sent_tells_it(
     patient_at: str | None, entry_at: str | None, references: list[str], ours: list[str]
 ) -> None:
-    """The address of the Patient, else those of entries, else references that all agree."""
+    """The addresses of entries, else that of the Patient, else references that all agree."""
     resources = [observation(str(i), f"{at}/Patient/p1") for i, at in enumerate(references)]
     document = bundle(PATIENT, *resources, observation("relative", "Patient/p1"))
     first, *others = document["entry"]
@@ -607,15 +609,98 @@ def test_a_patient_of_another_server_is_another_patient() -> None:
 
 
 def test_two_patients_with_one_id_on_two_servers_are_told_apart_from_neither() -> None:
-    """Without a server of the call, references to either address are left out."""
+    """Without a server of the call, neither is kept, nor what refers to either."""
     document = bundle(
-        PATIENT, PATIENT, observation("a", f"{A}/Patient/p1"), observation("b", f"{B}/Patient/p1")
+        at(A, person("1", "1950-01-01")),
+        at(B, person("2", "2015-01-01")),
+        observation("a", f"{A}/Patient/p1"),
+        observation("b", f"{B}/Patient/p1"),
+        observation("by number", {"identifier": {"system": "urn:mrn", "value": "2"}}),
+        observation("relative", "Patient/p1"),
     )
-    document["entry"][0]["fullUrl"] = f"{A}/Patient/p1"
-    document["entry"][1]["fullUrl"] = f"{B}/Patient/p1"
     read = delivery_of(document)
     keep_about(read, "p1")
-    assert ids(read) == []
+    assert (read.patients, ids(read)) == ([], ["relative"])
+    untold = "is another patient, or this one: nothing tells which server the data come from"
+    assert read.excluded[:2] == [Excluded("Patient/p1", untold)] * 2
+    assert read.incomplete == {"Patient"}
+
+
+def person(number: str, born: str) -> Json:
+    """Return a Patient with the id p1; the higher the number, the later the update."""
+    return {
+        "resourceType": "Patient",
+        "id": "p1",
+        "identifier": [{"system": "urn:mrn", "value": number}],
+        "birthDate": born,
+        "meta": {"lastUpdated": f"202{number}-01-01T00:00:00Z"},
+    }
+
+
+def at(server: str, resource: Json) -> Json:
+    """Return a Bundle with the resource at its address on a server."""
+    url = f"{server}/{resource['resourceType']}/{resource['id']}"
+    return {"resourceType": "Bundle", "entry": [{"fullUrl": url, "resource": resource}]}
+
+
+MINE, THEIRS = person("1", "1950-01-01"), person("2", "2015-01-01")
+BY_NUMBER = {
+    number: observation(number, {"identifier": {"system": "urn:mrn", "value": number}})
+    for number in ("1", "2")
+}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [at(A, MINE), at(B, THEIRS), at(A, observation("a", "Patient/p1"))],
+        [MINE, at(B, THEIRS), at(A, observation("a", f"{A}/Patient/p1"))],
+        [MINE, at(B, THEIRS), observation("a", f"{A}/Patient/p1")],
+        [MINE, at(B, THEIRS), observation("a", "Patient/p1")],
+        [at(A, MINE), at(A, MINE), at(B, THEIRS), at(A, observation("a", f"{A}/Patient/p1"))],
+    ],
+)
+def test_where_no_server_is_named_a_namesake_tells_nothing_of_the_patient(sent: list[Json]) -> None:
+    """Neither their birth date nor what is about their number counts, however late it is."""
+    read = delivery_of(bundle(*sent, *BY_NUMBER.values()))
+    keep_about(read, "p1")
+    assert [p.birthDate for p in read.patients] == ["1950-01-01"]
+    assert ids(read) == ["a", "1"]
+
+
+def test_a_patient_at_none_of_the_servers_of_their_data_is_not_kept() -> None:
+    """Where entries are of several servers, a Patient at a third may be anybody's."""
+    observations = [at(server, observation(server[8:9], "Patient/p1")) for server in (A, B)]
+    read = delivery_of(bundle(at("https://c.example/fhir", MINE), *observations))
+    keep_about(read, "p1")
+    assert (read.patients, ids(read), read.incomplete) == ([], ["a", "b"], {"Patient"})
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"resourceType": "Practitioner", "id": "1"},
+        {"resourceType": "Medication", "id": "1"},
+        {"resourceType": "MedicationRequest", "id": "1", "status": "draft"},
+    ],
+)
+def test_the_address_of_what_is_no_record_of_the_patient_tells_nothing(elsewhere: Json) -> None:
+    """A directory, a catalogue of drugs and draft orders may be at another server."""
+    mine = at(A, observation("a", f"{A}/Patient/p1"))
+    read = delivery_of(bundle(MINE, mine, at(B, elsewhere)))
+    keep_about(read, "p1")
+    assert (read.server, ids(read)) == ("a.example/fhir", ["a"])
+
+
+def test_the_address_of_draft_orders_tells_nothing() -> None:
+    """Where those that are being placed are at, the chart need not be, whatever their status."""
+    order = {"resourceType": "MedicationRequest", "id": "1", "status": "active"}
+    chart, drafts = (
+        delivery_of(at(A, observation("a", f"{A}/Patient/p1"))),
+        delivery_of(at(B, order)),
+    )
+    keep_about(chart, "p1", drafts)
+    assert (ids(chart), len(drafts.uses)) == (["a"], 1)
 
 
 def test_other_patients_are_listed() -> None:

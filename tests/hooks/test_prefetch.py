@@ -14,7 +14,7 @@ from cds.chart.vocabulary import (
     System,
     Vocabulary,
 )
-from cds.fhir.bundles import Delivery
+from cds.fhir.bundles import Delivery, keep_about
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import LONGEST_QUERY, Template, make_templates, read_prefetch
 from cds.located import FilesInvalid
@@ -575,3 +575,43 @@ def test_a_refusal_names_only_the_keys_that_are_needed() -> None:
         read(CONDITIONS, ALLERGIES)
     (problem,) = refused.value.problems
     assert problem.startswith("`prefetch.conditions`")
+
+
+A_NAMESAKE = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "identifier": [{"value": "2"}],
+    "birthDate": "2015-01-01",
+    "meta": {"lastUpdated": "2024-01-01T00:00:00Z"},
+}
+AT_ANOTHER_SERVER = {"fullUrl": "https://other.example/fhir/Patient/p1", "resource": A_NAMESAKE}
+
+
+@pytest.mark.parametrize("fhir_server", [None, "https://ehr.example/fhir"])
+def test_a_namesake_among_what_was_sent_is_not_the_patient(fhir_server: str | None) -> None:
+    """A Patient of another server who has the same id is left out, and what is about them."""
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}
+    mine = {
+        "fullUrl": "https://ehr.example/fhir/Condition/c1",
+        "resource": {**CONDITION, "subject": {"reference": "https://ehr.example/fhir/Patient/p1"}},
+    }
+    theirs = {"resource": {**CONDITION, "id": "c2", "subject": {"identifier": {"value": "2"}}}}
+    sent = {"resourceType": "Bundle", "entry": [mine, AT_ANOTHER_SERVER, theirs]}
+
+    delivery = read_prefetch(
+        raw({"patient": patient, "conditions": sent}), (CONDITIONS, PATIENT), "p1", fhir_server
+    )
+    keep_about(delivery, "p1")
+
+    assert [p.birthDate for p in delivery.patients] == ["1950-01-01"]
+    assert [c.id for c in delivery.conditions] == ["c1"]
+
+
+def test_of_two_patients_with_one_id_on_two_servers_none_is_chosen() -> None:
+    """Where nothing tells which of them the call is about, the key is not satisfied."""
+    first = {"fullUrl": "https://ehr.example/fhir/Patient/p1", "resource": A_NAMESAKE}
+    both = {"resourceType": "Bundle", "entry": [first, AT_ANOTHER_SERVER]}
+
+    (problem,) = problems(PATIENT, patient=both)
+
+    assert problem.startswith("`prefetch.patient` has entries, and none of them")
