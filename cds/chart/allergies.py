@@ -105,17 +105,18 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
     clinical = codes_of(record.clinicalStatus)
     if clinical and not clinical & ACTIVE:
         raise _NotUsed(f"its clinicalStatus is {min(clinical)}")
-    since = _since(record)
-    if since is not None and since.first > as_of:
-        raise _NotUsed(f"it begins on {since}, after {as_of}")
-    statement = _statement(concepts, terms)
+    begins = _begins(record)
+    if begins is not None and begins.first > as_of:
+        raise _NotUsed(f"it begins on {begins}, after {as_of}")
+    # Before what it says of allergies as a whole: one that it names is never passed over.
+    found = _drugs(concepts, terms)
+    statement = None if found else _statement(concepts, terms)
     if statement is not None:
         entry = terms.vocabulary.allergy_statements[statement]
         if entry.says == "not known":
             raise _Open("it says that allergies are not known")
         return [_about("", record, _named(concepts) or entry.title, (), terms)]
     remarks = sorted(verification & DOUBTED)
-    found = _drugs(concepts, terms)
     if found:
         return [
             _about(match.entry, record, "", (*remarks, match.remark), terms, sure=sure)
@@ -259,10 +260,15 @@ def _named(concepts: list[CodeableConcept]) -> str:
     return next((said[0] for said in map(texts, concepts) if said), "")
 
 
-def _since(record: AllergyIntolerance) -> DateSpan | None:
-    """When it began: as stated, else at the first reaction that has a date, else when recorded."""
+def _begins(record: AllergyIntolerance) -> DateSpan | None:
+    """When it began as that is stated, or at the first reaction that has a date."""
     begun = read_date(record.onsetDateTime) or read_period(record.onsetPeriod)[0]
     if begun is not None:
         return begun
     dates = [d for d in (read_date(reaction.onset) for reaction in record.reaction) if d]
-    return min(dates, key=lambda d: d.first) if dates else read_date(record.recordedDate)
+    return min(dates, key=lambda d: d.first) if dates else None
+
+
+def _since(record: AllergyIntolerance) -> DateSpan | None:
+    """When it began, else when it was recorded: where clocks differ, that may be tomorrow."""
+    return _begins(record) or read_date(record.recordedDate)

@@ -319,6 +319,20 @@ def test_a_recorded_allergy_counts_against_the_word_that_there_is_none() -> None
     assert reasons(chart) == ["says that there is no known allergy, and another record names one"]
 
 
+def test_a_drug_that_a_record_names_counts_against_its_own_word_that_there_is_none() -> None:
+    """A reaction was added to the word that there is no allergy, and that was not taken back."""
+    chart = read(allergy(NO_KNOWN_DRUG_ALLERGY, reaction=[{"substance": RITUXIMAB}]))
+    assert of(chart, "drug.rituximab.allergy") is True
+
+
+def test_a_record_that_was_made_tomorrow_counts() -> None:
+    """Where the clock of the record is ahead; what is said to begin after today does not."""
+    ahead = read(allergy(RITUXIMAB, recordedDate="2026-11-17T00:10:00+13:00"))
+    later = read(allergy(RITUXIMAB, onsetDateTime="2026-11-18"))
+    assert of(ahead, "drug.rituximab.allergy") is True
+    assert of(later, "drug.rituximab.allergy") is False
+
+
 @pytest.mark.parametrize(
     "statement", [concept("absent_unknown_ips|no-allergy-info"), concept(text="Allergies unknown")]
 )
