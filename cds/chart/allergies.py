@@ -6,7 +6,7 @@ evidence shows. What the vocabulary calls an allergen stands for all of its drug
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 from msgspec import Struct
@@ -105,9 +105,11 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
     clinical = codes_of(record.clinicalStatus)
     if clinical and not clinical & ACTIVE:
         raise _NotUsed(f"its clinicalStatus is {min(clinical)}")
-    begins = _begins(record)
-    if begins is not None and begins.first > as_of:
-        raise _NotUsed(f"it begins on {begins}, after {as_of}")
+    since = _since(record)
+    # In another time zone a record that was made just now may be of tomorrow.
+    ahead = timedelta(days=1 if _begins(record) is None else 0)
+    if since is not None and since.first > as_of + ahead:
+        raise _NotUsed(f"it begins on {since}, after {as_of}")
     # Before what it says of allergies as a whole: one that it names is never passed over.
     found = _drugs(concepts, terms)
     statement = None if found else _statement(concepts, terms)
@@ -270,5 +272,5 @@ def _begins(record: AllergyIntolerance) -> DateSpan | None:
 
 
 def _since(record: AllergyIntolerance) -> DateSpan | None:
-    """When it began, else when it was recorded: where clocks differ, that may be tomorrow."""
+    """When it began, else when it was recorded."""
     return _begins(record) or read_date(record.recordedDate)
