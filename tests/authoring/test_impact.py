@@ -159,8 +159,8 @@ def test_a_changed_suggestion_is_a_change(edited: Edited) -> None:
     """What a suggestion would create counts as a part of the card."""
     new = edited(
         "suggestions.yaml",
-        "500 to 1000 mg intravenously once a day for 3 days",
-        "250 to 1000 mg intravenously once a day for 3 days",
+        "intravenously once a day for {",
+        "intravenously every other day for {",
     )
     _, told = record(RULES, new, example("rp-ild-mda5"))
     ((change,),) = (patient["changes"] for patient in told["patients"])
