@@ -305,10 +305,14 @@ def _leaves(node: Node) -> Iterator[Node]:
 def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     """One fact, compared in several rules with different numbers that seem to be meant as one."""
     uses: dict[str, dict[tuple[str, str], _Use]] = {}
+    own = {rule.id: rule.file.parameters for rule in ruleset.every}
+    own |= {suggestion.id: suggestion.parameters for suggestion in _suggestions(ruleset)}
     for owner, place_of, node in _owners(ruleset, reader):
         for leaf in _leaves(node):
             if leaf.constant is not None and leaf.constant.parameter and leaf.fact:
                 name = leaf.constant.parameter
+                if name not in own[owner]:
+                    continue  # it is named as another rule's number, and is compared as that
                 use = _Use(owner, place_of(name), leaf.constant)
                 uses.setdefault(leaf.fact, {}).setdefault((owner, name), use)
     told: set[tuple[Place, Place]] = set()

@@ -16,6 +16,8 @@ RULES = Path(__file__).parents[2] / "rules"
 DAY = date(2026, 11, 23)
 
 ILD = "guidance/life-threatening/suspected-rapidly-progressive-ild.yaml"
+SATURATION = "criteria/saturation-low.yaml"
+FELL_BELOW = "criteria/saturation-fell-below.yaml"
 PULSE = "guidance/life-threatening/pulse-for-myocarditis.yaml"
 TROPONIN = "guidance/life-threatening/troponin-without-myocarditis.yaml"
 NOT_IMPROVED = "guidance/response/response-not-improved.yaml"
@@ -168,7 +170,7 @@ SEEDED = (
     ),
     Mistake(
         "days are written for a percentage",
-        ILD,
+        SATURATION,
         'low_saturation: {value: 92, unit: "%"',
         "low_saturation: {value: 92, unit: d",
         "wrong-unit",
@@ -186,7 +188,7 @@ SEEDED = (
     ),
     Mistake(
         "months are not days",
-        ILD,
+        SATURATION,
         "recent: {value: 90, unit: d",
         "recent: {value: 3, unit: mo",
         "wrong-unit",
@@ -277,7 +279,7 @@ SEEDED = (
     ),
     Mistake(
         "an operator is turned round",
-        ILD,
+        SATURATION,
         "observation.spo2.latest < parameters",
         "observation.spo2.latest =< parameters",
         "bad-condition",
@@ -493,7 +495,7 @@ SEEDED = (
     ),
     Mistake(
         "a number is asked for without a threshold",
-        ILD,
+        SATURATION,
         "- observation.spo2.latest < parameters.low_saturation\n",
         "- observation.spo2.latest\n",
         "wrong-kind",
@@ -511,8 +513,8 @@ SEEDED = (
     ),
     Mistake(
         "a threshold is beyond the instrument",
-        ILD,
-        "- observation.spo2.fall_from >= parameters.low_saturation",
+        FELL_BELOW,
+        "- observation.spo2.fall_from >= lung.saturation_low.parameters.low_saturation",
         "- observation.spo2.fall_from >= 920 %",
         "never-true",
         "- observation.spo2.fall_from >= 920 %",
@@ -633,7 +635,7 @@ SEEDED = (
         "response.tis.category is below minimal",
         "response.tis.category is nothing",
         "unknown-category",
-        "- when: {all: [response.imacs.improved, response.tis.category is nothing]}",
+        "- when: {all: [{not: response.imacs.improved}, {not: response.tis.category is nothing}]}",
         "`nothing` is not one of major, moderate, minimal, below minimal",
     ),
     Mistake(
@@ -642,7 +644,7 @@ SEEDED = (
         "response.tis.category is below minimal",
         "response.tis.category < 20 points",
         "wrong-kind",
-        "- when: {all: [response.imacs.improved, response.tis.category < 20",
+        "- when: {all: [{not: response.imacs.improved}, {not: response.tis.category < 20",
         "`<` takes a number, but `response.tis.category` is a category",
     ),
     Mistake(
@@ -651,7 +653,7 @@ SEEDED = (
         "response.tis.category is below minimal",
         "response.tis.category",
         "wrong-kind",
-        "- when: {all: [response.imacs.improved, response.tis.category]}",
+        "- when: {all: [{not: response.imacs.improved}, {not: response.tis.category}]}",
         "write for example `response.tis.category is major`",
     ),
     Mistake(
@@ -660,7 +662,7 @@ SEEDED = (
         "response.tis.category is below minimal",
         "diagnosis.myositis is true",
         "wrong-kind",
-        "- when: {all: [response.imacs.improved, diagnosis.myositis is true]}",
+        "- when: {all: [{not: response.imacs.improved}, {not: diagnosis.myositis is true}]}",
         "`is` takes a category, but `diagnosis.myositis` is true or false",
     ),
     Mistake(
@@ -669,7 +671,7 @@ SEEDED = (
         "response.tis.category is below minimal",
         "response.tis.score",
         "wrong-kind",
-        "- when: {all: [response.imacs.improved, response.tis.score]}",
+        "- when: {all: [{not: response.imacs.improved}, {not: response.tis.score}]}",
         "write for example `response.tis.score >= 20 points`",
     ),
     Mistake(
