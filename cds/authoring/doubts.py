@@ -305,7 +305,7 @@ def _leaves(node: Node) -> Iterator[Node]:
 def _thresholds(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     """One fact, compared in several rules with different numbers that seem to be meant as one."""
     uses: dict[str, dict[tuple[str, str], _Use]] = {}
-    own = {rule.id: rule.file.parameters for rule in ruleset.every}
+    own: dict[str, Mapping[str, Number]] = {r.id: r.file.parameters for r in ruleset.every}
     own |= {suggestion.id: suggestion.parameters for suggestion in _suggestions(ruleset)}
     for owner, place_of, node in _owners(ruleset, reader):
         for leaf in _leaves(node):
