@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
+from cds.cards.history import ingredients
 from cds.cards.markdown import in_sentence
 from cds.cards.once import once
 from cds.cards.texts import Telling
@@ -87,7 +88,7 @@ def _doubted(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice
                 yield _Choice(doubt)
     named = (name for kind, name, *form in kinds if kind == "drug" and form != ["ever"])
     drugs = dict.fromkeys(named)  # not a set: equal input, equal cards
-    for drug in dict.fromkeys(each for name in drugs for each in _drugs(name, vocabulary)):
+    for drug in dict.fromkeys(each for name in drugs for each in ingredients(name, vocabulary)):
         covers = vocabulary.drugs[drug].covers
         if covers is not None:
             about = f"how long one administration counts: {vocabulary.drugs[drug].title}, {{}}"
@@ -150,12 +151,6 @@ def _of_level(fact: str, telling: Telling) -> Iterator[Doubt]:
     if held and numbers and numbers.held_gap:
         about = "what is so at two visits is so between them, if no more than {} lie there"
         yield from doubts_about(about, {"": numbers.held_gap})
-
-
-def _drugs(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The drugs of a class, or the drug itself."""
-    entry = vocabulary.drug_classes.get(name)
-    return entry.any_of if entry is not None else (name,)
 
 
 def doubts_about(about: str, numbers: dict[str, Number]) -> Iterator[Doubt]:

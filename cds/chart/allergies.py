@@ -98,7 +98,7 @@ class _Open(_NotUsed):
 
 
 def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Allergy]:
-    concepts = [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
+    concepts = _concepts(record)
     verification = codes_of(record.verificationStatus)
     if denied := verification & DENIED:
         raise _NotUsed(f"its verificationStatus is {min(denied)}")
@@ -131,6 +131,11 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
     if not any(map(texts, concepts)) and _may_be_of_drugs(record):
         raise _Open("its substance has no name, and no code that this service knows")
     raise _NotUsed("its substance is not mapped to anything that this service knows")
+
+
+def _concepts(record: AllergyIntolerance) -> list[CodeableConcept]:
+    """What a record says that it is about, and what it says was reacted to."""
+    return [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
 
 
 def _may_be_of_drugs(record: AllergyIntolerance) -> bool:
@@ -236,7 +241,7 @@ def _describe(record: AllergyIntolerance, remarks: tuple[str, ...]) -> str:
 
     With its criticality and what else must be known of it: ``(criticality high, unconfirmed)``.
     """
-    concepts = [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
+    concepts = _concepts(record)
     kind = _KINDS.get(record.type or "", "allergy or intolerance to")
     told = f"{kind} {_named(concepts) or 'a substance that is not named'}"
     reactions = []

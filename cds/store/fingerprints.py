@@ -40,7 +40,15 @@ class Behind(Struct, frozen=True):
 def fingerprints(
     rules: Iterable[Rule], ruleset: RuleSet, evaluation: Evaluation, as_of: date
 ) -> dict[str, str]:
-    """The ``fingerprint`` of each of some rules, by the rule."""
+    """The facts that the card of each rule rests on or tells of, with what each was, as a hash.
+
+    By the rule. Facts that other rules derive count with all that is behind them. An event counts
+    by its date, or as going on (a drug that is current treatment), and a span of time (an age, days
+    since a start) only by the conditions that it meets, so that the passing of time alone changes
+    nothing until a condition turns. A contraindication to a drug of the card's options counts by
+    its truth only, so that a new laboratory value does not bring the card back unless it changes
+    what speaks against an option.
+    """
     values, facts = evaluation.values, ruleset.facts
 
     @cache  # many facts are behind several rules
@@ -48,19 +56,6 @@ def fingerprints(
         return f"{fact} {_say(values[fact], facts[fact], as_of)}"
 
     return {rule.id: _hash(rule, ruleset, evaluation, say) for rule in rules}
-
-
-def fingerprint(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, as_of: date) -> str:
-    """The facts that a rule's card rests on or tells of, with what each was, as a hash.
-
-    Facts that other rules derive count with all that is behind them. An event counts by its date,
-    or as going on (a drug that is current treatment), and a span of time (an age, days since a
-    start) only by the conditions that it meets, so that the passing of time alone changes nothing
-    until a condition turns. A contraindication to a drug of the card's options counts by its truth
-    only, so that a new laboratory value does not bring the card back unless it changes what speaks
-    against an option.
-    """
-    return fingerprints((rule,), ruleset, evaluation, as_of)[rule.id]
 
 
 def _hash(rule: Rule, ruleset: RuleSet, evaluation: Evaluation, say: Callable[[str], str]) -> str:

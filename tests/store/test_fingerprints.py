@@ -11,7 +11,7 @@ from cds.chart.facts import Event
 from cds.chart.quantities import Interval
 from cds.fhir.bundles import Delivery, decode, read_resource
 from cds.rules.ruleset import Evaluation, RuleSet
-from cds.store.fingerprints import behind, fingerprint
+from cds.store.fingerprints import behind, fingerprints
 from tests.hooks.conftest import AS_OF
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,8 @@ def of(ruleset: RuleSet, evaluation: Evaluation, later: int = 0, **changed: Any)
     (rule,) = [rule for rule in ruleset.rules if rule.id == RULE]
     values = {**evaluation.values, **{n.replace("__", "."): v for n, v in changed.items()}}
     changed_evaluation = msgspec.structs.replace(evaluation, values=values)
-    return fingerprint(rule, ruleset, changed_evaluation, AS_OF + timedelta(days=later))
+    day = AS_OF + timedelta(days=later)
+    return fingerprints([rule], ruleset, changed_evaluation, day)[rule.id]
 
 
 def of_facts(ruleset: RuleSet, evaluation: Evaluation, **changed: Any) -> str:
