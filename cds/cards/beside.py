@@ -8,12 +8,13 @@ from datetime import date
 
 from msgspec.structs import replace
 
-from cds.cards.markdown import escape, escape_authored, in_sentence, table
+from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts import last_measured, show
 from cds.chart.measurements import LeftOut, Measurement, plain
 from cds.chart.quantities import Category, Interval
+from cds.chart.terms import in_sentence
 
 MOST_VALUES = 6
 """Values in the course of one measure on a card; earlier ones are in the report."""

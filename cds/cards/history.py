@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from operator import itemgetter
 
-from cds.cards.markdown import in_sentence
 from cds.chart.chart import Chart
 from cds.chart.spells import describe_spell, spells
+from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Vocabulary
 
 MOST_SPELLS = 3

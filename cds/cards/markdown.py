@@ -64,9 +64,3 @@ def shorten(text: str, limit: int) -> str:
     head = text[: limit - 2]
     cut = head.rsplit(" ", 1)[0] if " " in head[limit // 2 :] else head
     return cut.rstrip(" ,;:") + "…"
-
-
-def in_sentence(title: str) -> str:
-    """A title as it stands in the middle of a sentence: small, unless it is an abbreviation."""
-    first = re.split(r"[^A-Za-z]", title, maxsplit=1)[0]
-    return title[0].lower() + title[1:] if first[1:].islower() else title

@@ -13,11 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.cards.history import history, ingredients
-from cds.cards.markdown import escape, escape_authored, in_sentence, table
+from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
 from cds.cards.resting import Doubt, doubted_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
+from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet

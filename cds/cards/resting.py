@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from cds.cards.history import ingredients
-from cds.cards.markdown import in_sentence
 from cds.cards.once import once
 from cds.cards.texts import Telling
 from cds.chart.chart import Chart
 from cds.chart.facts import last_level_of, level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
+from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
 from cds.rules.ruleset import RuleSet
 from cds.rules.words import say_number

@@ -10,9 +10,10 @@ from operator import attrgetter
 from msgspec import Struct
 
 from cds.cards.history import history
-from cds.cards.markdown import escape_authored, in_sentence
+from cds.cards.markdown import escape_authored
 from cds.chart.chart import Chart
 from cds.chart.facts import Event, Evidence, Value, level_of
+from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import WEIGHT_UNIT, Number, Vocabulary
 from cds.chart.weight import last_weight
 from cds.rules.parsing import ByWeight, parameter_of

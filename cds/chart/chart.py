@@ -19,7 +19,7 @@ from cds.chart.assessments import (
 from cds.chart.conditions import Assertion, read_conditions, too_old
 from cds.chart.doses import DailyDose, read_dose
 from cds.chart.measurements import Measurements, read_observations
-from cds.chart.terms import Terms, inner_title
+from cds.chart.terms import Terms, in_sentence
 from cds.chart.treatments import (
     NO_DRAFTS,
     Course,
@@ -198,7 +198,7 @@ def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
             since = courses[each].since if each in courses else None
             if since is not None:
                 title = (vocabulary.drug_classes.get(each) or vocabulary.drugs[each]).title
-                started.setdefault(since.first, {})[inner_title(title)] = None
+                started.setdefault(since.first, {})[in_sentence(title)] = None
     if not started:
         return None
     latest = max(started)

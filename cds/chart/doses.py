@@ -32,7 +32,7 @@ from msgspec.structs import replace
 
 from cds.chart.measurements import Unusable, plain, unit_factor
 from cds.chart.quantities import INFINITY, Interval
-from cds.chart.terms import Terms, inner_title
+from cds.chart.terms import Terms, in_sentence
 from cds.chart.treatments import Exposure, counts_for, given_by_day
 from cds.chart.vocabulary import Depots, DoseEntry, DoseLevel, DrugClassEntry, UnitTable
 from cds.fhir.dates import DateSpan, read_period
@@ -123,7 +123,7 @@ def _steps_of(
         return steps
     belongs = counts_for(apart.entry, exposure, apart.given)
     if belongs is None:
-        title = inner_title(apart.entry.title)
+        title = in_sentence(apart.entry.title)
         return tuple(_perhaps(step, title) for step in steps)
     return None if belongs else steps
 

@@ -34,7 +34,7 @@ from cds.chart.measurements import (
     upper_limit,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
-from cds.chart.terms import inner_title
+from cds.chart.terms import in_sentence
 from cds.chart.treatments import (
     NO_COURSE,
     Exposure,
@@ -1106,8 +1106,8 @@ def _of_fall(fall: Fall, vocabulary: Vocabulary) -> str:
     """Which values a fall is looked for in, for its title."""
     titles = {**vocabulary.drugs, **vocabulary.drug_classes}
     if fall.after is not None:
-        return f", since the last {inner_title(titles[fall.after].title)}"
-    drugs = " or ".join(inner_title(titles[drug].title) for drug in fall.during)
+        return f", since the last {in_sentence(titles[fall.after].title)}"
+    drugs = " or ".join(in_sentence(titles[drug].title) for drug in fall.during)
     return f", on {drugs}" if drugs else ""
 
 

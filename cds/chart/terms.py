@@ -180,6 +180,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
     )
 
 
-def inner_title(title: str) -> str:
-    """A title within a sentence; an abbreviation stays as it is."""
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
+def in_sentence(title: str) -> str:
+    """A title as it stands in the middle of a sentence: small, unless it is an abbreviation."""
+    first = re.split(r"[^A-Za-z]", title, maxsplit=1)[0]
+    return title[0].lower() + title[1:] if first[1:].islower() else title

@@ -5,7 +5,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from markdown_it.token import Token
 
-from cds.cards.markdown import escape, escape_authored, in_sentence, shorten, table
+from cds.cards.markdown import escape, escape_authored, shorten, table
 
 Render = Callable[[str], list[Token]]
 
@@ -140,10 +140,3 @@ def test_a_table_has_a_head_and_a_line_for_each_row() -> None:
     assert table(("A", "B"), [("1", "2"), ("3", "")]) == (
         "| A | B |\n| --- | --- |\n| 1 | 2 |\n| 3 |  |"
     )
-
-
-def test_a_title_in_a_sentence_keeps_its_abbreviations() -> None:
-    """Only a first word that is all small letters after its first is made small."""
-    assert in_sentence("Body weight") == "body weight"
-    assert in_sentence("Anti-TIF1-gamma positive") == "anti-TIF1-gamma positive"
-    assert [in_sentence(each) for each in ("SpO2", "CK", "eGFR")] == ["SpO2", "CK", "eGFR"]

@@ -1,4 +1,4 @@
-from cds.chart.terms import compile_terms
+from cds.chart.terms import compile_terms, in_sentence
 from cds.chart.vocabulary import ConditionEntry, System, Vocabulary
 from tests.chart.conftest import TERMS
 
@@ -41,3 +41,10 @@ def test_a_new_finding_needs_only_the_vocabulary() -> None:
         ("urn:x", "1"),
     }
     assert terms.condition_names == {"some new": "finding.new"}
+
+
+def test_a_title_in_a_sentence_keeps_its_abbreviations() -> None:
+    """Only a first word that is all small letters after its first is made small."""
+    assert in_sentence("Body weight") == "body weight"
+    assert in_sentence("Anti-TIF1-gamma positive") == "anti-TIF1-gamma positive"
+    assert [in_sentence(each) for each in ("SpO2", "CK", "eGFR")] == ["SpO2", "CK", "eGFR"]
