@@ -13,7 +13,7 @@ from decimal import Decimal
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, NoReturn, TypeAlias
+from typing import Annotated, BinaryIO, Literal, NoReturn
 
 import msgspec
 import typer
@@ -73,13 +73,7 @@ from cds.fhir.bundles import (
     settle_server,
     take_drafts,
 )
-from cds.fhir.resources import (
-    AllergyIntolerance,
-    Bundle,
-    Condition,
-    MedicationUse,
-    Observation,
-)
+from cds.fhir.resources import AboutPatient, Bundle
 from cds.fhir.strict import Fault, NotValid, validate
 from cds.hooks.logs import log_plainly
 from cds.hooks.orders import check_about, read_orders
@@ -456,9 +450,7 @@ def _faults_of(request: Request) -> Iterator[Fault]:
 
 def _whose(delivery: Delivery, name: str) -> str:
     """Whose the resources of a file are: the one Patient's, else their one subject's."""
-    subjects = _subjects(
-        (*delivery.observations, *delivery.conditions, *delivery.allergies, *delivery.uses)
-    )
+    subjects = _subjects(delivery.about_patient)
     patients = {patient.id for patient in delivery.patients if patient.id}
     if not patients:
         delivery.patient_urls |= subjects
@@ -479,7 +471,7 @@ def _check_about(question: Question, name: str) -> None:
     Raises ``Unreadable``.
     """
     delivery, patient = question.delivery, question.patient
-    kinds: tuple[tuple[str, Sequence[_AboutPatient]], ...] = (
+    kinds: tuple[tuple[str, Sequence[AboutPatient]], ...] = (
         ("Observation", delivery.observations),
         ("Condition", delivery.conditions),
         ("AllergyIntolerance", delivery.allergies),
@@ -494,10 +486,7 @@ def _check_about(question: Question, name: str) -> None:
             )
 
 
-_AboutPatient: TypeAlias = Observation | Condition | AllergyIntolerance | MedicationUse
-
-
-def _subjects(resources: Iterable[_AboutPatient]) -> dict[str, str]:
+def _subjects(resources: Iterable[AboutPatient]) -> dict[str, str]:
     """The ids of the patients whom resources are about, by the reference to each."""
     return {
         reference: reference_id(reference)

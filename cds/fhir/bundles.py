@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from cds.fhir.dates import read_instant
 from cds.fhir.resources import (
+    AboutPatient,
     AllergyIntolerance,
     AnyResource,
     Bundle,
@@ -109,6 +110,11 @@ class Delivery(Struct):
     foreign: int = 0
     server: str | None = None
     addresses: list[str] = field(default_factory=list)
+
+    @property
+    def about_patient(self) -> list[AboutPatient]:
+        """All that is about a patient: what has a subject."""
+        return [*self.observations, *self.conditions, *self.allergies, *self.uses]
 
 
 class _Page(Struct, frozen=True):
@@ -291,9 +297,7 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
 
 def _tells_of_a_patient(resource: AnyResource) -> bool:
     """Whether its address is one where the patient's record is; a draft is nowhere yet."""
-    return isinstance(
-        resource, Observation | Condition | AllergyIntolerance | MedicationUse
-    ) and not _is_draft(resource)
+    return isinstance(resource, AboutPatient) and not _is_draft(resource)
 
 
 _HARMLESS = frozenset({"warning", "information", "success"})
@@ -487,8 +491,7 @@ def _absolute(patient_id: str, deliveries: Iterable[Delivery]) -> set[str]:
     return {
         reference
         for each in deliveries
-        for resources in (each.observations, each.conditions, each.allergies, each.uses)
-        for resource in resources
+        for resource in each.about_patient
         if resource.subject is not None
         and (reference := resource.subject.reference) is not None
         and reference != relative

@@ -379,6 +379,8 @@ class Bundle(Resource, frozen=True, gc=False, omit_defaults=True, tag=True):
 
 
 MedicationUse = MedicationRequest | MedicationAdministration | MedicationStatement
+
+AboutPatient = Observation | Condition | AllergyIntolerance | MedicationUse
 """The three resources that tell of a treatment."""
 
 AnyResource = (

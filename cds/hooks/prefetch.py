@@ -300,7 +300,7 @@ def _why_not(template: Template, held: Delivery, into: Delivery, patient: str) -
         return ANOTHER
     if problem := _what_is_missing(held):
         return problem
-    told = [*held.observations, *held.conditions, *held.allergies, *held.uses]
+    told = held.about_patient
     if others := {type(each).__name__ for each in told} - {template.resource}:
         return f"holds {', '.join(sorted(others))}, which was not asked for"
     if not told and not (template.resource == "Patient" and held.patients):
