@@ -88,7 +88,7 @@ async def gather(
             for key, problem in problems.items()
         }
         refuse_without(told, templates, delivery)
-    await _fetch_medications(delivery, access.server, fetch)
+    await _fetch_medications(delivery, fetch)
     return delivery
 
 
@@ -186,13 +186,10 @@ def _nameless(delivery: Delivery) -> list[str]:
 _MEDICATION = re.compile(r"Medication/[A-Za-z0-9._-]+")
 
 
-async def _fetch_medications(into: Delivery, server: Server, fetch: Callable[[str], Fetch]) -> None:
-    """Fetch the Medications that a server has of those that orders only refer to."""
-    of_server = [
-        relative
-        for reference in _nameless(into)
-        if _MEDICATION.fullmatch(relative := reference.removeprefix(f"{server.base}/"))
-    ]
+async def _fetch_medications(into: Delivery, fetch: Callable[[str], Fetch]) -> None:
+    """Fetch the Medications of the server of those that orders only refer to."""
+    # What is of that server is settled to be named without its address.
+    of_server = [reference for reference in _nameless(into) if _MEDICATION.fullmatch(reference)]
     asked = of_server[:MOST_MEDICATIONS]
     if not asked:
         return
