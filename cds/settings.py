@@ -54,6 +54,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
+from cds.addresses import is_this_machine
+
 _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
 _A_MINUTE = 60
@@ -542,7 +544,11 @@ def check_servable(settings: Settings) -> None:
                 "CDS_CLIENTS, and leave CDS_FHIR_SERVERS out.",
             )
         )
-    if settings.auth == "off" and not settings.off_on_network and not _is_loopback(settings.host):
+    if (
+        settings.auth == "off"
+        and not settings.off_on_network
+        and not is_this_machine(settings.host)
+    ):
         raise SettingsInvalid(
             (
                 f"CDS_HOST is {settings.host!r}, which is not a loopback address, and CDS_AUTH is "
@@ -595,12 +601,3 @@ def _similar(value: str, known: set[str]) -> str:
     spelled = {name.casefold(): name for name in sorted(known)}
     close = difflib.get_close_matches(value.casefold().replace(" ", "_"), spelled, n=1)
     return spelled[close[0]] if close else "a name such as Europe/Stockholm"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -27,9 +27,10 @@ import msgspec
 import stamina
 from msgspec import Struct
 
+from cds.addresses import Address, literal_address
 from cds.fhir.bundles import Unreadable, count_entries, decode
 from cds.fhir.resources import AnyResource, Bundle
-from cds.fhir.servers import Address, Server, is_allowed, literal_address, within
+from cds.fhir.servers import Server, is_allowed, within
 
 # The lines that these write of each request hold its whole address, with the patient's id.
 for _name in ("httpx2", "httpcore2"):
