@@ -10,8 +10,8 @@
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
 | ``CDS_CLIENTS`` | file that lists the clients that may call | none |
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
-| ``CDS_HOST_NAMES`` | names by which it is called (``Host``), besides those of loopback \
-| any; only loopback with ``CDS_AUTH=off`` on a loopback address |
+| ``CDS_HOST_NAMES`` | names by which it and its metrics are called (``Host``), besides those of \
+loopback | any; only loopback with ``CDS_AUTH=off``, and for metrics, on a loopback address |
 | ``CDS_FHIR_SERVERS`` | with ``CDS_AUTH=off``, FHIR servers that may be asked, separated by \
 commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
@@ -569,7 +569,14 @@ def host_names(settings: Settings) -> tuple[str, ...] | None:
     """
     if settings.host_names:
         return settings.host_names
-    return () if settings.auth == "off" and _is_loopback(settings.host) else None
+    return () if settings.auth == "off" and is_this_machine(settings.host) else None
+
+
+def metrics_host_names(settings: Settings) -> tuple[str, ...] | None:
+    """The names by which the metrics may be asked for, as ``host_names``: nobody authenticates."""
+    if settings.host_names:
+        return settings.host_names
+    return () if is_this_machine(settings.operation.metrics_host) else None
 
 
 def today(settings: Settings) -> date:
