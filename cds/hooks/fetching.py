@@ -35,13 +35,15 @@ class Fetching(Struct, frozen=True):
     """How to fetch: with which client, from which servers, and for how many seconds at most.
 
     ``entries`` is how many entries of Bundles one call may have, of what is sent and what is
-    fetched together.
+    fetched together. ``hold`` is told of the bytes that are fetched for a call, and raises
+    ``Refused`` where this process has no room for them.
     """
 
     client: FhirClient
     servers: tuple[Server, ...] = ()
     seconds: float = 5.0
     entries: int = MOST_ENTRIES
+    hold: Callable[[int], None] = lambda _: None
 
 
 async def gather(
@@ -59,7 +61,7 @@ async def gather(
     drug stays unknown.
 
     Raises ``Refused``: status 412 naming each needed key that cannot be had and why; status 400
-    where the Patient that was sent is another than the call is about.
+    where the Patient that was sent is another than the call is about; and as ``fetching.hold``.
     """
     delivery, unsatisfied = read_sent(
         request.prefetch or {}, templates, request.patient, request.fhirServer, drafts
@@ -74,7 +76,7 @@ async def gather(
             _log.info("gone_without", keys=list(told))
         return delivery
     deadline = asyncio.get_running_loop().time() + fetching.seconds
-    allowance = Allowance(fetching.entries - _entries_sent(request))
+    allowance = Allowance(fetching.entries - _entries_sent(request), fetching.hold)
 
     def fetch(query: str) -> Fetch:
         return fetching.client.fetch(access, query, deadline, allowance)
