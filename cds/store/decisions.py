@@ -15,7 +15,7 @@ from sqlalchemy import Connection, RowMapping, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.cards.card import Card
-from cds.chart.facts import Evidence, Value
+from cds.chart.facts.declaration import Evidence, Value
 from cds.fhir.bundles import Excluded
 from cds.rules.language import Hook
 from cds.rules.nodes import Truth
