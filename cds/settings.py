@@ -27,8 +27,8 @@ commas | none |
 | ``CDS_MAX_BODY_BYTES`` | largest body of a request | ``8388608`` (8 MiB) |
 | ``CDS_MAX_ENTRIES`` | most entries of all Bundles that a call sends and has fetched | ``10000`` |
 | ``CDS_MAX_CALLS`` | most requests that are answered at a time, in each worker | ``100`` |
-| ``CDS_MAX_HELD_BYTES`` | most bytes of all requests at a time, what is fetched for them included, \
-in each worker | ``67108864`` (64 MiB) |
+| ``CDS_MAX_HELD_BYTES`` | most bytes of all requests at a time, what is fetched for them \
+included, in each worker | ``67108864`` (64 MiB) |
 | ``CDS_RECEIVE_SECONDS`` | longest time for a request to arrive | ``10`` |
 | ``CDS_ANSWER_SECONDS`` | longest time from its arrival to the answer | ``15`` |
 | ``CDS_CORS_ORIGINS`` | origins whose pages in a browser may call, separated by commas | none |
