@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from uuid import UUID, uuid5
 
 import msgspec
+from isal import isal_zlib
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, RowMapping, Table, select
@@ -163,7 +164,8 @@ def _row(decision: Decision) -> dict[str, object]:
     for name in ("service", "client"):
         row[name] = row[name][:200]
     for name in ("inputs", "facts", "answer"):
-        row[name] = zlib.compress(row[name], 1)
+        # The form of zlib, which anything reads, in a quarter of its time.
+        row[name] = isal_zlib.compress(row[name], 1)
     return row
 
 
