@@ -95,7 +95,7 @@ class KeepsLimits:
     A request counts as one of them once its body is there: who sends none keeps nobody out.
     ``request.state.share`` is its ``Share`` of the bytes that may be held, for what is fetched for
     it. ``refused`` is told the reason of each refusal here: ``busy``, ``held``, ``body``,
-    ``entries``, ``receive`` or ``answer``. The body is handed over whole, in one message.
+    ``entries``, ``receive`` or ``answer``.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class KeepsLimits:
         if not _has_few_entries(body, self.limits.entries):
             raise _beyond_entries(self.limits)
         held = [body]
-        del body  # it is given away, so that it lives no longer than whoever reads it wants
+        del body  # it is given away: Starlette makes a copy of it, which is then the only one
 
         async def replay() -> Message:
             if not held:
