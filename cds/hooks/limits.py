@@ -27,7 +27,8 @@ HEALTH = "/health/"
 _OBJECTS_AN_ENTRY = 20
 """JSON objects that are read before a body is refused uncounted, for each entry it may have.
 
-FHIR resources have about ten of some 80 bytes each, so no chart comes near.
+FHIR resources have about ten of some 80 bytes each, and fewer arrays, of which there may be as many
+beside them: no chart comes near. A body of brackets alone would take seconds, and much memory.
 """
 
 
@@ -223,11 +224,9 @@ def _has_few_entries(body: bytes, most: int) -> bool:
     Every entry is an object, so a body with few braces need not be decoded for this.
     """
     objects = body.count(b"{")
-    if objects <= most:
-        return True
-    if objects > most * _OBJECTS_AN_ENTRY:
+    if max(objects, body.count(b"[")) > most * _OBJECTS_AN_ENTRY:
         return False
-    return count_entries(body) <= most
+    return objects <= most or count_entries(body) <= most
 
 
 def _beyond_calls() -> Beyond:
@@ -256,7 +255,8 @@ def _beyond_entries(limits: Limits) -> Beyond:
         "entries",
         "too-costly",
         f"The Bundles of this request have more than {limits.entries} entries (CDS_MAX_ENTRIES), "
-        "or far more JSON objects than that. Send only what the prefetch templates ask for.",
+        "or far more JSON objects or arrays than that. "
+        "Send only what the prefetch templates ask for.",
     )
 
 

@@ -295,9 +295,13 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def _is_open(path: str) -> bool:
-    """Whether a path is answered without a token: the entrance, and whether the service lives."""
-    return path == "/" or path.startswith(HEALTH)
+def _is_open(scope: Scope) -> bool:
+    """Whether a request is answered without a token: the entrance, and whether the service lives.
+
+    Neither reads a body: who is not known must not use up what may be held of all.
+    """
+    entrance = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+    return entrance or scope["path"].startswith(HEALTH)
 
 
 def create_app(

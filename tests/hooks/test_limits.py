@@ -107,10 +107,12 @@ BUNDLE = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Pat
         ({"objects": [{}] * 59}, 200),
         ({"objects": [{}] * 60}, 413),
         ({"text": "{" * 60}, 413),
+        ({"lists": [[]] * 59}, 200),
+        ({"lists": [[]] * 60}, 413),
     ],
 )
 def test_entries_are_counted_wherever_bundles_are(body: Any, status: int) -> None:
-    """Entries of all Bundles count together; twenty times as many objects are not even counted."""
+    """Those of all Bundles together; twenty times as many objects or arrays are not even read."""
 
     async def run() -> None:
         limited = Limited(entries=3)
