@@ -373,6 +373,34 @@ def test_a_body_is_in_memory_once() -> None:
     asyncio.run(run())
 
 
+def test_a_body_that_arrives_in_small_pieces_takes_no_more() -> None:
+    """What is held while it arrives is its bytes too, and not an object for each piece."""
+    size = 200_000
+
+    async def run() -> float:
+        arrived = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(size // 2):
+                yield (at % 65536).to_bytes(2, "big")
+            arrived.set()
+            await asyncio.Event().wait()
+
+        limited = Limited()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            call = asyncio.create_task(ask(limited, pieces))
+            await arrived.wait()
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        call.cancel()
+        return held / size
+
+    assert 1.0 <= asyncio.run(run()) < 1.5
+
+
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
     """The client gets 503 and the reason, and the place is free again."""
 
