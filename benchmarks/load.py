@@ -9,7 +9,8 @@ with the same cards as the first call got.
     python benchmarks/load.py --calls 100000 --connections 8 --workers 2 --reload --kill-worker
     python benchmarks/load.py --auth
 
-``--reload`` changes a rule of a copy of the rules every 15 seconds meanwhile.
+``--reload`` changes a rule of a copy of the rules every 15 seconds meanwhile; how many rule sets
+gave answers is counted in the database afterwards.
 ``--kill-worker`` kills one of the workers, or what took its place, (SIGKILL) every 15 seconds; a
 call that was under way in its connections may then end without an answer. Those are counted apart,
 and are sent once more; the memory of the other processes is watched.
@@ -19,7 +20,8 @@ deleted afterwards; ``CDS_DATABASE_URL`` may name another database.
 
 Exits with 1 for an answer that is not the expected one, for more calls lost than were under way
 where workers were killed, if the 99th percentile at 8 connections is over 5 times the median at
-one, or if a process that lived through has grown by more than 16 MB over 20,000 calls or more.
+one, if a process that lived through has grown by more than 16 MB over 20,000 calls or more, or if
+rules were changed three times or more and none of the changes came into service.
 """
 
 from __future__ import annotations
@@ -46,6 +48,9 @@ import httptools
 import uvloop
 from joserfc import jwt
 from joserfc.jwk import ECKey
+from sqlalchemy import create_engine, func, select
+
+from cds.store.tables import decisions
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CALL = "/cds-services/myositis-patient-view"
@@ -284,6 +289,13 @@ async def kill_workers(server: Server, made: Counter[str]) -> None:
         victim = begun[0]
 
 
+def answered(url: str) -> int:
+    """How many rule sets the decisions in a database were made with."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        return connection.scalar(select(func.count(decisions.c.rules_version.distinct()))) or 0
+
+
 @contextlib.asynccontextmanager
 async def beside(*troubles: asyncio.Task[None]) -> AsyncIterator[None]:
     """Let tasks run meanwhile; a fault of theirs is raised."""
@@ -312,6 +324,7 @@ async def measure(options: argparse.Namespace) -> int:
         if options.reload:
             environ["CDS_RELOAD_SECONDS"] = "0.5"
         environ["CDS_STATE"] = str(Path(folder) / "state")
+        made: Counter[str] = Counter()
         with serving(options.workers, rules, environ) as server:
             warm = Load(server.port, body, 200, headers)
             await warm.run(4)
@@ -329,7 +342,6 @@ async def measure(options: argparse.Namespace) -> int:
             )
             print(" ".join(f"{column:>11}" for column in columns))
             alone = None
-            made: Counter[str] = Counter()
             for connections in options.connections:
                 load = Load(server.port, body, options.calls, headers)
                 troubles = []
@@ -364,8 +376,16 @@ async def measure(options: argparse.Namespace) -> int:
                 if connections == 8 and alone is not None and p99 > BOUND * alone:
                     print(f"  p99 is over {BOUND:g} times the median at one connection")
                     failed = True
-            if made:
-                print(", ".join(f"{count} {what}" for what, count in made.items()))
+        if options.reload:
+            url = environ.get("CDS_DATABASE_URL") or os.environ.get("CDS_DATABASE_URL")
+            made["rule sets that answered"] = answered(
+                url or f"sqlite:///{environ['CDS_STATE']}/cds.sqlite"
+            )
+            if made["rules changed"] >= 3 and made["rule sets that answered"] < 2:
+                print("  no change of the rules came into service")
+                failed = True
+        if made:
+            print(", ".join(f"{count} {what}" for what, count in made.items()))
     return int(failed)
 
 
