@@ -70,7 +70,7 @@ def test_a_text_rests_on_the_numbers_behind_what_it_says(telling: Tell) -> None:
     tell = telling("response-improved", "improved-at-six-months")
     without = behind(tell, "response-improved")
     rests = behind(tell, "response-improved", ("response.tis.category",))
-    assert "adult" in names(rests) - names(without)
+    assert "adult_from" in names(rests) - names(without)
     assert rests.facts == without.facts
 
 
