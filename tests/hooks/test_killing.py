@@ -36,10 +36,18 @@ class Clients:
         self.given: list[str] = []
         self.told: list[tuple[str, str]] = []
         self.refused = 0
+        self.faults: list[Exception] = []
         self.enough = threading.Event()
         self.threads = [threading.Thread(target=self._work) for _ in range(6)]
 
     def _work(self) -> None:
+        try:
+            self._call()
+        except Exception as fault:
+            self.faults.append(fault)
+            raise
+
+    def _call(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=10) as client:
             while True:
                 try:
@@ -54,7 +62,8 @@ class Clients:
                         continue
                     assert told.status_code == 200, told.text
                     self.told.append((given[0], at))
-                except httpx2.TransportError:
+                except httpx2.TransportError as fault:
+                    self.faults.append(fault)
                     if self.until_it_ends:
                         return
                     continue
@@ -73,7 +82,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
         clients = Clients(serving.url)
         for thread in clients.threads:
             thread.start()
-        assert clients.enough.wait(60)
+        assert clients.enough.wait(60), clients.faults
         serving.process.kill()
         for thread in clients.threads:
             thread.join()
