@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.fhir_server import serving as serving_fhir
+from tests.hooks.test_reloading import few_rules
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cds", "serve"]
@@ -293,7 +294,7 @@ def last_attempt(serving: Serving, *, accepted: bool) -> Any:
 
 def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_path: Path) -> None:
     """The running process follows its folder, and every line of its log names the version."""
-    rules = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    rules = few_rules(tmp_path / "rules")  # which are soon tested
     file = rules / "guidance" / "scope" / "inclusion-body-myositis.yaml"
 
     with serve(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0.05") as serving:
