@@ -40,6 +40,7 @@ _EXAMPLE: Mapping[str, object] = {
             "levels": {
                 "y": {"title": "at a level y", "no_worse_than": {"x": {"value": 1, "unit": "x"}}}
             },
+            "worsenings": {"y": {"value": 183, "unit": "d"}},
         }
     },
     "diagnoses": {"x": {"title": "X"}},
@@ -80,7 +81,13 @@ _CARD: _Structures = (
     language.LicenceStatus,
     language.Contraindication,
 )
-_SHARED: _Structures = (language.Source, language.SuggestionFile, language.OverrideReason, Scope)
+_SHARED: _Structures = (
+    language.Source,
+    language.SuggestionFile,
+    language.SharedFile,
+    language.OverrideReason,
+    Scope,
+)
 _TESTS: _Structures = (language.CaseFile, language.Case, language.CardParts)
 _SITE: _Structures = (site.SiteFile, site.SiteSystem, site.Choice)
 
@@ -204,9 +211,9 @@ def page() -> str:
         ["## Vocabulary", "Any file of `vocabulary/` may have any of these sections."],
         _sections(),
         [
-            "## Sources, suggestions, override reasons, scope",
-            "Each in one file: `sources.yaml`, `suggestions.yaml`, `override-reasons.yaml` (by "
-            "their ids) and `scope.yaml`.",
+            "## Sources, suggestions, what cards share, override reasons, scope",
+            "Each in one file: `sources.yaml`, `suggestions.yaml`, `shared.yaml`, "
+            "`override-reasons.yaml` (by their ids) and `scope.yaml`.",
         ],
         *map(_structure, _SHARED),
         ["## Tests", "Beside each rule, under the same name: `<rule>.test.yaml`."],
@@ -289,6 +296,7 @@ _NAMES: Mapping[str, str] = {
     "Contraindication": "A contraindication",
     "Source": "A source",
     "SuggestionFile": "A suggestion",
+    "SharedFile": "What cards share",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
     "Fall": "A fall",
@@ -382,7 +390,8 @@ def _facts() -> str:
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
         "its `falls` (and `observation.x.y_from`, what it fell from), `dose.x.days_y` "
-        "and `measure.x.days_y` (and `measure.x.last_y`) of each of their `levels`. A value "
+        "and `measure.x.days_y` (and `measure.x.last_y`) of each of their `levels`, "
+        "`measure.x.worse_y` of each of its `worsenings`. A value "
         "`.latest`, `.previous` or of a fall has the unit of its unit table. Rules add the facts "
         "that they `derive`."
     )

@@ -15,6 +15,7 @@ from markdown_it.token import Token
 from cds.advice import Advice
 from cds.cards.card import Card
 from cds.cards.detail import MOST_TREATMENTS, detail_of, say_change
+from cds.cards.shown import shown
 from cds.cards.texts import Telling
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
@@ -221,7 +222,8 @@ def shown_with(tell: Telling, *show: str) -> str:
     """The detail of the card about an improved patient, with other tables."""
     rule = next(r for r in tell.ruleset.card_rules if r.id == "response-improved")
     assert rule.card is not None
-    return detail_of(rule, msgspec.structs.replace(rule.card, show=show), tell, ())
+    card = msgspec.structs.replace(shown(rule.card, tell.evaluation.values), show=show)
+    return detail_of(rule, card, tell, ())
 
 
 def test_without_the_measures_a_sum_has_a_table_of_its_own(telling: Tell) -> None:
@@ -574,4 +576,4 @@ def test_whether_an_option_is_approved_is_told_of_its_drug(
         "| Prednisolone 0.5 mg/kg to 1 mg/kg a day (for 68 kg, 2026-11-12: 34 to 68 mg), "
         "usually 40 mg to 60 mg a day |" in card.detail
     )
-    assert "whether approved: Ciclosporin, Systemic glucocorticoid, Tacrolimus" in card.detail
+    assert "whether approved: Calcineurin inhibitor, Systemic glucocorticoid" in card.detail
