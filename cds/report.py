@@ -31,7 +31,7 @@ from cds.cards.criteria import criteria_table
 from cds.cards.detail import say_change, say_visits, terms_table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
-from cds.chart.facts import show
+from cds.chart.facts.observations import show
 from cds.chart.measurements import Measurement, plain, recorded
 from cds.chart.quantities import Category, Interval
 from cds.fhir.bundles import Excluded

@@ -25,7 +25,7 @@ from cds.cards.card import Card
 from cds.cards.cards import make_card, rank_cards
 from cds.chart.assessments import Visits, measure_changes
 from cds.chart.chart import Chart, read_chart
-from cds.chart.facts import Declaration, Event, Value
+from cds.chart.facts.declaration import Declaration, Event, Value
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.fhir.bundles import (

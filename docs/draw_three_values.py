@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cds.advice import advise, load_rules
 from cds.cards.criteria import SIGNS
-from cds.chart.facts import Declaration, Kind, Value, no_evidence
+from cds.chart.facts.declaration import Declaration, Kind, Value, no_evidence
 from cds.chart.quantities import Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
 from cds.located import Place

@@ -14,7 +14,7 @@ from cds.advice import Advice
 from cds.authoring.explain import Line, line_of, tree_lines, wrapped
 from cds.cards.detail import term_title
 from cds.cards.texts import Telling, missing_titles, say_evidence
-from cds.chart.facts import Evidence
+from cds.chart.facts.declaration import Evidence
 from cds.rules.derivations import Derivation, HowMany, Ranks
 from cds.rules.nodes import Truth
 from cds.rules.ruleset import RuleSet

@@ -22,7 +22,7 @@ from cds.advice import Advice
 from cds.authoring.possible import bounds_of, categories, events, numbers
 from cds.cards.criteria import SIGNS
 from cds.cards.texts import Telling, say_evidence, title_of
-from cds.chart.facts import Declaration, Event, Evidence, Value
+from cds.chart.facts.declaration import Declaration, Event, Evidence, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.located import did_you_mean
 from cds.rules.conditions import Comparison, Constant, Count, Is, IsCategory, Operator, Within

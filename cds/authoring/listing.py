@@ -13,7 +13,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from cds.chart.facts import Kind, declare, groups
+from cds.chart.facts.catalogue import declare, groups
+from cds.chart.facts.declaration import Kind
 from cds.chart.vocabulary import (
     AllergenEntry,
     CodedEntry,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeAlias
 
-from cds.chart.facts import Declaration, Event, Value
+from cds.chart.facts.declaration import Declaration, Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.chart.vocabulary import Vocabulary
 from cds.rules.nodes import Node, Truth

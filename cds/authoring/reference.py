@@ -21,15 +21,9 @@ from msgspec import Struct
 from cds.authoring.codes import CODES
 from cds.authoring.schemas import Scope, sentences
 from cds.chart import vocabulary
-from cds.chart.facts import (
-    CONTRAINDICATION,
-    CURRENT,
-    ORDERED,
-    Declaration,
-    any_current,
-    any_ordered,
-    declare,
-)
+from cds.chart.facts.catalogue import declare
+from cds.chart.facts.declaration import Declaration
+from cds.chart.facts.drugs import CONTRAINDICATION, CURRENT, ORDERED, any_current, any_ordered
 from cds.chart.vocabulary import Vocabulary
 from cds.rules import language, site
 

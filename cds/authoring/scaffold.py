@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from cds.authoring.formatting import format_text
 from cds.authoring.schemas import FOLDER, RULE, TEST, modeline
-from cds.chart.facts import Declaration
+from cds.chart.facts.declaration import Declaration
 from cds.chart.measurements import plain
 from cds.located import FilesInvalid, Problem, did_you_mean, parse_document
 from cds.rules.conditions import Comparison, Is, IsCategory, Within

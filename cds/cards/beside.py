@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
-from cds.chart.facts import last_measured, show
+from cds.chart.facts.measures import last_measured
+from cds.chart.facts.observations import show
 from cds.chart.measurements import LeftOut, Measurement, plain
 from cds.chart.quantities import Category, Interval
 from cds.chart.terms import in_sentence

@@ -11,7 +11,7 @@ from cds.cards.detail import cited_evidence, detail_of
 from cds.cards.markdown import shorten
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
-from cds.chart.facts import ORDERED, is_about_drafts
+from cds.chart.facts.drugs import ORDERED, is_about_drafts
 from cds.fhir.strict import NotValid, built, validated
 from cds.located import Problem, Steps
 from cds.rules.language import Hook

@@ -15,7 +15,7 @@ from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
 from cds.cards.texts import Telling, say_all, say_signed
 from cds.chart.chart import Chart
-from cds.chart.facts import EvidenceReader, Value, no_evidence
+from cds.chart.facts.declaration import EvidenceReader, Value, no_evidence
 from cds.chart.quantities import INFINITY, Interval
 from cds.rules.conditions import Is
 from cds.rules.nodes import Kind, Node, Test, Truth, Values

@@ -33,7 +33,8 @@ from cds.cards.texts import (
     together,
 )
 from cds.chart.assessments import MeasureChange
-from cds.chart.facts import cite, cite_exposure
+from cds.chart.facts.drugs import cite_exposure
+from cds.chart.facts.observations import cite
 from cds.chart.quantities import INFINITY, UNKNOWN
 from cds.chart.treatments import Exposure, carried_out
 from cds.chart.weight import last_weight

@@ -17,7 +17,7 @@ from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
 from cds.cards.resting import Doubt, doubted_choices
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
-from cds.chart.facts import CONTRAINDICATION, CURRENT, ORDERED
+from cds.chart.facts.drugs import CONTRAINDICATION, CURRENT, ORDERED
 from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Certainty
 from cds.rules.language import LicenceStatus

@@ -11,7 +11,7 @@ from cds.cards.history import ingredients
 from cds.cards.once import once
 from cds.cards.texts import Telling
 from cds.chart.chart import Chart
-from cds.chart.facts import last_level_of, level_of
+from cds.chart.facts.measures import last_level_of, level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
 from cds.chart.terms import in_sentence

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cds.cards.markdown import escape, escape_authored
 from cds.cards.texts import Telling
-from cds.chart.facts import last_of_days, show
+from cds.chart.facts.observations import last_of_days, show
 from cds.chart.measurements import Measurement, plain, recorded, upper_limit
 from cds.rules.ruleset import CardTemplate
 

@@ -12,7 +12,8 @@ from msgspec import Struct
 from cds.cards.history import history
 from cds.cards.markdown import escape_authored
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, Evidence, Value, level_of
+from cds.chart.facts.declaration import Event, Evidence, Value
+from cds.chart.facts.measures import level_of
 from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import WEIGHT_UNIT, Number, Vocabulary
 from cds.chart.weight import last_weight

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from cds.advice import Advice, Question
 from cds.cards.card import encode_cards
-from cds.chart.facts import Evidence
+from cds.chart.facts.declaration import Evidence
 from cds.fhir.bundles import OF_SERVER, Excluded
 from cds.hooks.outcomes import Refused
 from cds.hooks.requests import Request

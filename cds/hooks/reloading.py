@@ -4,17 +4,22 @@ The folders are looked at every few seconds: mounts and swapped links give no ev
 waited for. A change counts once two looks in a row have seen the same, so a half-written file is
 not taken. It is then read, checked, tested, compiled and tried beside the rules in service, and
 replaces them only if nothing is wrong with it.
+
+To test all rules takes some seconds of a processor, for which the calls of a process would wait.
+So of several processes one that answers no calls tries what has changed, and the others follow it.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from cds.advice import load_rules
@@ -66,6 +71,13 @@ _SETTLED_NS = 2_000_000_000
 """Two changes of a file that are further apart have stamps that differ, on any file system."""
 
 
+Prepare = Callable[[], Served]
+"""Makes of what the folders hold now what can be served; raises where something is wrong."""
+
+Tell = Callable[[Attempt], None]
+"""What is told of each attempt to take changed rules into service."""
+
+
 def prepare(
     folder: Path, site: Path | None, examples: Path, warm_up: Callable[[RuleSet], None]
 ) -> Served:
@@ -75,10 +87,11 @@ def prepare(
     ``FilesInvalid`` with every error of every file, or with every test that fails, and what
     ``warm_up`` raises. Then the engine's memory has been given back.
     """
-    ruleset = load_rules(folder, site)
-    try:
+
+    def test(ruleset: RuleSet) -> None:
         report = run(ruleset, folder, examples)
         if not report.passed:
+            failed = (result for result in report.results if not result.passed)
             raise FilesInvalid(
                 [
                     *report.problems,
@@ -89,11 +102,19 @@ def prepare(
                             f"{result.rule}: {result.name}: "
                             + " ".join("; ".join(result.differences).split()),
                         )
-                        for result in report.results
-                        if not result.passed
+                        for result in failed
                     ),
                 ]
             )
+        warm_up(ruleset)
+
+    return prepare_tested(folder, site, test)
+
+
+def prepare_tested(folder: Path, site: Path | None, warm_up: Callable[[RuleSet], None]) -> Served:
+    """Read, check and compile rules as ``prepare`` does, but leave the tests to who ran them."""
+    ruleset = load_rules(folder, site)
+    try:
         warm_up(ruleset)
         return make_served(ruleset)
     except BaseException:
@@ -123,8 +144,8 @@ class Reloader:
         self,
         in_service: InService,
         poll: Callable[[], str | Problem],
-        prepare: Callable[[], Served],
-        tell: Callable[[Attempt], None] = lambda _: None,
+        prepare: Prepare,
+        tell: Tell = lambda _: None,
     ) -> None:
         self._in_service = in_service
         self._poll = poll
@@ -132,11 +153,6 @@ class Reloader:
         self._tell = tell
         self._seen: str | Problem | None = None
         self._tried: str | Problem = in_service.served.version
-
-    def watch(self, seconds: float, stop: threading.Event) -> None:
-        """Check every so many seconds until told to stop."""
-        while not stop.wait(seconds):
-            self.check()
 
     def check(self) -> None:
         """Look once; try what has changed since the last try and is the same as at the last look.
@@ -185,12 +201,86 @@ class Reloader:
             self._in_service.last_attempt = attempt
             _log.info("rules_changed_back", rules=served.rules)
         else:
-            replaced = self._in_service.replace(served, attempt)
-            _log.info("rules_accepted", replaced=replaced.version, rules=served.rules)
-            self._in_service.close_unused()
-            del replaced
-            settle_memory()
+            _take(self._in_service, served, attempt)
         self._tell(attempt)
+
+
+class Follower:
+    """Keeps the rules in service as another process has tried them.
+
+    ``last`` tells what that one attempted last; ``prepare`` makes what can be served, without
+    trying it again. ``tell`` is told of each attempt that is followed. ``check`` is for one thread.
+    """
+
+    def __init__(
+        self,
+        in_service: InService,
+        last: Callable[[], Attempt | None],
+        prepare: Prepare,
+        tell: Tell = lambda _: None,
+    ) -> None:
+        self._in_service = in_service
+        self._last = last
+        self._prepare = prepare
+        self._tell = tell
+        self._followed: Attempt | None = None
+
+    def check(self) -> None:
+        """Look once; what cannot be followed is logged, and tried again at the next look."""
+        self._in_service.close_unused()
+        try:
+            attempt = self._last()
+            if attempt is None or attempt == self._followed:
+                return
+            if attempt.accepted and attempt.version != self._in_service.served.version:
+                served = self._prepare()
+                if served.version != attempt.version:  # another attempt is under way
+                    served.ruleset.close()
+                    return
+                _take(self._in_service, served, attempt)
+            else:
+                self._in_service.last_attempt = attempt
+        except FilesInvalid:  # likewise: what was accepted had no errors
+            return
+        except Exception as fault:
+            # The watch must outlive it, or it would end in silence.
+            _log.error("rules_not_followed", **describe(fault))
+            return
+        self._followed = attempt
+        self._tell(attempt)
+
+
+def _take(in_service: InService, served: Served, attempt: Attempt) -> None:
+    """Take other rules into service, and let go of those that were."""
+    replaced = in_service.replace(served, attempt).version
+    _log.info("rules_accepted", replaced=replaced, rules=served.rules)
+    in_service.close_unused()
+    settle_memory()
+
+
+def watch(check: Callable[[], None], seconds: float, stop: threading.Event) -> None:
+    """Check every so many seconds until told to stop."""
+    while not stop.wait(seconds):
+        check()
+
+
+def publish(attempt: Attempt, file: Path) -> None:
+    """Let other processes know of an attempt by a file, which they find whole or not at all."""
+    written = file.with_suffix(".new")
+    written.write_bytes(_ATTEMPT.encode(attempt))
+    os.replace(written, file)
+
+
+def published(file: Path) -> Attempt | None:
+    """The last attempt that was published in a file; None where there was none yet."""
+    try:
+        return _ATTEMPTS.decode(file.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+_ATTEMPT = msgspec.json.Encoder()
+_ATTEMPTS = msgspec.json.Decoder(Attempt)
 
 
 _FAULT = (

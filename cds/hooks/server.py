@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import structlog
 import uvicorn
-from msgspec import Struct
 
 from cds.advice import load_rules
 from cds.fhir.client import FhirClient
@@ -36,12 +35,23 @@ from cds.hooks.metrics import Metrics, forget, make_metrics_app, registry_of_all
 from cds.hooks.metrics import share as count_in
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import make_templates
-from cds.hooks.reloading import Reloader, poll, polling, prepare, settle_memory
+from cds.hooks.reloading import (
+    Follower,
+    Reloader,
+    Tell,
+    poll,
+    polling,
+    prepare,
+    prepare_tested,
+    publish,
+    published,
+    settle_memory,
+    watch,
+)
 from cds.hooks.service import (
     DISCOVERY,
     Attempt,
     InService,
-    Served,
     answer,
     create_app,
     make_served,
@@ -49,7 +59,7 @@ from cds.hooks.service import (
 from cds.hooks.services import service_id
 from cds.hooks.tracing import TracingUnavailable, start_tracing
 from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
-from cds.located import FilesInvalid, Problem
+from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.settings import Settings, SettingsInvalid, check_servable, host_names, today
@@ -120,20 +130,25 @@ def serve(settings: Settings) -> None:
         _greet(_greeting(_base(listening), ruleset, settings, example, metrics, clients))
 
         folders = settings.rules, settings.site
-        watching = Watching(
+        trying = partial(
+            Reloader,
             in_service,
             polling(*folders),
             partial(prepare, *folders, settings.examples, warm_up),
         )
         if alone:
-            _work(settings, clients, fetching, watching, log, listening, metrics)
+            _work(settings, clients, fetching, in_service, trying, log, listening, metrics)
             return
+        told = Path(open_until_the_end.enter_context(_folder_in_memory())) / "attempt.json"
+        following = partial(
+            Follower,
+            in_service,
+            partial(published, told),
+            partial(prepare_tested, *folders, warm_up),
+        )
+        work = partial(_work, settings, clients, fetching, in_service, following, log, listening)
         jobs = [
-            Job(
-                f"worker {number}",
-                partial(_work, settings, clients, fetching, watching, log, listening, share=share),
-                share,
-            )
+            Job(f"worker {number}", partial(work, share=share), share)
             for number, share in enumerate(shares(operation.workers), start=1)
         ]
         died: Callable[[int], None] | None = None
@@ -142,10 +157,12 @@ def serve(settings: Settings) -> None:
             jobs.append(Job("metrics", partial(_serve_metrics, metrics)))
             died = forget
         jobs.append(Job("store", partial(_write, settings)))
+        if settings.reload_seconds:
+            jobs.append(Job("rules", partial(_try_rules, trying, told, settings.reload_seconds)))
         Supervisor(
             jobs,
             [listening] if metrics is None else [listening, metrics],
-            tend=watching.reloader().check,
+            tend=following().check,
             seconds=settings.reload_seconds,
             shutdown_seconds=operation.shutdown_seconds,
             died=died,
@@ -156,23 +173,16 @@ def serve(settings: Settings) -> None:
         _open_store(settings).close()
 
 
-class Watching(Struct, frozen=True):
-    """The rules in service of a process, and how it learns of others; a fork has its own."""
-
-    in_service: InService
-    poll: Callable[[], str | Problem]
-    prepare: Callable[[], Served]
-
-    def reloader(self, tell: Callable[[Attempt], None] = lambda _: None) -> Reloader:
-        """What looks at the folders, and tells of each attempt."""
-        return Reloader(self.in_service, self.poll, self.prepare, tell)
+Keep = Callable[[Tell], Reloader | Follower]
+"""Makes what keeps the rules in service of a process as they should be, and tells of attempts."""
 
 
 def _work(
     settings: Settings,
     clients: tuple[Client, ...] | None,
     fetching: Fetching,
-    watching: Watching,
+    in_service: InService,
+    keep: Keep,
     log: Lines,
     listening: socket.socket,
     metrics_listening: socket.socket | None = None,
@@ -187,9 +197,9 @@ def _work(
     operation = settings.operation
     provider = start_tracing(operation.tracing_headers) if operation.tracing else None
     alone = share is None
-    store = _open_store(settings, writes=alone, ruleset=watching.in_service.served.ruleset)
+    store = _open_store(settings, writes=alone, ruleset=in_service.served.ruleset)
     app = create_app(
-        watching.in_service,
+        in_service,
         partial(today, settings),
         _authenticator(clients, store),
         fetching,
@@ -215,10 +225,10 @@ def _work(
 
     def tell(attempt: Attempt) -> None:
         metrics.reloaded(accepted=attempt.accepted)
-        metrics.serves(watching.in_service.served.version)
+        metrics.serves(in_service.served.version)
 
     try:
-        with _watching(watching.reloader(tell), settings.reload_seconds):
+        with _watching(keep(tell).check, settings.reload_seconds):
             _run(
                 listening,
                 app,
@@ -254,9 +264,15 @@ def _write(settings: Settings) -> None:
         store.close()
 
 
+def _try_rules(keep: Keep, told: Path, seconds: float) -> None:
+    """Try what changes of the rules, and let the others know by a file, until SIGTERM."""
+    os.nice(_LESS_URGENT)
+    watch(keep(partial(publish, file=told)).check, seconds, threading.Event())
+
+
 _LESS_URGENT = 5
-"""By so much less urgent is writing than answering; a quarter of a processor is left to it even
-where all are busy, which is enough for some hundred calls a second."""
+"""By so much less urgent is this than answering; a quarter of a processor is left to it even
+where all are busy, which is enough to write some hundred calls a second."""
 
 
 def _open_store(
@@ -362,12 +378,13 @@ def _load_settled(settings: Settings) -> RuleSet:
 
 
 @contextlib.contextmanager
-def _watching(reloader: Reloader, seconds: float) -> Iterator[None]:
+def _watching(check: Callable[[], None], seconds: float) -> Iterator[None]:
     """Let the rules be watched beside what is done meanwhile; not at all with 0 seconds."""
     stop = threading.Event()
     if seconds:
-        watch = partial(reloader.watch, seconds, stop)
-        threading.Thread(target=watch, name="rules", daemon=True).start()
+        threading.Thread(
+            target=watch, args=(check, seconds, stop), name="rules", daemon=True
+        ).start()
     try:
         yield
     finally:
@@ -400,7 +417,7 @@ def _base(listening: socket.socket) -> str:
 
 
 def _folder_in_memory() -> TemporaryDirectory[str]:
-    """A folder for counts, which every call writes: on no disk that may be full or slow."""
+    """A folder for what processes tell each other: on no disk that may be full or slow."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK | os.X_OK)
     return TemporaryDirectory(prefix="myositis-cds-", dir=memory if usable else None)

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TypeAlias
 
-from cds.chart.facts import Declaration
+from cds.chart.facts.declaration import Declaration
 from cds.located import FilesInvalid, Problem
 from cds.rules.compiler import Compiler
 from cds.rules.conditions import facts_of

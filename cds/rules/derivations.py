@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from cds.chart.facts import Value
+from cds.chart.facts.declaration import Value
 from cds.chart.quantities import Category, Interval
 from cds.located import Place
 from cds.rules.conditions import facts_of

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from cds.chart.facts import Declaration, Event, Value
+from cds.chart.facts.declaration import Declaration, Event, Value
 from cds.chart.quantities import UNKNOWN, Category, Interval
 from cds.rules.conditions import (
     All,

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from msgspec import Struct
 
-from cds.chart.facts import Declaration
+from cds.chart.facts.declaration import Declaration
 from cds.chart.vocabulary import Number
 from cds.located import Document, Steps, did_you_mean
 from cds.rules.conditions import (

@@ -10,22 +10,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from cds.chart.facts import (
-    CONTRAINDICATION,
-    CURRENT,
-    ORDERED,
-    Declaration,
-    Kind,
-    Value,
-    any_current,
-    any_ordered,
-    current_despite,
-    declare,
-    groups,
-    misnamed,
-    no_evidence,
-    ordered_despite,
-)
+from cds.chart.facts.allergies import current_despite, ordered_despite
+from cds.chart.facts.catalogue import declare, groups
+from cds.chart.facts.declaration import Declaration, Kind, Value, no_evidence
+from cds.chart.facts.drugs import CONTRAINDICATION, CURRENT, ORDERED, any_current, any_ordered
+from cds.chart.facts.elapsed import misnamed
 from cds.chart.quantities import UNKNOWN, Category
 from cds.chart.terms import compile_terms
 from cds.chart.vocabulary import Number, Vocabulary

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from cds.chart.facts import CONTRAINDICATION
+from cds.chart.facts.drugs import CONTRAINDICATION
 from cds.chart.vocabulary import Number
 from cds.rules.conditions import Constant, facts_of
 from cds.rules.derivations import Derivation, Part, Sum, facts_asked, nodes_of

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from cds.chart.chart import Chart
 from cds.chart.conditions import Assertion
-from cds.chart.facts import Declaration, Value
+from cds.chart.facts.declaration import Declaration, Value
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
 from cds.located import Place, Steps

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Evidence, Value
+from cds.chart.facts.declaration import Evidence, Value
 from cds.rules.deciding import deciding
 from cds.rules.derivations import Contribution, Sum, contributions, nodes_of
 from cds.rules.nodes import Node, Truth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import lru_cache
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.measurements import plain, say_unit
 from cds.chart.quantities import INFINITY, Category, Interval
 from cds.rules.conditions import Constant

@@ -282,6 +282,15 @@ def identity(engine: Engine) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def check_identity(engine: Engine, opened: tuple[int, int] | None) -> None:
+    """Raise ``OSError`` where the file of an SQLite database is not the one that was opened.
+
+    Asked after a commit: what was written into a file that nobody finds again is lost.
+    """
+    if identity(engine) != opened:
+        raise OSError("the file of the database was replaced while it was open")
+
+
 def private_folder(folder: Path) -> Path:
     """Make a folder that nobody else may read, if it is not there; its path.
 

@@ -8,13 +8,14 @@ from datetime import UTC, date, datetime
 from uuid import UUID, uuid5
 
 import msgspec
+from isal import isal_zlib
 from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, RowMapping, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.cards.card import Card
-from cds.chart.facts import Evidence, Value
+from cds.chart.facts.declaration import Evidence, Value
 from cds.fhir.bundles import Excluded
 from cds.rules.language import Hook
 from cds.rules.nodes import Truth
@@ -163,7 +164,8 @@ def _row(decision: Decision) -> dict[str, object]:
     for name in ("service", "client"):
         row[name] = row[name][:200]
     for name in ("inputs", "facts", "answer"):
-        row[name] = zlib.compress(row[name], 1)
+        # The form of zlib, which anything reads, in a quarter of its time.
+        row[name] = isal_zlib.compress(row[name], 1)
     return row
 
 

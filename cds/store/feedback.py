@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from cds.store.tables import cards, feedback
+from cds.store.database import reading
+from cds.store.tables import Instant, cards, feedback
 
 Outcome = Literal["accepted", "overridden"]
 Period = Literal["day", "week", "month", "year"]
@@ -71,6 +84,8 @@ def keep_feedback(
         }
         for item in items
     ]
+    # In one order everywhere: processes that keep the same feedback would wait for each other.
+    rows.sort(key=lambda row: str(row["id"]))
     if rows:
         made = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         connection.execute(made(feedback).on_conflict_do_nothing(), rows)
@@ -80,18 +95,58 @@ def _identity(client: str, service: str, item: Feedback) -> str:
     return hashlib.sha256(msgspec.json.encode((client, service, item))).hexdigest()
 
 
+_TOLD_OF = and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
+
+
 def name_patients(connection: Connection, uuids: Collection[str]) -> None:
     """Note of whom feedback on these cards is, where the cards are known.
 
     Feedback and its card may come in either order, and at the same time. So whoever adds one of
-    them calls this in a transaction after that: the later of the two then sees both.
+    them, and did not see the other, calls this in a transaction after that: the later of the two
+    then sees both.
     """
-    told = and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
     connection.execute(
         update(feedback)
-        .where(_lacks_patient(uuids), exists().where(told))
-        .values(patient=select(cards.c.patient).where(told).scalar_subquery())
+        .where(_lacks_patient(uuids), exists().where(_TOLD_OF))
+        .values(patient=select(cards.c.patient).where(_TOLD_OF).scalar_subquery())
     )
+
+
+AT_ONCE = 500
+"""Pieces of feedback that are looked at in one transaction, so that nobody waits long for it."""
+
+
+def name_all(
+    engine: Engine, since: datetime, turn: contextlib.AbstractContextManager[object]
+) -> Iterator[int]:
+    """Note of whom all feedback is that came since a moment, where its card is known by now.
+
+    An earlier version of the service, which may run beside this one during an upgrade, does not
+    note it; and whoever should have may have been cut off. Yields after each transaction how many
+    pieces it found; ``turn`` is held for those that write.
+    """
+    asked = (
+        select(feedback.c.received_at, feedback.c.id, feedback.c.card, cards.c.uuid.label("known"))
+        .select_from(feedback.outerjoin(cards, _TOLD_OF))
+        .where(feedback.c.patient.is_(None))
+        .order_by(feedback.c.received_at, feedback.c.id)
+        .limit(AT_ONCE)
+    )
+    last = (since, "")
+    while True:
+        behind = tuple_(feedback.c.received_at, feedback.c.id) > tuple_(
+            literal(last[0], Instant), literal(last[1])
+        )
+        with reading(engine).connect() as connection:
+            found = connection.execute(asked.where(behind)).all()
+        known = {row.card for row in found if row.known is not None}
+        if known:
+            with turn, engine.begin() as connection:
+                name_patients(connection, known)
+        yield sum(row.known is not None for row in found)
+        if len(found) < AT_ONCE:
+            return
+        last = (found[-1].received_at, found[-1].id)
 
 
 def wait_for_cards(connection: Connection, uuids: Collection[str]) -> bool:
@@ -160,7 +215,6 @@ def count_feedback(
     by: Period | None = None,
 ) -> Report:
     """Count by rule what was given from a moment and before another, and what became of it."""
-    told = and_(feedback.c.card == cards.c.uuid, feedback.c.client == cards.c.client)
     asked = select(
         cards.c.rule,
         cards.c.at.label("given_at"),
@@ -170,9 +224,9 @@ def count_feedback(
         feedback.c.received_at,
         feedback.c.outcome,
         feedback.c.reason,
-    ).select_from(cards.outerjoin(feedback, told))
+    ).select_from(cards.outerjoin(feedback, _TOLD_OF))
     unknown = select(func.count(feedback.c.card.distinct())).select_from(
-        feedback.outerjoin(cards, told)
+        feedback.outerjoin(cards, _TOLD_OF)
     )
     unknown = unknown.where(cards.c.uuid.is_(None))
     if since is not None:

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 from msgspec import Struct
 
 from cds.cards.history import ingredients
-from cds.chart.facts import Declaration, Event, Value, lasts
+from cds.chart.facts.declaration import Declaration, Event, Value
+from cds.chart.facts.drugs import lasts
 from cds.chart.quantities import Category, Interval
 from cds.rules.compiler import Compiler
 from cds.rules.derivations import Sum, nodes_of

@@ -27,7 +27,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
@@ -85,13 +85,13 @@ class Journal:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write_at(handle, 0, _FORM + _noted(0))
+            # Locked before it goes by a name at which others look.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            return draft.rename(self._folder / f"{name}{SUFFIX}"), handle
         except OSError:
             os.close(handle)
             draft.unlink()
             raise
-        # Locked before it goes by a name at which others look.
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        return draft.rename(self._folder / f"{name}{SUFFIX}"), handle
 
     @property
     def pending(self) -> int:
@@ -147,6 +147,8 @@ class Journal:
             if not self._size:
                 self.file.unlink(missing_ok=True)
             os.close(self._handle)
+            # A thread that still notes something must not write into a file that is opened next.
+            self._handle, self._size = -1, 0
 
 
 def _noted(size: int) -> bytes:
@@ -218,22 +220,41 @@ def has_records(folder: Path) -> bool:
     return any(file.stat().st_size > begins[file.suffix] for file in _files(folder))
 
 
-def leftovers(folder: Path) -> Iterator[Leftover]:
-    """The files that no process writes to any more, each locked until it is closed."""
+def leftovers(
+    folder: Path, refused: Callable[[Path, OSError], None] = lambda *_: None
+) -> Iterator[Leftover]:
+    """The files that no process writes to any more, each locked until it is closed.
+
+    Those of one process come in order, and none before the earlier ones are gone: what a record
+    refers to was noted before it. ``refused`` is told of files that cannot be opened.
+    """
+    held: set[str] = set()
     for file in _files(folder):
+        process = file.name.rpartition("-")[0]
+        if process in held:
+            continue
         try:
             handle = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
+        except FileNotFoundError:
             continue  # another process was quicker
+        except OSError as fault:
+            refused(file, fault)
+            held.add(process)
+            continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             same = os.path.samestat(os.stat(file), os.fstat(handle))
+        except FileNotFoundError:
+            same = False  # another has just dealt with it
         except OSError:
-            same = False  # it is still written to, or another has just dealt with it
-        if same:
-            yield Leftover(file, handle)
-        else:
+            same = False  # it is still written to, or another is dealing with it
+            held.add(process)
+        if not same:
             os.close(handle)
+            continue
+        yield Leftover(file, handle)
+        if file.exists():
+            held.add(process)
 
 
 def _read_batch(handle: int, start: int, end: int, most: int, *, earlier: bool) -> Batch:

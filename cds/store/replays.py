@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds.store.tables import used_tokens
@@ -17,6 +18,12 @@ from cds.store.tables import used_tokens
 LONGEST = 5.0
 """Seconds that a call may wait to be told whether its token was used."""
 
+
+KEPT_LONGER = timedelta(hours=1)
+"""So long tokens are remembered after they have expired."""
+
+AT_ONCE = 500
+"""Tokens that are forgotten in one transaction."""
 
 _PROBE = "probe"
 """Stands among the tokens, and is none: those are 64 digits."""
@@ -82,11 +89,19 @@ class UsedTokens:
                 each.answer.set_result(each.token in first)
             first.discard(each.token)  # of several uses at once, one is the first
 
-    def forget_expired(self, now: datetime) -> int:
-        """Forget the tokens that have expired; how many."""
-        with self._engine.begin() as connection:
-            expired = delete(used_tokens).where(used_tokens.c.until < now)
-            return connection.execute(expired).rowcount
+    def forget_expired(self, now: datetime) -> Iterator[int]:
+        """Forget the tokens that have expired, an hour later; yields how many each time.
+
+        Some at a time: calls wait for the end of each transaction. An hour later, since a clock
+        that was ahead for a while would else let them in again.
+        """
+        expired = select(used_tokens.c.token).where(used_tokens.c.until < now - KEPT_LONGER)
+        some = delete(used_tokens).where(used_tokens.c.token.in_(expired.limit(AT_ONCE)))
+        gone = AT_ONCE
+        while gone >= AT_ONCE:
+            with self._engine.begin() as connection:
+                gone = connection.execute(some).rowcount
+            yield gone
 
     def probe(self, now: datetime) -> None:
         """Write what says nothing, to see whether a token could be noted now.

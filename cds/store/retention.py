@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import Column, Engine, Table, delete, select
@@ -18,20 +19,21 @@ def delete_old(
     days: int,
     now: datetime,
     turn: contextlib.AbstractContextManager[object] | None = None,
-) -> int:
+) -> Iterator[int]:
     """Delete decisions and feedback older than so many days (0: none).
 
     ``turn`` is held for one transaction at a time, so that feedback and calls come in between.
-    The files of rule sets stay: they hold nothing of patients. Returns how many decisions went.
+    The files of rule sets stay: they hold nothing of patients. Yields after each transaction how
+    many decisions went.
     """
     if not days:
-        return 0
+        return
     turn = turn or contextlib.nullcontext()
     before = now - timedelta(days=days)
     # The cards of decisions go with them.
-    gone = _delete_before(engine, decisions, decisions.c.at, before, turn)
-    _delete_before(engine, feedback, feedback.c.received_at, before, turn)
-    return gone
+    yield from _delete_before(engine, decisions, decisions.c.at, before, turn)
+    for _ in _delete_before(engine, feedback, feedback.c.received_at, before, turn):
+        yield 0
 
 
 def _delete_before(
@@ -40,14 +42,13 @@ def _delete_before(
     moment: Column[datetime],
     before: datetime,
     turn: contextlib.AbstractContextManager[object],
-) -> int:
-    """Delete the rows of a table that are older, ``AT_ONCE`` in a transaction; how many."""
-    gone = 0
+) -> Iterator[int]:
+    """Delete the rows of a table that are older, ``AT_ONCE`` in a transaction; how many each."""
     while True:
         with turn, engine.begin() as connection:
             old = select(table.c.id).where(moment < before).limit(AT_ONCE)
             ids = connection.execute(old).scalars().all()
             connection.execute(delete(table).where(table.c.id.in_(ids)))
-        gone += len(ids)
+        yield len(ids)
         if len(ids) < AT_ONCE:
-            return gone
+            return

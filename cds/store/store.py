@@ -20,6 +20,7 @@ from cds.store.archive import pack
 from cds.store.database import (
     DatabaseUnusable,
     bounded,
+    check_identity,
     connect,
     identity,
     make_table,
@@ -174,8 +175,7 @@ class Store:
             return "The database does not take what is to be written; it waits in the journal."
 
         def write() -> None:
-            if identity(self.engine) != self._identity:
-                raise FileNotFoundError
+            check_identity(self.engine, self._identity)
             self.used_tokens.probe(datetime.now(UTC))
 
         try:
@@ -239,7 +239,9 @@ class Store:
         """Keep feedback; when this returns, the database has it. The cards that are not known.
 
         A card may also be unknown because the database does not have its answer yet. Raises
-        ``FeedbackFull`` and ``SQLAlchemyError``.
+        ``FeedbackFull``, ``SQLAlchemyError``, or ``OSError`` where the file of the database is
+        another one than was opened; feedback may be kept then all the same, and once if it is sent
+        again.
         """
         if not self._room_for_feedback.acquire(blocking=False):
             raise FeedbackFull(f"{MOST_FEEDBACK} batches of feedback wait for the database")
@@ -250,12 +252,24 @@ class Store:
 
     def _keep_feedback(self, items: tuple[Feedback, ...], client: str, service: str) -> list[str]:
         now = datetime.now(UTC)
-        with self._turn, self.engine.begin() as connection:
-            keep_feedback(connection, items, client=client, service=service, received_at=now)
         told = {item.card for item in items}
         with self._turn, self.engine.begin() as connection:
+            keep_feedback(connection, items, client=client, service=service, received_at=now)
+            unknown = unknown_cards(connection, client[:200], told)
             name_patients(connection, told)
-            return unknown_cards(connection, client[:200], told)
+        check_identity(self.engine, self._identity)
+        if not unknown:
+            return []
+        # A transaction that did not see this feedback may have added their cards meanwhile.
+        try:
+            with self._turn, self.engine.begin() as connection:
+                name_patients(connection, unknown)
+                return unknown_cards(connection, client[:200], unknown)
+        except SQLAlchemyError as fault:
+            # It is kept, whatever became of this; ``name_all`` does it later.
+            cause = getattr(fault, "orig", None) or fault
+            _log.warning("feedback_not_named", fault=type(cause).__name__)
+            return unknown
 
     def settle(self) -> None:
         """Write at once what waits for the database, also of processes that have ended.

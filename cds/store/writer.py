@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -14,9 +16,10 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from cds.store.database import identity, reading
+from cds.rules.reading import LONGEST_QUIET
+from cds.store.database import check_identity, identity, reading
 from cds.store.decisions import Decision, Entry, decode_entry, insert_rows, rows_of
-from cds.store.feedback import name_patients, wait_for_cards
+from cds.store.feedback import name_all, name_patients, wait_for_cards
 from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
 from cds.store.replays import UsedTokens
 from cds.store.retention import delete_old
@@ -25,7 +28,8 @@ _log = structlog.get_logger()
 
 PAUSE_SECONDS = 0.25
 PAUSE_AFTER_FAILURE_SECONDS = 2
-DELETE_SECONDS = 3600
+TEND_SECONDS = 3600
+"""How often what is old is deleted, and what was left undone is done."""
 
 
 class Writer:
@@ -52,6 +56,8 @@ class Writer:
         self._keep_days = keep_days
         self._turn = turn
         self._used_tokens = used_tokens
+        self._unreadable: set[Path] = set()
+        self._round: list[Iterator[int]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self.failing = False
@@ -68,29 +74,27 @@ class Writer:
         self._try(self.write)
 
     def _run(self) -> None:
-        next_deletion = 0.0
+        next_round = 0.0
         while not self._stop.wait(PAUSE_SECONDS):
             now = time.monotonic()
-            written = self._try(self.write)
-            if written and now >= next_deletion:
-                next_deletion = now + DELETE_SECONDS
-                self._try(self._delete_old)
-            if not written:
+            if not self._try(self.write):
                 self._stop.wait(PAUSE_AFTER_FAILURE_SECONDS)
+                continue
+            if now >= next_round:
+                next_round = now + TEND_SECONDS
+                self._round = self._begin_round()
+            # One transaction in each pause: what is noted goes on being written meanwhile.
+            self._try(self._go_on)
 
     def _try(self, work: Callable[[], None]) -> bool:
         """Do something, and log where it fails and where that ends; the thread outlives both."""
         try:
             work()
-        except (SQLAlchemyError, OSError) as fault:
+        except Exception as fault:
             if not self.failing:
                 # The texts of these faults hold what was to be written.
                 cause = getattr(fault, "orig", None) or fault
                 _log.error("store_fails", fault=type(cause).__name__, waiting=self._journal.pending)
-            self.failing = True
-            return False
-        except Exception as fault:
-            _log.error("store_fails", fault=type(fault).__name__, waiting=self._journal.pending)
             self.failing = True
             return False
         if self.failing:
@@ -105,13 +109,24 @@ class Writer:
         than was opened: what would be written into that is lost.
         """
         self._journal.hand_over()
-        if identity(self._engine) != self._identity:
-            raise OSError("the file of the database was replaced while it was open")
-        for left in leftovers(self._folder):
+        failed: Exception | None = None
+        for left in leftovers(self._folder, self._tell_unreadable):
             try:
                 self._adopt(left)
+            except SQLAlchemyError:
+                raise
+            except Exception as fault:
+                failed = fault  # of this file: the others are not to wait for it
             finally:
                 left.close()
+        if failed is not None:
+            raise failed
+
+    def _tell_unreadable(self, file: Path, fault: OSError) -> None:
+        """Report a file that this process may not open, or cannot; once."""
+        if file not in self._unreadable:
+            self._unreadable.add(file)
+            _log.error("journal_unreadable", file=file.name, fault=type(fault).__name__)
 
     def _adopt(self, left: Leftover) -> None:
         count = 0
@@ -143,15 +158,27 @@ class Writer:
         try:
             self._insert([decode_entry(record)])
         except (DataError, IntegrityError, msgspec.DecodeError) as fault:
-            file = self._folder / f"record-{time.time_ns()}{DAMAGED}"
-            file.touch(0o600)
-            file.write_bytes(record)
+            file = self._set_aside(record)
             _log.error("record_refused", file=file.name, fault=type(fault).__name__)
+
+    def _set_aside(self, record: bytes) -> Path:
+        """Keep a record in a file, named so that it is kept once, however often this is done.
+
+        Raises ``OSError``. When this returns the disk has it: its journal is deleted then.
+        """
+        file = self._folder / f"record-{hashlib.sha256(record).hexdigest()[:16]}{DAMAGED}"
+        draft = file.with_suffix(".new")
+        with open(draft, "wb", opener=_open_private) as writing:
+            writing.write(record)
+            writing.flush()
+            os.fsync(writing.fileno())
+        return draft.rename(file)
 
     def _insert(self, entries: list[Entry]) -> None:
         rows = rows_of(entries)
         with self._turn, self._engine.begin() as connection:
             insert_rows(connection, rows)
+        check_identity(self._engine, self._identity)
         self._name_patients(entries)
 
     def _name_patients(self, entries: list[Entry]) -> None:
@@ -169,9 +196,32 @@ class Writer:
         with self._turn, self._engine.begin() as connection:
             name_patients(connection, given)
 
-    def _delete_old(self) -> None:
+    def _go_on(self) -> None:
+        """Do a transaction of what this round is for; what fails is left to the next one."""
+        while self._round:
+            first = self._round.pop(0)
+            for _ in first:
+                self._round.insert(0, first)
+                return
+
+    def _begin_round(self) -> list[Iterator[int]]:
+        """What is done now and then, each of them a transaction at a time."""
         now = datetime.now(UTC)
-        self._used_tokens.forget_expired(now)
-        gone = delete_old(self._engine, self._keep_days, now, self._turn)
+        return [
+            # What is older counts for no override any more.
+            name_all(self._engine, now - timedelta(days=LONGEST_QUIET), self._turn),
+            self._used_tokens.forget_expired(now),
+            self._delete_old(now),
+        ]
+
+    def _delete_old(self, now: datetime) -> Iterator[int]:
+        gone = 0
+        for count in delete_old(self._engine, self._keep_days, now, self._turn):
+            gone += count
+            yield count
         if gone:
             _log.info("decisions_deleted", count=gone, older_than_days=self._keep_days)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

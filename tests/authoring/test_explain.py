@@ -25,7 +25,7 @@ from cds.authoring.explain import (
     find_rule,
 )
 from cds.chart.chart import read_chart
-from cds.chart.facts import Value
+from cds.chart.facts.declaration import Value
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
 from cds.located import Place

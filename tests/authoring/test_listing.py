@@ -158,7 +158,7 @@ def test_facts_of_no_entry_are_listed_too() -> None:
 
 def test_every_fact_is_listed_once() -> None:
     """In the shipped vocabulary, under the entry that makes it or under the chart."""
-    from cds.chart.facts import declare
+    from cds.chart.facts.catalogue import declare
 
     vocabulary = read_vocabulary(RULES / "vocabulary", [])
     entries = list_vocabulary(vocabulary)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cds.advice import Advice, load_rules
 from cds.cards.card import SUMMARY_LIMIT, Card
 from cds.cards.cards import OVERRIDE_REASONS, make_card, make_cards, rank_cards
-from cds.chart.facts import Evidence
+from cds.chart.facts.declaration import Evidence
 from cds.located import FilesInvalid
 from cds.rules.language import Hook
 from cds.rules.ruleset import RuleSet

@@ -17,7 +17,7 @@ from cds.cards.texts import (
     title_of,
     together,
 )
-from cds.chart.facts import Evidence
+from cds.chart.facts.declaration import Evidence
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.parsing import ByWeight
 from cds.rules.texts import Form, Slot

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cds.chart.chart import Chart, read_chart, read_findings
-from cds.chart.facts import Value, declare
+from cds.chart.facts.catalogue import declare
+from cds.chart.facts.declaration import Value
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
 from cds.chart.terms import Terms, compile_terms

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cds.chart.chart import Chart, age
-from cds.chart.facts import Event
+from cds.chart.facts.declaration import Event
 from cds.chart.quantities import Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, keep_about, read_resource
 from cds.fhir.dates import read_date

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Event
+from cds.chart.facts.declaration import Event
 from cds.chart.treatments import Exposure, carried_out, describe, latest
 from tests.chart.conftest import (
     AS_OF,

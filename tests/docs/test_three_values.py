@@ -15,7 +15,7 @@ import pytest
 
 from cds.advice import load_rules
 from cds.chart.chart import read_chart
-from cds.chart.facts import Value
+from cds.chart.facts.declaration import Value
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery
 from cds.located import Place, parse_document

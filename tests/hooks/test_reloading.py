@@ -24,9 +24,18 @@ from structlog.testing import LogCapture
 from cds.advice import load_rules
 from cds.hooks import reloading, service
 from cds.hooks.connections import BoundedConnection
-from cds.hooks.reloading import Reloader, polling, prepare
+from cds.hooks.reloading import (
+    Follower,
+    Reloader,
+    polling,
+    prepare,
+    prepare_tested,
+    publish,
+    published,
+    watch,
+)
 from cds.hooks.server import KEEP_ALIVE_SECONDS
-from cds.hooks.service import InService, Served, answer, create_app
+from cds.hooks.service import Attempt, InService, Served, answer, create_app
 from cds.located import Problem
 from cds.rules.contents import content_version
 from cds.rules.engine import EngineFault
@@ -114,10 +123,9 @@ class Running:
         return self.client.get("/rules").json()
 
 
-@pytest.fixture
-def rules(tmp_path: Path) -> Path:
-    """Copy the shipped rules with only the one about inclusion body myositis."""
-    folder = shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+def few_rules(at: Path) -> Path:
+    """Copy the shipped rules with only the one about inclusion body myositis, to a new folder."""
+    folder = shutil.copytree(CHECKOUT / "rules", at)
     for unasked in ("criteria", "contraindications"):
         shutil.rmtree(folder / unasked)
     (folder / "suggestions.yaml").write_text(SUGGESTIONS, encoding="utf-8")
@@ -125,6 +133,12 @@ def rules(tmp_path: Path) -> Path:
         if other.name != "scope":
             shutil.rmtree(other)
     return folder
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """Copy few rules into a folder of the test's own."""
+    return few_rules(tmp_path / "rules")
 
 
 @pytest.fixture
@@ -659,10 +673,136 @@ def test_watching_looks_until_it_is_told_to_stop(running: Running) -> None:
         return content_version(running.rules, None)
 
     running.poll = counted
-    watch = threading.Thread(target=running.reloader.watch, args=(0.001, stop))
-    watch.start()
-    watch.join(20)
+    watching = threading.Thread(target=watch, args=(running.reloader.check, 0.001, stop))
+    watching.start()
+    watching.join(20)
 
-    assert not watch.is_alive()
+    assert not watching.is_alive()
     assert looks == 4  # two that saw the change, one after it was read, one that stopped
     assert running.in_service.served.version == version
+
+
+# --- what another process has tried --------------------------------------------------------------
+
+
+class Following(Running):
+    """A service that follows what the test says that another process has tried."""
+
+    def __init__(self, rules: Path) -> None:
+        super().__init__(rules)
+        self.prepare = partial(prepare_tested, rules, None, no_warm_up)
+        self.last: Attempt | None = None
+        self.told: list[Attempt] = []
+        self.follower = Follower(
+            self.in_service, lambda: self.last, self._prepare, self.told.append
+        )
+
+    def attempted(self, version: str, *problems: str) -> None:
+        """Say what was tried, and look once."""
+        self.last = Attempt(
+            at=datetime.now(UTC), version=version, accepted=not problems, problems=problems
+        )
+        self.follower.check()
+
+
+@pytest.fixture
+def following(rules: Path) -> Iterator[Following]:
+    """Serve that folder, as another process finds it."""
+    made = Following(rules)
+    yield made
+    made.in_service.served.ruleset.close()
+
+
+def test_what_another_process_accepted_is_taken_once_and_not_tested_again(
+    following: Following,
+) -> None:
+    """Also without the tests, which that process has run; nothing is taken before it has spoken."""
+    first = following.call()
+    version = reword(following.rules, "Changed:")
+    (following.rules / TEST).unlink()
+    version = content_version(following.rules, None)
+    following.follower.check()
+    before = following.call()
+    following.attempted(version)
+    following.follower.check()
+
+    assert before == first
+    assert following.call() == (version, f"Changed: {first[1]}"[:140])
+    assert following.prepared == 1
+    assert following.shown()["last_attempt"]["version"] == version
+    assert following.told == [following.last]
+
+
+def test_what_another_process_refused_is_told_and_the_last_good_rules_stay(
+    following: Following,
+) -> None:
+    """With its problems, and without reading the rules; so is that they were changed back."""
+    first = following.call()
+    following.attempted("v", "a.yaml:1:1 wrong-type this")
+    refused = following.shown()["last_attempt"]
+    following.attempted(first[0])
+
+    assert (refused["accepted"], refused["version"]) == (False, "v")
+    assert refused["problems"] == ["a.yaml:1:1 wrong-type this"]
+    assert following.shown()["last_attempt"]["accepted"] is True
+    assert following.call() == first
+    assert following.prepared == 0
+
+
+@pytest.mark.parametrize(
+    "change", [("status: active", "status: actve"), ("version: ", "version: 1")]
+)
+def test_what_changed_again_since_it_was_accepted_waits_for_the_next_attempt(
+    following: Following, change: tuple[str, str], log: LogCapture
+) -> None:
+    """What the folder holds by then was tried by nobody, whether or not it can be read."""
+    first = following.call()
+    version = reword(following.rules, "Changed:")
+    accepted = (following.rules / RULE).read_text()
+    write(following.rules, RULE, *change)
+    following.attempted(version)
+    assert following.call() == first
+    assert "last_attempt" not in following.shown()
+
+    (following.rules / RULE).write_text(accepted)
+    following.follower.check()
+    assert following.call()[0] == version
+    assert [entry["event"] for entry in entries_of(log)] == ["rules_accepted"]
+
+
+def test_a_fault_while_an_attempt_is_followed_is_logged_and_tried_again(
+    following: Following, log: LogCapture
+) -> None:
+    """The rules in service stay until it works; nothing of the fault's text is told."""
+    first = following.call()
+    version = reword(following.rules, "Changed:")
+
+    def fail() -> Served:
+        raise ZeroDivisionError("patient 42")
+
+    prepared, following.prepare = following.prepare, fail
+    following.attempted(version)
+    assert following.call() == first
+
+    following.prepare = prepared
+    following.follower.check()
+    assert following.call()[0] == version
+    events = [(entry["event"], entry.get("fault")) for entry in entries_of(log)]
+    assert events == [("rules_not_followed", "ZeroDivisionError"), ("rules_accepted", None)]
+    assert "42" not in str(log.entries)
+
+
+def test_an_attempt_is_published_whole(tmp_path: Path) -> None:
+    """Another process reads what was attempted last, or that nothing was yet."""
+    file = tmp_path / "attempt.json"
+    none = published(file)
+    refused = Attempt(
+        at=datetime.now(UTC), version="v", accepted=False, problems=("a.yaml:1:1 wrong-type this",)
+    )
+    unread = Attempt(at=datetime.now(UTC), accepted=False, problems=("unreadable",))
+    publish(refused, file)
+    first = published(file)
+    publish(unread, file)
+
+    assert (none, first, published(file)) == (None, refused, unread)
+    assert [each.name for each in tmp_path.iterdir()] == ["attempt.json"]

@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.hooks.test_reloading import RULE, few_rules
 from tests.hooks.test_server import list_client, token
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -364,3 +365,39 @@ def test_whoever_stops_the_service_before_all_workers_have_begun_is_heard() -> N
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def shown_by_all(serving: Serving, *, accepted: bool) -> dict[str, Any]:
+    """What GET /rules tells when ten connections in a row were told of such an attempt."""
+    shown: dict[str, Any] = {}
+    so_far = 0
+    while so_far < 10:  # bounded by the time of the whole test run
+        shown = httpx2.get(f"{serving.url}/rules").json()
+        told = shown.get("last_attempt", {}).get("accepted") is accepted
+        so_far = so_far + 1 if told else 0
+    return shown
+
+
+def test_all_workers_take_changed_rules_that_one_process_has_tested(tmp_path: Path) -> None:
+    """And tell of those that were refused, which only that process logs."""
+    rules = few_rules(tmp_path / "rules")
+    file = rules / RULE
+    serving = Serving(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0.1")
+    try:
+        workers = {serving.call()[1] for _ in range(8)}
+        file.write_text(file.read_text().replace("version: 1.1.0", "version: 1.2.0"))
+        accepted = shown_by_all(serving, accepted=True)
+        answered = {serving.call()[1] for _ in range(8)}
+        file.write_text(file.read_text().replace("status: active", "status: actve"))
+        refused = shown_by_all(serving, accepted=False)
+    finally:
+        serving.process.terminate()
+        serving.process.wait(30)
+
+    took = {line["process"] for line in serving.lines if line["event"] == "rules_accepted"}
+    (told,) = (line for line in serving.lines if line["event"] == "rules_refused")
+    assert len(workers) == 2
+    assert answered == workers < took
+    assert accepted["version"] == accepted["last_attempt"]["version"] == refused["version"]
+    assert f"{RULE}:5:1 wrong-type" in refused["last_attempt"]["problems"][0]
+    assert told["process"] in took - workers

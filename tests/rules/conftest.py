@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cds.chart.chart import Chart, read_chart
-from cds.chart.facts import Declaration, Evidence, Kind
+from cds.chart.facts.declaration import Declaration, Evidence, Kind
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
 from cds.fhir.bundles import Delivery

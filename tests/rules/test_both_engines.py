@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.conditions import Comparison, Within, walk
 from cds.rules.derivations import nodes_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.compiler import Compiler
 from cds.rules.engine import Engine

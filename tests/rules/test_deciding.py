@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.deciding import deciding
 from cds.rules.nodes import Node

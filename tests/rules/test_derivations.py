@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import UNKNOWN, Category, Interval
 from cds.located import FilesInvalid
 from cds.rules.derivations import points

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.rules.nodes import Node, Truth
 

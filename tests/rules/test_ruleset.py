@@ -9,7 +9,7 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.conditions import Assertion
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.rules.engine import Engine, EngineFault
 from cds.rules.formula import Value as Attribute

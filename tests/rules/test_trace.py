@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cds.chart.chart import Chart
-from cds.chart.facts import Declaration, Event, Evidence, Kind, Value
+from cds.chart.facts.declaration import Declaration, Event, Evidence, Kind, Value
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.rules.nodes import Truth
 from cds.rules.reading import read_ruleset

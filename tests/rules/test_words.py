@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds.chart.facts import Event, Value
+from cds.chart.facts.declaration import Event, Value
 from cds.chart.quantities import INFINITY, UNKNOWN, Category, Interval
 from cds.rules.conditions import Constant
 from cds.rules.words import OPERATORS, say_constant, say_number, say_percent, say_truth, say_value

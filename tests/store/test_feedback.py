@@ -1,7 +1,9 @@
+import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Engine, event, select
 
 from cds.store.feedback import (
     NO_CODE,
@@ -10,8 +12,10 @@ from cds.store.feedback import (
     RuleCount,
     count_feedback,
     keep_feedback,
+    name_all,
     unknown_cards,
 )
+from cds.store.tables import feedback
 from tests.store.conftest import AT, card, decision
 
 Keep = Callable[..., None]
@@ -139,3 +143,69 @@ def test_counts_are_divided_by_the_time_at_which_cards_were_given(
     assert periods("year") == ["2026"]
     assert [c.shown for c in counts(engine, since=AT + MINUTE)] == [1]
     assert [c.shown for c in counts(engine, until=AT)] == []
+
+
+def patients(engine: Engine) -> dict[str, str | None]:
+    """Say of whom the feedback on each card is."""
+    asked = select(feedback.c.card, feedback.c.patient).order_by(feedback.c.card)
+    with engine.connect() as connection:
+        rows = connection.execute(asked)
+        return {row.card: row.patient for row in rows}
+
+
+def test_all_feedback_whose_card_is_known_gets_its_patient(engine: Engine, keep: Keep) -> None:
+    """An earlier version named none; what is on no card of this client, or too old, stays so."""
+    keep(decision(1, card("u1")), decision(2, card("u2"), client="other"), decision(3, card("u3")))
+    told(engine, accepted("u1"), accepted("u2"), accepted("u9"))
+    told(engine, accepted("u3"), at=AT - MINUTE)
+
+    assert list(name_all(engine, AT, contextlib.nullcontext())) == [1]
+    assert patients(engine) == {"u1": "p1", "u2": None, "u3": None, "u9": None}
+
+
+def test_patients_are_named_some_at_a_time_and_each_is_looked_at_once(
+    engine: Engine, keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much came at one moment, and with what nobody knows in between."""
+    monkeypatch.setattr("cds.store.feedback.AT_ONCE", 2)
+    keep(*(decision(i, card(f"u{i}")) for i in range(0, 9, 2)))
+    told(engine, *(accepted(f"u{i}") for i in range(9)))
+    turns: list[None] = []
+
+    class Turn(contextlib.AbstractContextManager[object]):
+        """Notes each turn to write."""
+
+        def __exit__(self, *_: object) -> None:
+            turns.append(None)
+
+    named = list(name_all(engine, AT, Turn()))
+
+    assert (len(named), sum(named)) == (5, 5)
+    assert len(turns) == sum(count > 0 for count in named)
+    assert [card for card, patient in patients(engine).items() if patient is None] == [
+        "u1",
+        "u3",
+        "u5",
+        "u7",
+    ]
+
+
+def test_who_is_to_be_named_is_found_by_an_index(engine: Engine) -> None:
+    """However much feedback there is that has its patient."""
+    asked: list[tuple[str, object]] = []
+
+    def note(_: object, __: object, statement: str, parameters: object, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    list(name_all(engine, AT, contextlib.nullcontext()))
+    event.remove(engine, "before_cursor_execute", note)
+    statement, parameters = asked[-1]
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # which reads an empty table as a whole
+            connection.exec_driver_sql("SET enable_seqscan = off")
+        plan = connection.exec_driver_sql(f"{explain} {statement}", parameters).all()  # type: ignore[arg-type]
+
+    assert "feedback_by_patient" in str(plan)
+    assert "received_at" in str(plan)

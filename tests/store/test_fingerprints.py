@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from cds.advice import advise
-from cds.chart.facts import Event
+from cds.chart.facts.declaration import Event
 from cds.chart.quantities import Interval
 from cds.fhir.bundles import Delivery, decode, read_resource
 from cds.rules.ruleset import Evaluation, RuleSet

@@ -285,3 +285,80 @@ def test_zeros_behind_the_records_are_no_records(tmp_path: Path, zeros: int) -> 
     batch = found.next_batch()
 
     assert (batch.records, batch.damaged) == ((b"one",), True)
+
+
+def test_files_of_a_process_come_in_order_and_none_while_an_earlier_one_is_dealt_with(
+    tmp_path: Path,
+) -> None:
+    """What a record refers to stands before it; another process's files do not wait."""
+    journal = Journal(tmp_path, 10**6)
+    for record in (b"one", b"two"):
+        journal.append(record)
+        journal.hand_over()
+    (taken,) = leftovers(tmp_path)
+    leave(tmp_path, b"other")
+
+    meanwhile = list(leftovers(tmp_path))
+
+    assert [left.next_batch().records for left in meanwhile] == [(b"other",)]
+    for left in (taken, *meanwhile):
+        left.remove()
+        left.close()
+    assert read(tmp_path) == [b"two"]
+
+
+def test_a_file_that_cannot_be_opened_is_told_and_what_was_noted_after_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that belongs to another user; the journals of other processes are read."""
+    journal = Journal(tmp_path, 10**6)
+    for record in (b"one", b"two"):
+        journal.append(record)
+        journal.hand_over()
+    leave(tmp_path, b"other")
+    first = min(tmp_path.glob(f"{journal.file.name.rpartition('-')[0]}-*"))
+    told: list[Path] = []
+    opened = os.open
+
+    def refuse(path: Path, *arguments: int) -> int:
+        if path == first:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = list(leftovers(tmp_path, lambda file, _: told.append(file)))
+
+    assert [left.next_batch().records for left in found] == [(b"other",)]
+    assert told == [first]
+
+
+def test_a_file_that_gets_no_name_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the folder is full: the journal goes on with the file that it has."""
+    journal = Journal(tmp_path, 10**6)
+    journal.append(b"one")
+    before = os.listdir("/proc/self/fd")
+
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        journal.hand_over()
+
+    assert os.listdir("/proc/self/fd") == before
+    assert list(tmp_path.iterdir()) == [journal.file]
+
+
+def test_a_journal_that_was_closed_takes_nothing(tmp_path: Path) -> None:
+    """A thread that is late does not write into whatever was opened since."""
+    journal = Journal(tmp_path, 10**6)
+    journal.append(b"one")
+    journal.close()
+
+    journal.hand_over()
+    with pytest.raises(OSError):
+        journal.append(b"two")
+
+    assert read(tmp_path) == [b"one"]

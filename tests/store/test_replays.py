@@ -2,10 +2,12 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
+import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from cds.store.replays import UsedTokens
+from cds.store import replays
+from cds.store.replays import KEPT_LONGER, UsedTokens
 from cds.store.tables import used_tokens
 from tests.store.conftest import AT
 
@@ -66,11 +68,30 @@ def test_a_token_is_told_by_its_issuer_and_its_id(engine: Engine) -> None:
 
 
 def test_expired_tokens_are_forgotten_and_no_others(engine: Engine) -> None:
-    """What has expired would be refused anyway, and takes no room."""
+    """What has expired would be refused anyway; an hour later it takes no room any more."""
     first_use(engine, "a", "old", AT - timedelta(seconds=1))
     first_use(engine, "a", "new", AT + timedelta(seconds=1))
 
-    assert UsedTokens(engine).forget_expired(AT) == 1
+    assert list(UsedTokens(engine).forget_expired(AT + KEPT_LONGER)) == [1]
     with engine.connect() as connection:
         assert len(connection.execute(select(used_tokens)).all()) == 1
     assert first_use(engine, "a", "new", AT) is False
+
+
+def test_a_clock_that_was_ahead_for_a_while_lets_no_token_in_again(engine: Engine) -> None:
+    """What expires within the hour is still remembered when the clock is right again."""
+    first_use(engine, "a", "t1", AT)
+
+    assert list(UsedTokens(engine).forget_expired(AT + timedelta(minutes=59))) == [0]
+    assert first_use(engine, "a", "t1", AT) is False
+
+
+def test_tokens_are_forgotten_some_at_a_time(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls come in between; in the end all that have expired are gone."""
+    monkeypatch.setattr(replays, "AT_ONCE", 2)
+    for number in range(5):
+        first_use(engine, "a", str(number), AT - KEPT_LONGER)
+
+    assert list(UsedTokens(engine).forget_expired(AT + timedelta(seconds=1))) == [2, 2, 1]

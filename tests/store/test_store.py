@@ -1,17 +1,20 @@
 import asyncio
 import os
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from structlog.testing import capture_logs
 
 from cds.store.database import DatabaseUnusable, sqlite_url
 from cds.store.decisions import encode_entry
-from cds.store.feedback import Feedback
+from cds.store.feedback import Feedback, count_feedback
 from cds.store.journal import Journal
 from cds.store.store import (
     MOST_FEEDBACK,
@@ -23,7 +26,7 @@ from cds.store.store import (
     prepare_store,
 )
 from tests.databases import new_database, silent
-from tests.store.conftest import RULES, decision
+from tests.store.conftest import RULES, card, decision
 
 AT = datetime(2026, 11, 16, 9, 30, tzinfo=UTC)
 TOLD = Feedback(card="c1", outcome="overridden", at=AT)
@@ -235,3 +238,147 @@ def test_feedback_that_waits_holds_up_neither_tokens_nor_readiness(store: Store)
     store._turn.acquire()
     assert asyncio.run(meanwhile()) == (True, None)
     assert asyncio.run(store.keep_feedback((TOLD,), "other", "myositis-patient-view")) == ["c1"]
+
+
+class FirstCommit:
+    """Holds the first transaction of an engine just before its commit, until it is let go."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.reached = threading.Event()
+        self.may_go = threading.Event()
+        event.listen(engine, "commit", self._hold)
+
+    def _hold(self, _: Connection) -> None:
+        self.reached.set()
+        assert self.may_go.wait(20)
+
+
+def say_overridden(store: Store) -> list[str]:
+    """Tell that card c1 was overridden; the cards that are not known."""
+    return asyncio.run(store.keep_feedback((TOLD,), "ehr", "myositis-patient-view"))
+
+
+def note_card(store: Store) -> None:
+    """Note the decision that gave card c1."""
+    store._journal.append(encode_entry(RULES))
+    store.note(decision(1, card("c1", fingerprint="f")))
+
+
+def settle(store: Store) -> None:
+    """Write what was noted."""
+    store.settle()
+
+
+def overridden_rules(store: Store) -> list[str]:
+    """The rules of whose cards it is found that patient p1 was not to be shown them."""
+    told = store.told("ehr", "p1", datetime.now(UTC))
+    assert told is not None
+    return [each.rule for each in told if each.overridden]
+
+
+@pytest.mark.parametrize("first", ["feedback", "card"])
+def test_feedback_and_its_card_committed_at_the_same_moment_find_each_other(
+    tmp_path: Path, database_url: str, first: str
+) -> None:
+    """Whichever is first, where neither transaction can see what the other has added.
+
+    The second is still uncommitted when whoever committed first looks for it once more.
+    """
+    telling = open_store(Place(tmp_path / "telling", database_url), writes=False)
+    writing = open_store(Place(tmp_path / "writing", database_url), writes=False)
+    note_card(writing)
+    commits = {"feedback": FirstCommit(telling.engine), "card": FirstCommit(writing.engine)}
+    second = "card" if first == "feedback" else "feedback"
+    with ThreadPoolExecutor(2) as pool:
+
+        def begin(what: str) -> Future[object]:
+            work, store = (say_overridden, telling) if what == "feedback" else (settle, writing)
+            return pool.submit(work, store)
+
+        done = {first: begin(first)}
+        assert commits[first].reached.wait(20)
+        done[second] = begin(second)
+        if writing.engine.dialect.name == "postgresql":
+            assert commits[second].reached.wait(20)
+            commits[first].may_go.set()
+            done[first].result(20)
+            commits[second].may_go.set()
+        else:  # which lets the second write only when the first is done
+            assert not commits[second].reached.wait(0.1)
+            commits[second].may_go.set()
+            commits[first].may_go.set()
+        for each in done.values():
+            each.result(20)
+
+    assert overridden_rules(telling) == ["escalate"]
+    telling.close()
+    writing.close()
+
+
+def failing_once(*, before: int) -> Callable[[object], None]:
+    """Let a transaction fail, after so many that work."""
+    count = iter(range(before + 1))
+
+    def fail(_: object) -> None:
+        if next(count, None) == before:
+            raise OperationalError("COMMIT", None, RuntimeError("the connection is gone"))
+
+    return fail
+
+
+@pytest.fixture
+def not_writing(place: Place) -> Iterator[Store]:
+    """Open a store on a database of each kind, whose writer does not write while a test does."""
+    store = open_store(place, writes=False)
+    yield store
+    store.close()
+
+
+def test_feedback_is_acknowledged_once_it_is_kept_whatever_fails_after_that(
+    not_writing: Store,
+) -> None:
+    """That its patient could not be noted is logged; the writer does so later."""
+    event.listen(not_writing.engine, "commit", fail := failing_once(before=1))
+    with capture_logs() as log:
+        assert say_overridden(not_writing) == ["c1"]
+    event.remove(not_writing.engine, "commit", fail)
+
+    assert [line["event"] for line in log] == ["feedback_not_named"]
+    with not_writing.engine.connect() as connection:
+        assert count_feedback(connection).unknown == 1
+
+
+def test_feedback_that_is_not_kept_is_not_acknowledged(not_writing: Store) -> None:
+    """Who sends it again has it kept, once."""
+    event.listen(not_writing.engine, "commit", fail := failing_once(before=0))
+    with pytest.raises(OperationalError):
+        say_overridden(not_writing)
+    event.remove(not_writing.engine, "commit", fail)
+
+    assert [say_overridden(not_writing) for _ in range(2)] == [["c1"]] * 2
+    with not_writing.engine.connect() as connection:
+        assert count_feedback(connection).unknown == 1
+
+
+def test_feedback_on_a_card_that_is_known_is_kept_in_one_transaction(not_writing: Store) -> None:
+    """With its patient: nothing can come between."""
+    note_card(not_writing)
+    not_writing.settle()
+    commits: list[object] = []
+    event.listen(not_writing.engine, "commit", commits.append)
+
+    assert say_overridden(not_writing) == []
+
+    assert overridden_rules(not_writing) == ["escalate"]
+    assert len(commits) == 1
+
+
+def test_feedback_in_a_file_that_nobody_finds_again_is_not_acknowledged(
+    on_sqlite: Store, tmp_path: Path
+) -> None:
+    """The database was removed under the service: whoever told it must tell it again."""
+    assert say_overridden(on_sqlite) == ["c1"]
+    (tmp_path / "cds.sqlite").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError):
+        say_overridden(on_sqlite)

@@ -1,17 +1,20 @@
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from cds.store import writer
-from cds.store.decisions import encode_entry
+from cds.store.decisions import encode_entry, insert_rows, rows_of
 from cds.store.feedback import Feedback, keep_feedback, name_patients
-from cds.store.journal import Journal
+from cds.store.journal import Batch, Journal, Leftover
 from cds.store.overrides import find_told
 from cds.store.replays import UsedTokens
 from cds.store.tables import decisions
@@ -177,7 +180,159 @@ def test_a_record_that_no_database_takes_does_not_stop_the_others(
         made.write()
 
     refused = sorted(file.read_bytes() for file in tmp_path.glob("*.damaged"))
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("*.damaged")} == {0o600}
     assert kept(engine) == 1
     assert refused == sorted([encode_entry(orphan), b"no entry at all"])
     assert [entry["event"] for entry in log] == ["record_refused"] * 2
     assert journal.pending == 0
+
+
+def test_a_record_that_is_refused_again_is_kept_once(engine: Engine, tmp_path: Path) -> None:
+    """As where the process ended before the journal was deleted."""
+    made, journal = make_writer(engine, tmp_path)
+    for _ in range(2):
+        journal.append(b"no entry at all")
+        made.write()
+
+    assert [file.read_bytes() for file in tmp_path.glob("record-*")] == [b"no entry at all"]
+
+
+def test_a_record_that_can_be_kept_nowhere_stays_in_its_journal(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full: nothing is deleted, and nothing piles up however often it is tried."""
+    made, journal = make_writer(engine, tmp_path)
+    journal.append(b"no entry at all")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        for _ in range(3):
+            with pytest.raises(OSError):
+                made.write()
+        assert list(tmp_path.glob("*.damaged")) == []
+        assert len(list(tmp_path.glob("*.new"))) == 1
+    made.write()
+
+    assert [file.read_bytes() for file in tmp_path.glob("record-*")] == [b"no entry at all"]
+
+
+def test_a_journal_that_cannot_be_read_holds_up_no_other(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may be broken: it stays, the fault is told, and the rest is written."""
+    files = sorted([leave(tmp_path, 1), leave(tmp_path, 2)])
+    made, _ = make_writer(engine, tmp_path)
+    read = Leftover.next_batch
+
+    def broken(left: Leftover) -> Batch:
+        if left.file == files[0]:
+            raise OSError(5, "Input/output error")
+        return read(left)
+
+    monkeypatch.setattr(Leftover, "next_batch", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        made.write()
+
+    assert kept(engine) == 1
+    assert [file.exists() for file in files] == [True, False]
+
+
+def test_a_journal_that_may_not_be_opened_is_reported_once(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its name, since nobody would look for it else."""
+    file = leave(tmp_path, 1)
+    made, _ = make_writer(engine, tmp_path)
+    opened = os.open
+
+    def refuse(path: object, *arguments: int) -> int:
+        if path == file:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(os, "open", refuse)
+    with capture_logs() as log:
+        made.write()
+        made.write()
+
+    assert [(line["event"], line["file"]) for line in log] == [("journal_unreadable", file.name)]
+    assert file.exists()
+
+
+def test_what_was_written_without_naming_its_patient_is_taken_up_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal of a card stays until feedback on it that came before has its patient."""
+    with engine.begin() as connection:
+        told = Feedback(card="u1", outcome="overridden", at=AT)
+        keep_feedback(connection, [told], client="ehr", service="s", received_at=AT)
+    made, journal = make_writer(engine, tmp_path)
+    journal.append(encode_entry(RULES))
+    journal.append(encode_entry(decision(1, card("u1", fingerprint="f"))))
+
+    def away(*_: object) -> None:
+        raise OperationalError("UPDATE", None, RuntimeError("the connection is gone"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(writer, "name_patients", away)
+        with pytest.raises(OperationalError):
+            made.write()
+    assert journal.pending > 0
+    made.write()
+
+    with engine.connect() as connection:
+        assert [each.rule for each in find_told(connection, "ehr", "p1", AT)] == ["escalate"]
+    assert journal.pending == 0
+
+
+def test_the_writer_names_what_an_earlier_version_did_not(engine: Engine, tmp_path: Path) -> None:
+    """At its start, and then about once an hour: such a version may still run on elsewhere."""
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        insert_rows(connection, rows_of([RULES, decision(1, card("u1", fingerprint="f"))]))
+        told = Feedback(card="u1", outcome="overridden", at=now)
+        keep_feedback(connection, [told], client="ehr", service="s", received_at=now)
+    made, _ = make_writer(engine, tmp_path)
+    made.start()
+
+    def named() -> bool:
+        with engine.connect() as connection:
+            return bool(find_told(connection, "ehr", "p1", now))
+
+    until(named)
+    made.close()
+
+
+def test_what_is_done_hourly_goes_on_after_what_failed_of_it(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is noted is written between any two of its transactions."""
+    steps: list[str] = []
+
+    def tokens(*_: object) -> Iterator[int]:
+        steps.append("tokens")
+        yield 1
+        raise OSError(5, "Input/output error")
+
+    def deletion(*_: object) -> Iterator[int]:
+        for count in (1, 1):
+            steps.append("deletion")
+            yield count
+
+    def wrote(_: Writer) -> None:
+        steps.append("written")
+
+    monkeypatch.setattr(UsedTokens, "forget_expired", tokens)
+    monkeypatch.setattr(writer, "delete_old", deletion)
+    monkeypatch.setattr(Writer, "write", wrote)
+    made, _ = make_writer(engine, tmp_path)
+    made.start()
+    until(lambda: steps.count("written") > 6)
+    made.close()
+
+    done = [step for step in steps if step != "written"]
+    assert done == ["tokens", "deletion", "deletion"]
+    assert "written" in steps[steps.index("tokens") : steps.index("deletion")]

@@ -1,0 +1,140 @@
+"""Facts about allergies: to a drug on record, to one that is given, or to one that is ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from cds.chart.allergies import Allergy, Kind
+from cds.chart.chart import Chart
+from cds.chart.facts.declaration import Declaration, Evidence, EvidenceReader, Value, any_so
+from cds.chart.facts.drugs import drafted, exposures, is_current, is_ordered, treatments_complete
+from cds.chart.vocabulary import Vocabulary
+
+ALLERGIES: dict[Kind, str] = {
+    "allergy": "allergy to it on record",
+    "intolerance": "intolerance of it on record",
+}
+"""The last part of facts of a drug that say what the patient is recorded to react to."""
+
+
+def declare(vocabulary: Vocabulary) -> list[Declaration]:
+    """Whether an allergy to a drug, to one of a class, or to any is on record."""
+    made = [
+        Declaration(
+            name=f"drug.{name}.{kind}",
+            kind="boolean",
+            title=f"{entry.title}, {title}",
+            read=_reacts(drugs, kind),
+            evidence=_reactions(drugs, kind),
+        )
+        for entries in (vocabulary.drugs, vocabulary.drug_classes)
+        for name, entry in entries.items()
+        for drugs in [getattr(entry, "any_of", (name,))]
+        for kind, title in ALLERGIES.items()
+    ]
+    every = tuple(vocabulary.drugs)
+    any_drug: tuple[tuple[Kind, str], ...] = (
+        ("allergy", "Allergy to a drug that this service knows"),
+        ("intolerance", "Intolerance of a drug that this service knows"),
+    )
+    return made + [
+        Declaration(
+            name=f"patient.drug_{kind}",
+            kind="boolean",
+            title=title,
+            read=_reacts(every, kind),
+            evidence=_reactions(every, kind),
+        )
+        for kind, title in any_drug
+    ]
+
+
+def _recorded_allergies(drugs: tuple[str, ...], kind: Kind, chart: Chart) -> list[Allergy]:
+    of = chart.allergies.of
+    # Of the two the recorded drugs are the fewer, by far.
+    return [a for drug in of if drug in drugs for a in of[drug] if a.kind == kind] if of else []
+
+
+def _reacts(drugs: tuple[str, ...], kind: Kind) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        found = _recorded_allergies(drugs, kind, chart)
+        if any(allergy.sure for allergy in found):
+            return True
+        return None if found or "AllergyIntolerance" not in chart.complete else False
+
+    return read
+
+
+def _reactions(drugs: tuple[str, ...], kind: Kind) -> EvidenceReader:
+    """What is recorded of drugs; where that is nothing, what leaves it open or says there is none.
+
+    Of a record that stands for several of them once.
+    """
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        found = _recorded_allergies(drugs, kind, chart)
+        told = [a for a in found if a.sure] or [*found, *chart.allergies.open]
+        return tuple(
+            dict.fromkeys(
+                Evidence(a.reference, str(a.since) if a.since else "", a.said)
+                for a in told or chart.allergies.none
+            )
+        )
+
+    return evidence
+
+
+def ordered_despite(name: str, title: str, kind: Kind) -> Declaration:
+    """The fact that a draft order is of a drug to which an allergy or intolerance is on record."""
+
+    def read(chart: Chart) -> Value:
+        drafts = chart.drafts
+        known = [_both_so(is_ordered(d), kind, d, chart) for d in drafts.exposures]
+        if True not in known and drafts.unread:  # each of these could be any drug
+            known.append(_unless_false(_reacts(tuple(chart.terms.vocabulary.drugs), kind)(chart)))
+        return any_so(known)
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        return _of_reacting(chart.drafts.exposures, kind, drafted, chart)
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+
+
+def current_despite(name: str, title: str, kind: Kind) -> Declaration:
+    """The fact that a drug is current treatment to which an allergy or intolerance is recorded."""
+
+    def cited(drug: str) -> EvidenceReader:
+        return exposures(drug, current_only=True, latest_first=False)
+
+    def read(chart: Chart) -> Value:
+        known = [_both_so(is_current(d), kind, d, chart) for d in chart.exposures]
+        if True not in known and not treatments_complete(chart):
+            known.append(_unless_false(_reacts(tuple(chart.terms.vocabulary.drugs), kind)(chart)))
+        return any_so(known)
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        return _of_reacting(chart.exposures, kind, cited, chart)
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+
+
+def _both_so(used: Callable[[Chart], Value], kind: Kind, drug: str, chart: Chart) -> Value:
+    reacts = _reacts((drug,), kind)(chart)
+    if reacts is False:
+        return False
+    is_used = used(chart)
+    return False if is_used is False else None if None in (reacts, is_used) else True
+
+
+def _unless_false(value: Value) -> Value:
+    return False if value is False else None
+
+
+def _of_reacting(
+    drugs: Iterable[str],
+    kind: Kind,
+    cited: Callable[[str], EvidenceReader],
+    chart: Chart,
+) -> tuple[Evidence, ...]:
+    reacting = (d for d in drugs if _reacts((d,), kind)(chart) is not False)
+    return tuple(dict.fromkeys(e for drug in reacting for e in cited(drug)(chart)))

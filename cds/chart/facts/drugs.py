@@ -1,0 +1,373 @@
+"""Facts about drugs and their classes: given now or ever, how long, why they ended, and drafts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from msgspec.structs import replace
+
+from cds.chart.chart import Chart
+from cds.chart.coding import LONGEST_TEXT
+from cds.chart.facts.declaration import (
+    Declaration,
+    Event,
+    Evidence,
+    EvidenceReader,
+    Kind,
+    Value,
+    any_so,
+)
+from cds.chart.quantities import UNKNOWN, Interval
+from cds.chart.treatments import (
+    NO_COURSE,
+    Exposure,
+    carried_out,
+    describe,
+    says_failure,
+    was_current,
+)
+from cds.chart.vocabulary import Vocabulary
+
+_TREATMENT_TYPES = frozenset(
+    {"MedicationRequest", "MedicationAdministration", "MedicationStatement"}
+)
+
+
+def declare(vocabulary: Vocabulary) -> list[Declaration]:
+    """Of each drug and class: its courses, how a trial of it ended, and whether it is ordered."""
+    return [*_of_courses(vocabulary), _unread_order()]
+
+
+def _of_courses(vocabulary: Vocabulary) -> list[Declaration]:
+    made = []
+    entries = {**vocabulary.drugs, **vocabulary.drug_classes}
+    single = {name for name, entry in vocabulary.drug_classes.items() if entry.single}
+    for name, entry in entries.items():
+        table: tuple[tuple[str, Kind, str, str, Callable[[Chart], Value]], ...] = (
+            ("", "event", "", "", _last_use(name, single=name in single)),
+            (".current", "boolean", ", now", "", is_current(name)),
+            (f".{WAS_CURRENT}", "event", ", last current treatment", "", _was_current(name)),
+            (".ever", "boolean", ", ever", "", _ever(name)),
+            (".days", "number", ", days on the current course", "d", _days_on(name)),
+        )
+        for suffix, kind, title, unit, read in table:
+            made.append(
+                Declaration(
+                    name=f"drug.{name}{suffix}",
+                    kind=kind,
+                    title=entry.title + title,
+                    unit=unit,
+                    read=read,
+                    evidence=exposures(
+                        name,
+                        current_only=suffix == ".current",
+                        latest_first=suffix == f".{WAS_CURRENT}",
+                    ),
+                )
+            )
+        made += _of_trial(name, entry.title, vocabulary)
+        made.append(
+            Declaration(
+                name=f"drug.{name}.ordered",
+                kind="boolean",
+                title=f"{entry.title}, in the draft orders",
+                read=is_ordered(name),
+                evidence=drafted(name),
+            )
+        )
+    return made
+
+
+def is_about_drafts(fact: str) -> bool:
+    """Whether a fact is about the orders that somebody is about to place."""
+    of_drugs = fact.startswith(("drug.", "dose.", CONTRAINDICATION))
+    return fact == ORDER_UNREAD or (of_drugs and fact.endswith(ORDERED))
+
+
+def lasts(fact: str) -> bool:
+    """Whether a fact is an event that goes on: of today, it says now and not that day."""
+    return fact.endswith(f".{WAS_CURRENT}")
+
+
+ORDERED = ".ordered"
+"""What the names of facts end with that are about draft orders of a drug."""
+
+CURRENT = ".current"
+"""What the names of facts end with that are about drugs that are given now."""
+
+CONTRAINDICATION = "contraindication."
+"""What the names of facts begin with that rules make which speak against drugs."""
+
+WAS_CURRENT = "was_current"
+"""The last part of a fact that says when a drug last was current treatment."""
+
+ORDER_UNREAD = "order.unread"
+"""The fact that the drug of a draft order cannot be known."""
+
+
+def _unread_order() -> Declaration:
+    return Declaration(
+        name=ORDER_UNREAD,
+        kind="boolean",
+        title="A draft order whose drug cannot be read",
+        read=lambda chart: bool(chart.drafts.unread),
+        evidence=lambda chart: tuple(
+            Evidence(unread.reference, "", unread.reason) for unread in chart.drafts.unread
+        ),
+    )
+
+
+def is_ordered(name: str) -> Callable[[Chart], Value]:
+    """Whether a draft order is of a drug; no unread draft may be taken to be of another one."""
+
+    def read(chart: Chart) -> Value:
+        drafted = chart.drafts.courses.get(name, NO_COURSE)
+        if drafted.events:
+            return True
+        return None if drafted.uncertain or chart.drafts.unread else False
+
+    return read
+
+
+def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
+    """The fact that a draft order is of one of these drugs and classes of drugs."""
+    return _any(name, title, map(is_ordered, drugs), map(drafted, drugs))
+
+
+def any_current(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
+    """The fact that one of these drugs and classes of drugs is current treatment."""
+    cited = (exposures(drug, current_only=True, latest_first=False) for drug in drugs)
+    return _any(name, title, map(is_current, drugs), cited)
+
+
+def _any(
+    name: str,
+    title: str,
+    reads: Iterable[Callable[[Chart], Value]],
+    evidence: Iterable[EvidenceReader],
+) -> Declaration:
+    """The fact that one of several things is so, with the evidence of each of them."""
+    each, cited = tuple(reads), tuple(evidence)
+
+    def read(chart: Chart) -> Value:
+        return any_so([of(chart) for of in each])
+
+    def cite(chart: Chart) -> tuple[Evidence, ...]:
+        return tuple(dict.fromkeys(e for of in cited for e in of(chart)))
+
+    return Declaration(name=name, kind="boolean", title=title, read=read, evidence=cite)
+
+
+def drafted(name: str) -> EvidenceReader:
+    """The draft orders of a drug, and those that may be of it."""
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        drafted = chart.drafts.courses.get(name, NO_COURSE)
+        return tuple(cite_exposure(e, chart) for e in (*drafted.events, *drafted.uncertain))
+
+    return evidence
+
+
+def cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
+    """An exposure as evidence, with what must be said of how its drug was known."""
+    return Evidence(
+        exposure.reference,
+        str(exposure.start) if exposure.start else "",
+        describe(exposure, chart.as_of) + (f" ({exposure.remark})" if exposure.remark else ""),
+    )
+
+
+def treatments_complete(chart: Chart) -> bool:
+    """Whether all was delivered that could tell of a treatment."""
+    return chart.complete >= _TREATMENT_TYPES
+
+
+def is_current(name: str) -> Callable[[Chart], Value]:
+    """Whether a drug, or one of a class, is given now."""
+
+    def read(chart: Chart) -> Value:
+        current = chart.courses.get(name, NO_COURSE).current
+        return current if current or treatments_complete(chart) else None
+
+    return read
+
+
+def _was_current(name: str) -> Callable[[Chart], Value]:
+    """When a drug last was current treatment, of all that may be of it."""
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        drugs = chart.terms.vocabulary.drugs
+        ago = [
+            was_current(exposure, drugs[exposure.drug].covers, chart.as_of)
+            for exposure in (*course.events, *course.uncertain)
+        ]
+        sure = [surely for surely, _ in ago[: len(course.events)] if surely is not None]
+        return Event(
+            Decimal(min(sure)) if sure else None,
+            Decimal(min(possibly for _, possibly in ago)) if ago else None,
+            treatments_complete(chart),
+        )
+
+    return read
+
+
+def _ever(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        if course.events:
+            return True
+        return False if treatments_complete(chart) and not course.uncertain else None
+
+    return read
+
+
+def _days_on(name: str) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        since = chart.courses.get(name, NO_COURSE).since
+        if since is None:
+            return UNKNOWN
+        low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
+        return Interval(Decimal(max(low, 0)), Decimal(high))
+
+    return read
+
+
+def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration]:
+    """Whether a drug, or one of a class, was tried: for how long, and whether it failed.
+
+    Of a class that is one line of treatment the course is that of the class: to change from one of
+    its drugs to another does not begin it anew.
+    """
+    entry = vocabulary.drug_classes.get(name)
+    of_class = entry is not None and entry.line == "class"
+    tried = (name,) if entry is None or of_class else entry.any_of
+    course = "current course" if of_class else "longest current course of one drug"
+    return [
+        Declaration(
+            name=f"drug.{name}.longest",
+            kind="number",
+            title=f"{title}, days on the {course}",
+            unit="d",
+            read=_days_longest(name, tried),
+            evidence=lambda chart: tuple(
+                cite_exposure(e, chart) for e in _of_course(_longest(tried, chart)[0], chart)
+            ),
+        ),
+        Declaration(
+            name=f"drug.{name}.failed",
+            kind="boolean",
+            title=f"{title}, stopped for failure or intolerance",
+            read=_failed(name),
+            evidence=_failures(name),
+        ),
+    ]
+
+
+def _days_longest(name: str, tried: tuple[str, ...]) -> Callable[[Chart], Value]:
+    """The days of the longest course; 0 where surely none is being given."""
+
+    def read(chart: Chart) -> Value:
+        drug, days = _longest(tried, chart)
+        none = not drug and treatments_complete(chart)
+        if none and chart.courses.get(name, NO_COURSE).current is False:
+            return Interval(Decimal(0), Decimal(0))
+        return days
+
+    return read
+
+
+def _longest(tried: tuple[str, ...], chart: Chart) -> tuple[str, Interval]:
+    """The drug or class given longest without a gap up to now, and for how many days."""
+    begun = {
+        drug: since
+        for drug in tried
+        if (since := chart.courses.get(drug, NO_COURSE).since) is not None
+    }
+    if not begun:
+        return "", UNKNOWN
+    drug, since = min(begun.items(), key=lambda each: each[1].last)
+    low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
+    return drug, Interval(Decimal(max(low, 0)), Decimal(high))
+
+
+def _of_course(name: str, chart: Chart) -> list[Exposure]:
+    """What shows how long a course has gone on: what it began with, and what is current."""
+    course = chart.courses.get(name, NO_COURSE)
+    first = next((e for e in course.events if e.start == course.since), None)
+    return [e for e in course.events if e is first or e.current]
+
+
+def _failed(name: str) -> Callable[[Chart], Value]:
+    """Whether a drug was stopped because it failed or was not tolerated, as its record says.
+
+    Not known where something ended and the record does not say why.
+    """
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        if any(says_failure(e, chart.terms) for e in course.events):
+            return True
+        unexplained = any(
+            e.current is not True and not 0 < len(e.why) <= LONGEST_TEXT for e in course.events
+        )
+        return None if unexplained or course.uncertain or not treatments_complete(chart) else False
+
+    return read
+
+
+def _failures(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        course = chart.courses.get(name, NO_COURSE)
+        cited = [
+            (cite_exposure(e, chart), e) for e in course.events if says_failure(e, chart.terms)
+        ]
+        return tuple(replace(c, text=f"{c.text}, {e.status}: {e.why}") for c, e in cited)
+
+    return evidence
+
+
+def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
+    def ago(exposure: Exposure, chart: Chart) -> tuple[Decimal, Decimal] | None:
+        """Days since its last use: (least, most)."""
+        if exposure.current and not (single and exposure.kind != "given" and not exposure.end):
+            last = exposure.end or exposure.start
+            if last is None or last.last >= chart.as_of or exposure.end is None:
+                return Decimal(0), Decimal(0)
+        last = exposure.start if single and exposure.end is None else exposure.end or exposure.start
+        if last is None:
+            return None
+        least, most = (chart.as_of - last.last).days, (chart.as_of - last.first).days
+        return Decimal(max(least, 0)), Decimal(max(most, 0))
+
+    def read(chart: Chart) -> Value:
+        course = chart.courses.get(name, NO_COURSE)
+        sure = [ago(e, chart) for e in course.events]
+        maybe = sure + [ago(e, chart) for e in course.uncertain]
+        highs = [a[1] for a in sure if a is not None]
+        lows = [Decimal(0) if a is None else a[0] for a in maybe]
+        return Event(
+            min(highs) if highs else None, min(lows) if lows else None, treatments_complete(chart)
+        )
+
+    return read
+
+
+def exposures(
+    name: str, *, current_only: bool, latest_first: bool
+) -> Callable[[Chart], tuple[Evidence, ...]]:
+    """The exposures to a drug; of an order that was carried out, what was given."""
+
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        course = chart.courses.get(name, NO_COURSE)
+        events = course.events[::-1] if latest_first else course.events
+        told = (*events, *course.uncertain)
+        if current_only:
+            return tuple(cite_exposure(e, chart) for e in told if e.current is not False)
+        done: set[str] = set()
+        for drug in {e.drug for e in course.events if e.kind == "given"}:
+            done |= carried_out(e for e in course.events if e.drug == drug)
+        return tuple(cite_exposure(e, chart) for e in told if e.reference not in done)
+
+    return evidence
