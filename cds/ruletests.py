@@ -64,6 +64,7 @@ from cds.rules.engine import Engine, EngineFault
 from cds.rules.language import CardParts, Case, CaseFile, Hook
 from cds.rules.nodes import Node, Truth
 from cds.rules.ruleset import EnginesDisagree, Evaluation, Rule, RuleSet
+from cds.rules.shared import FILE as SHARED
 from cds.rules.trace import Trace, trace_rule
 from cds.rules.words import say_truth, say_value
 
@@ -141,7 +142,12 @@ class _Seen(Struct):
     truths: dict[tuple[str, Condition], set[Truth]] = field(default_factory=dict)
 
     def see(self, rule: Tested, node: Node, truth: Truth) -> None:
-        self.truths.setdefault((rule.id, node.condition), set()).add(truth)
+        self.truths.setdefault(_owned(rule, node.condition), set()).add(truth)
+
+
+def _owned(rule: Tested, condition: Condition) -> tuple[str, Condition]:
+    """A condition with the rule that it is of; what cards share is of none of them."""
+    return "" if condition.place.file == SHARED else rule.id, condition
 
 
 def run_drafts(ruleset: RuleSet, folder: Path, examples: Path) -> Report:
@@ -682,12 +688,17 @@ def _alike_where_known(rule: Tested) -> set[Condition]:
 def _coverage(rules: Iterable[Tested], seen: _Seen) -> tuple[tuple[Uncovered, ...], int, int]:
     uncovered: list[Uncovered] = []
     met = of = 0
+    counted: set[tuple[str, Condition]] = set()
     for rule in rules:
         alike = _alike_where_known(rule)
-        # A condition that stands twice at one place (a group's) is one.
-        leaves = {n.condition: n for n in _every_node(rule) if n.fact is not None}
-        for condition, node in leaves.items():
-            truths = seen.truths.get((rule.id, condition), set())
+        # A condition that stands twice at one place (a group's, or one that cards share) is one.
+        leaves = {_owned(rule, n.condition): n for n in _every_node(rule) if n.fact is not None}
+        for owned, node in leaves.items():
+            if owned in counted:
+                continue
+            counted.add(owned)
+            condition = node.condition
+            truths = seen.truths.get(owned, set())
             if condition in alike and truths & {True, False}:
                 truths = truths | {True, False}
             of += 3

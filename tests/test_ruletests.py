@@ -185,8 +185,8 @@ def test_each_shipped_rule_has_cases_and_an_example(shipped: Report) -> None:
         ),
         (
             "guidance/life-threatening/pulse-for-rapidly-progressive-ild.yaml",
-            "when: {not: antibody.mda5}",
-            "when: {unknown: antibody.mda5}",
+            "when: {not: finding.rapidly_progressive_ild.confirmed}",
+            "when: finding.rapidly_progressive_ild.confirmed",
         ),
     ],
 )
@@ -203,6 +203,25 @@ def test_the_shipped_tests_notice_a_mistake(
 
     assert not report.passed
     assert rule.stem in {result.rule for result in report.results if not result.passed}
+
+
+def test_the_shipped_tests_notice_a_mistake_in_what_cards_share(tmp_path: Path) -> None:
+    """It fails cases of the cards that have it."""
+    shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    shared = tmp_path / "rules/shared.yaml"
+    text = shared.read_text("utf-8")
+    wrong = text.replace("when: {not: antibody.mda5}", "when: {unknown: antibody.mda5}", 1)
+    assert wrong != text
+    shared.write_text(wrong, "utf-8")
+
+    report = run(load_rules(tmp_path / "rules"), tmp_path / "rules", EXAMPLES)
+
+    assert {result.rule for result in report.results if not result.passed} == {
+        "pulse-for-rapidly-progressive-ild",
+        "rapidly-progressive-ild-after-pulse",
+        "rapidly-progressive-ild-pulse-given",
+        "rapidly-progressive-ild-worse-after-pulse",
+    }
 
 
 # --- cases ---------------------------------------------------------------------------------------

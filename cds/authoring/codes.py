@@ -707,6 +707,18 @@ when:
         at_file="suggestions.yaml",
     ),
     Code(
+        id="unused-shared",
+        title="no card takes what is shared",
+        why="What is shared is checked as part of the cards that take it: nobody would notice a "
+        "mistake in this. Name it in one, as an item `shared: ...` of its `text` or `options`, or "
+        "remove it.",
+        file="shared.yaml",
+        mended=None,
+        broken='oxygen-told:\n  title: Oxygen\n  text: ["Consider oxygen."]\n',
+        severity="warning",
+        at="oxygen-told:",
+    ),
+    Code(
         id="unused-override-reason",
         title="no card offers an override reason",
         why="Name it under `override_reasons` of a card, or remove it.",

@@ -20,13 +20,14 @@ from cds.authoring.possible import Possible, bounds_of
 from cds.cards.cards import precedence
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Number
-from cds.located import Document, Place, Problem, Steps, read_document
+from cds.located import Document, Place, Problem, Steps
 from cds.rules.conditions import Constant, Count, walk
 from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
 from cds.rules.nodes import Node
 from cds.rules.parsing import parameter_of
 from cds.rules.reading import rule_files
 from cds.rules.ruleset import Rule, RuleSet, Suggestion
+from cds.rules.shared import read_rule, read_shared
 from cds.rules.site import SiteNumber
 from cds.rules.texts import WEIGHT_DOSE, Slot, Text
 from cds.rules.words import say_constant, say_number
@@ -40,6 +41,7 @@ class _Reader:
         self.folder = folder
         self.site = ruleset.site.folder if ruleset.site else None
         self._read: dict[Path, Document] = {}
+        self._shared = read_shared(folder)
 
     def document(self, file: str) -> Document:
         """A file as problems call it: relative to the rules, or by the path of a site's file."""
@@ -48,7 +50,7 @@ class _Reader:
 
     def _of(self, path: Path, name: str) -> Document:
         if path not in self._read:
-            self._read[path] = read_document(path, name)
+            self._read[path] = read_rule(path, name, self._shared)
         return self._read[path]
 
     def shared(self, name: str) -> Iterator[Document]:
@@ -106,6 +108,7 @@ def _conditions(ruleset: RuleSet, possible: Possible, reader: _Reader) -> Iterat
             counted = isinstance(derivation.makes, HowMany)
             for each in node.parts if counted else (node,):
                 yield from _settled(each, possible)
+    apart: dict[Place, list[Sequence[Problem]]] = {}
     for rule in ruleset.rules:
         found = list(_settled(rule.node, possible))
         yield from found
@@ -115,8 +118,12 @@ def _conditions(ruleset: RuleSet, possible: Possible, reader: _Reader) -> Iterat
             inner = list(_settled(when, possible))
             yield from inner
             if not inner:
-                yield from _given(rule, what, when, possible)
+                given = list(_given(rule, what, when, possible))
+                apart.setdefault(when.condition.place, []).append(given)
         yield from _suggested(rule, possible, reader)
+    for of_cards in apart.values():
+        # What several cards share is told where it is so on each of them.
+        yield from min(of_cards, key=len)
     for suggestion in _suggestions(ruleset):
         if suggestion.when is not None:
             yield from _settled(suggestion.when, possible)

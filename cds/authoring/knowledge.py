@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -31,11 +31,25 @@ from cds.chart.vocabulary import (
 )
 from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
-from cds.rules.language import CardFile, EvidenceCertainty, LicenceStatus, RuleFile, WeightDose
+from cds.rules.language import (
+    CardFile,
+    EvidenceCertainty,
+    EvidenceItem,
+    LicenceStatus,
+    RuleFile,
+    SharedFile,
+    Term,
+    WeightDose,
+)
+from cds.rules.language import Option as OptionFile
+from cds.rules.language import Passage as PassageFile
 from cds.rules.nodes import Node
 from cds.rules.parsing import parameter_of
-from cds.rules.ruleset import Rule, RuleSet
+from cds.rules.ruleset import Option, Passage, Rule, RuleSet
 from cds.rules.words import OPERATORS, say_certainty, say_number
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
 
@@ -87,6 +101,10 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         for rule in rules:
             yield from _rule(rule, ruleset, folder)
     yield from _idle(folder, {rule.id for rule in ruleset.every})
+    if ruleset.shared:
+        yield "## What several cards say alike"
+        yield "It stands on each of these cards, and here once."
+        yield from _shared(ruleset)
     yield "## Numbers of the rules"
     yield "Every number that a rule or a draft has for itself, with the day of its review."
     yield table(
@@ -154,6 +172,7 @@ def _contents(
         for rule in rules:
             yield f"    - [{rule.file.title}](#{rule.id})"
     for heading in (
+        *(["What several cards say alike"] if ruleset.shared else []),
         "Numbers of the rules",
         "Policies of this project",
         "Numbers of the vocabulary",
@@ -184,21 +203,21 @@ def _overview(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
 
 def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]]:
     """What rules, drafts and the vocabulary have of one certainty."""
-    for rule in sorted(ruleset.every, key=_by_file):
-        where = f"[`{rule.id}`](#{rule.id})"
-        for name, number in rule.file.parameters.items():
+    for each in _authored(ruleset):
+        for name, number in each.parameters.items():
             if number.certainty == certainty:
-                yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
-        for term in rule.file.sum:
+                yield each.where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
+        for term in each.terms:
             if term.certainty == certainty:
-                yield where, f"points of {_title(term.of, ruleset)}", "", _cell(term.note or "")
-        for item in rule.file.evidence:
+                said = f"points of {_title(term.of, ruleset)}"
+                yield each.where, said, "", _cell(term.note or "")
+        for item in each.evidence:
             if item.certainty == certainty:
-                yield where, "evidence", "", _cell(f"{item.supports} (`{item.source}`)")
-        for option in rule.file.card.options if rule.file.card else ():
+                yield each.where, "evidence", "", _cell(f"{item.supports} (`{item.source}`)")
+        for option in each.options:
             if option.status is not None and option.status.certainty == certainty:
                 said = f"status of {option.option}"
-                yield where, _cell(said), _cell(option.status.licence), ""
+                yield each.where, _cell(said), _cell(option.status.licence), ""
     for suggestion in _suggestions(ruleset):
         for name, number in suggestion.parameters.items():
             if number.certainty == certainty:
@@ -208,6 +227,39 @@ def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]
         if found.certainty == certainty:
             note = found.note if isinstance(found, Number) else None
             yield f"`{entry}`", what, _value(found), _cell(note or "")
+
+
+class _Authored(Struct, frozen=True):
+    """What a rule has of its own, or several cards share; ``where`` links to it."""
+
+    where: str
+    evidence: Sequence[EvidenceItem]
+    options: Sequence[OptionFile]
+    parameters: Mapping[str, Number] = {}
+    terms: Sequence[Term] = ()
+    review_by: str = ""
+
+
+def _authored(ruleset: RuleSet) -> Iterator[_Authored]:
+    """Every rule, without what its card shares; and that, each once."""
+    for rule in sorted(ruleset.every, key=_by_file):
+        file = rule.file
+        yield _Authored(
+            where=f"[`{rule.id}`](#{rule.id})",
+            evidence=_of_its_own(file.evidence, "evidence", ruleset),
+            options=_of_its_own(file.card.options, "options", ruleset) if file.card else (),
+            parameters=file.parameters,
+            terms=file.sum,
+            review_by=str(file.review_by),
+        )
+    for name, shared in ruleset.shared.items():
+        yield _Authored(f"[`{name}`](#shared-{name})", shared.evidence, shared.options)
+
+
+def _of_its_own(items: Sequence[A], part: str, ruleset: RuleSet) -> list[A]:
+    """The items of a card without those that it shares."""
+    together = _together(items, items, part, ruleset)
+    return [item for item, _ in together if not isinstance(item, SharedFile)]
 
 
 def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
@@ -274,19 +326,30 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         if against.drugs_with is not None:
             titles = f"every drug with an {against.drugs_with} on record"
         yield f"**Said of {titles}** ({against.weight}): {against.text}"
-    yield "**Evidence**"
     cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
     if isinstance(rule, Rule) and rule.card is not None:
         cited = rule.card.cited
+    yield from _evidence(_together(file.evidence, cited, "evidence", ruleset), ruleset)
+
+
+def _evidence(
+    evidence: Iterable[tuple[EvidenceItem | SharedFile, Node | None]], ruleset: RuleSet
+) -> Iterator[str]:
+    """What each source supports, as a table; what cards share is named in one row."""
     rows = [
-        (
+        (f"that of {_shared_link(e, ruleset)}", "", "", "")
+        if isinstance(e, SharedFile)
+        else (
             _ref(e.source),
             _cell(e.supports),
             _certainty(e.certainty),
             _inline(when, ruleset),
         )
-        for e, when in zip(file.evidence, cited, strict=True)
+        for e, when in evidence
     ]
+    if not rows:
+        return
+    yield "**Evidence**"
     kept = 4 if any(row[3] for row in rows) else 3
     heads = ("Source", "Supports", "Certainty", "Cited where")
     yield table(heads[:kept], (row[:kept] for row in rows))
@@ -432,27 +495,11 @@ def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
     """The words of a card, with the facts that are put into them in braces."""
     assert rule.card is not None
     yield f"**Card** ({file.indicator}; of several about `{file.problem}` only one is given)"
-    quoted = [f"**{file.summary}**", file.lead]
-    for passage, template in zip(file.text, rule.card.passages, strict=True):
-        if isinstance(passage, str):
-            quoted.append(passage)
-        else:
-            quoted.append(f"[where {_inline(template.when, ruleset)}] {passage.text}")
-    yield "\n>\n".join(f"> {text}" for text in quoted)
-    if file.options:
-        yield table(
-            ("Option", "Evidence", "Status", "Source", "Where"),
-            (
-                (
-                    _cell(option.option),
-                    _cell(option.evidence),
-                    _status(option.status),
-                    _ref(option.source),
-                    _inline(template.when, ruleset),
-                )
-                for option, template in zip(file.options, rule.card.options, strict=True)
-            ),
-        )
+    said = [f"**{file.summary}**", file.lead]
+    for text, template in _together(file.text, rule.card.passages, "text", ruleset):
+        said.append(_passage(text, template, ruleset))
+    yield _quote(said)
+    yield from _options(_together(file.options, rule.card.options, "options", ruleset), ruleset)
     carries = [
         f"Tables: {', '.join(file.show)}." if file.show else "",
         f"Drafts: {_listed(file.suggestions)}." if file.suggestions else "",
@@ -461,8 +508,98 @@ def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
         else "",
         _quiet(rule, file),
     ]
-    if said := " ".join(filter(None, carries)):
-        yield said
+    if told := " ".join(filter(None, carries)):
+        yield told
+
+
+def _passage(text: str | PassageFile | SharedFile, template: Passage, ruleset: RuleSet) -> str:
+    if isinstance(text, SharedFile):
+        return f"[the text of {_shared_link(text, ruleset)}]"
+    if isinstance(text, str):
+        return text
+    return f"[where {_inline(template.when, ruleset)}] {text.text}"
+
+
+def _quote(said: Iterable[str]) -> str:
+    return "\n>\n".join(f"> {text}" for text in said)
+
+
+def _options(
+    options: Iterable[tuple[OptionFile | SharedFile, Option]], ruleset: RuleSet
+) -> Iterator[str]:
+    """The rows of a card, as a table; what cards share is named in one row."""
+    rows = [
+        (f"the rows of {_shared_link(option, ruleset)}", "", "", "", "")
+        if isinstance(option, SharedFile)
+        else (
+            _cell(option.option),
+            _cell(option.evidence),
+            _status(option.status),
+            _ref(option.source),
+            _inline(template.when, ruleset),
+        )
+        for option, template in options
+    ]
+    if rows:
+        yield table(("Option", "Evidence", "Status", "Source", "Where"), rows)
+
+
+# --- what several cards say alike -----------------------------------------------------------------
+
+
+def _together(
+    items: Sequence[A], templates: Sequence[B], part: str, ruleset: RuleSet
+) -> Iterator[tuple[A | SharedFile, B]]:
+    """The items of a card, each with what it was parsed into; those that it shares as one."""
+    i = 0
+    while i < len(items):
+        for shared in ruleset.shared.values():
+            of = getattr(shared, part)
+            if of and items[i : i + len(of)] == of:
+                yield shared, templates[i]
+                i += len(of)
+                break
+        else:
+            yield items[i], templates[i]
+            i += 1
+
+
+def _shared(ruleset: RuleSet) -> Iterator[str]:
+    """What several cards say alike, each once, with the cards that say it."""
+    for name, shared in ruleset.shared.items():
+        yield f'<a id="shared-{name}"></a>\n\n### {shared.title}'
+        takers = [rule for rule in ruleset.card_rules if _takes(rule, shared)]
+        on = ", ".join(f"[`{rule.id}`](#{rule.id})" for rule in sorted(takers, key=_by_file))
+        yield f"`{name}`, in `rules/shared.yaml`. On the cards of {on}."
+        card, file = takers[0].card, takers[0].file.card
+        assert card is not None and file is not None
+        if shared.text:
+            at = _at(file.text, shared.text)
+            passages = zip(shared.text, card.passages[at:], strict=False)
+            yield _quote(_passage(text, template, ruleset) for text, template in passages)
+        at = _at(file.options, shared.options)
+        yield from _options(zip(shared.options, card.options[at:], strict=False), ruleset)
+        at = _at(takers[0].file.evidence, shared.evidence)
+        yield from _evidence(zip(shared.evidence, card.cited[at:], strict=False), ruleset)
+
+
+def _takes(rule: Rule, shared: SharedFile) -> bool:
+    card = rule.file.card
+    return card is not None and all(
+        not of or _at(items, of) < len(items)
+        for items, of in ((card.text, shared.text), (card.options, shared.options))
+    )
+
+
+def _at(items: Sequence[Any], of: Sequence[Any]) -> int:
+    """Where a run of items begins within others; their number where it does not."""
+    n = len(of)
+    return next((i for i in range(len(items)) if items[i : i + n] == of), len(items))
+
+
+def _shared_link(shared: SharedFile, ruleset: RuleSet) -> str:
+    name = next(name for name, each in ruleset.shared.items() if each is shared)
+    return f"[{shared.title}](#shared-{name})"
 
 
 def _quiet(rule: Rule, file: CardFile) -> str:
@@ -517,15 +654,21 @@ _POLICY = "project-policy"
 
 
 def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
-    for rule in sorted(ruleset.every, key=_by_file):
-        where, review_by = f"[`{rule.id}`](#{rule.id})", str(rule.file.review_by)
-        for name, number in rule.file.parameters.items():
+    for each in _authored(ruleset):
+        for name, number in each.parameters.items():
             if _is_policy(number):
                 said = f"{_name(name)}: {number.note}" if number.note else _name(name)
-                yield where, _cell(said), _value(number), _READ[number.certainty], review_by
-        for item in rule.file.evidence:
+                known = _READ[number.certainty]
+                yield each.where, _cell(said), _value(number), known, each.review_by
+        for item in each.evidence:
             if item.source == _POLICY:
-                yield where, _cell(item.supports), "", _certainty(item.certainty), review_by
+                yield (
+                    each.where,
+                    _cell(item.supports),
+                    "",
+                    _certainty(item.certainty),
+                    each.review_by,
+                )
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if isinstance(found, Number) and _is_policy(found):
             said = f"{what}: {found.note}" if found.note else what

@@ -24,9 +24,10 @@ from cds.chart.vocabulary import (
     ResultWords,
     Vocabulary,
 )
-from cds.located import Document, Problem, read_document, read_struct
+from cds.located import Document, Problem, read_struct
 from cds.rules.language import EvidenceCertainty, Hook, Indicator, RuleFile, Status
 from cds.rules.reading import rule_files
+from cds.rules.shared import read_rule, read_shared
 from cds.rules.site import RULES, Site
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -70,8 +71,9 @@ def list_rules(folder: Path, site: Site | None = None) -> tuple[list[RuleRecord]
     if site is not None:
         named += [(path, str(path)) for path in rule_files(site.folder / RULES)]
         problems += site.document.problems
+    shared = read_shared(folder)
     for path, name in named:
-        document = read_document(path, name)
+        document = read_rule(path, name, shared)
         rule = read_struct(document, (), RuleFile)
         problems += document.problems
         if rule is not None:

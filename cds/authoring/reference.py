@@ -80,7 +80,13 @@ _CARD: _Structures = (
     language.LicenceStatus,
     language.Contraindication,
 )
-_SHARED: _Structures = (language.Source, language.SuggestionFile, language.OverrideReason, Scope)
+_SHARED: _Structures = (
+    language.Source,
+    language.SuggestionFile,
+    language.SharedFile,
+    language.OverrideReason,
+    Scope,
+)
 _TESTS: _Structures = (language.CaseFile, language.Case, language.CardParts)
 _SITE: _Structures = (site.SiteFile, site.SiteSystem, site.Choice)
 
@@ -204,9 +210,9 @@ def page() -> str:
         ["## Vocabulary", "Any file of `vocabulary/` may have any of these sections."],
         _sections(),
         [
-            "## Sources, suggestions, override reasons, scope",
-            "Each in one file: `sources.yaml`, `suggestions.yaml`, `override-reasons.yaml` (by "
-            "their ids) and `scope.yaml`.",
+            "## Sources, suggestions, what cards share, override reasons, scope",
+            "Each in one file: `sources.yaml`, `suggestions.yaml`, `shared.yaml`, "
+            "`override-reasons.yaml` (by their ids) and `scope.yaml`.",
         ],
         *map(_structure, _SHARED),
         ["## Tests", "Beside each rule, under the same name: `<rule>.test.yaml`."],
@@ -289,6 +295,7 @@ _NAMES: Mapping[str, str] = {
     "Contraindication": "A contraindication",
     "Source": "A source",
     "SuggestionFile": "A suggestion",
+    "SharedFile": "What cards share",
     "OverrideReason": "An override reason",
     "Scope": "The scope",
     "Fall": "A fall",

@@ -20,7 +20,15 @@ from cds.chart import vocabulary
 from cds.chart.vocabulary import Vocabulary
 from cds.rules import language, site
 from cds.rules.conditions import HowMany, Operator
-from cds.rules.language import CaseFile, OverrideReason, RuleFile, Source, SuggestionFile
+from cds.rules.language import (
+    CaseFile,
+    OverrideReason,
+    RuleFile,
+    SharedFile,
+    Source,
+    SuggestionFile,
+)
+from cds.rules.shared import KEY
 from cds.rules.site import SiteFile
 
 Schema = dict[str, Any]
@@ -54,6 +62,7 @@ VOCABULARY = FileKind("vocabulary", "Sections of the vocabulary", Vocabulary)
 SHARED = (
     FileKind("sources", "The publications that rules rest on", dict[str, Source]),
     FileKind("suggestions", "Drafts that cards may carry", dict[str, SuggestionFile]),
+    FileKind("shared", "What several cards say alike", dict[str, SharedFile]),
     FileKind("override-reasons", "Reasons for not following a card", dict[str, OverrideReason]),
     FileKind("scope", "Whom the rules are about", Scope),
 )
@@ -181,6 +190,10 @@ def _refine(definitions: Schema) -> None:
             {"required": ["card", "when"], "not": {"anyOf": meanings[1:]}},
             {"required": ["contraindication", "when"], "not": {"anyOf": meanings[1:]}},
         ]
+    if (card := definitions.get("CardFile")) is not None:
+        for part in ("text", "options"):
+            items = card["properties"][part]["items"]
+            card["properties"][part]["items"] = {"anyOf": [items, _TAKEN]}
     if (sections := definitions.get("Vocabulary")) is not None:
         for section in sections["properties"].values():
             if section.get("type") == "object":
@@ -195,6 +208,14 @@ def _refine(definitions: Schema) -> None:
     if (suggestion := definitions.get("SuggestionFile")) is not None:
         suggestion["properties"]["resource"]["required"] = ["resourceType"]
 
+
+_TAKEN: Schema = {
+    "description": "Stands for what is shared under this name in `shared.yaml`.",
+    "type": "object",
+    "properties": {KEY: {"type": "string"}},
+    "required": [KEY],
+    "additionalProperties": False,
+}
 
 _FACT: Schema = {
     "description": "The value of a fact: true, false, unknown, a number, [low, high], days ago.",

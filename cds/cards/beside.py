@@ -16,6 +16,8 @@ from cds.chart.facts.observations import show
 from cds.chart.measurements import LeftOut, Measurement, plain
 from cds.chart.quantities import Category, Interval
 from cds.chart.terms import in_sentence
+from cds.rules.assembly import asked
+from cds.rules.ruleset import RuleSet
 
 MOST_VALUES = 6
 """Values in the course of one measure on a card; earlier ones are in the report."""
@@ -184,7 +186,10 @@ def settled_by(members: Sequence[str], telling: Telling) -> str:
 
 
 def _would_settle(telling: Telling) -> dict[str, list[str]]:
-    """What the rules leave open, by the measures on which it depends."""
+    """What the rules leave open, by the measures on which it depends.
+
+    What in turn waits only for something of this is not told beside it.
+    """
     would: dict[str, list[str]] = {}
     if telling.chart.visits.current is None:
         return would
@@ -199,5 +204,17 @@ def _would_settle(telling: Telling) -> dict[str, list[str]]:
             known = value is not None
         if not known:
             for fact in missing_facts(name, telling):
-                would.setdefault(fact, []).append(ruleset.facts[name].title)
-    return would
+                would.setdefault(fact, []).append(name)
+    return {
+        fact: [ruleset.facts[name].title for name in _foremost(names, ruleset)]
+        for fact, names in would.items()
+    }
+
+
+def _foremost(names: Sequence[str], ruleset: RuleSet) -> list[str]:
+    """Derived facts without those that ask for another of them."""
+    return [
+        name
+        for name in names
+        if set(names).isdisjoint(asked(ruleset.deriving.get(name) or ruleset.derivations[name]))
+    ]

@@ -99,6 +99,9 @@ class CardFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     or ``observation.x`` or a group of observations, whose last values are shown with their days and
     upper limit.
 
+    An item ``{shared: name}`` of ``text`` or of ``options`` stands for those of that name in
+    ``shared.yaml``, the evidence of which the card cites with its own.
+
     ``quiet_after_override`` names a parameter of the rule, in days: so long the card is not given
     again to a patient for whom it was overridden with a lasting reason, unless the facts behind it
     change. Without it the card is given at every call.
@@ -227,6 +230,20 @@ class RuleFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     categories: tuple[Rank, ...] = ()
     card: CardFile | None = None
     contraindication: Contraindication | None = None
+
+
+class SharedFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What several cards say alike: paragraphs of their ``text``, rows of their ``options``.
+
+    ``title`` is what it is about. ``evidence`` is what it rests on, which each of these cards
+    cites. Texts and conditions may name every fact, and no parameters but those of rules that
+    derive facts.
+    """
+
+    title: str
+    evidence: tuple[EvidenceItem, ...] = ()
+    text: tuple[str | Passage, ...] = ()
+    options: tuple[Option, ...] = ()
 
 
 class OverrideReason(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -52,6 +52,7 @@ from cds.rules.language import (
     OverrideReason,
     Rank,
     RuleFile,
+    SharedFile,
     Source,
     Status,
     SuggestionFile,
@@ -69,6 +70,8 @@ from cds.rules.ruleset import (
     Suggestion,
     selections_of,
 )
+from cds.rules.shared import FILE as SHARED_FILE
+from cds.rules.shared import put_shared, read_shared
 from cds.rules.site import (
     FILE,
     RULES,
@@ -105,6 +108,8 @@ class _Reading(Struct):
     where a whole file of them could not be."""
     override_reasons: dict[str, OverrideReason]
     suggestions: dict[str, tuple[Document, SuggestionFile]]
+    shared_document: Document
+    shared: dict[str, SharedFile]
     documents: list[tuple[Document, RuleFile | None]]
     taken: frozenset[Status]
     """Rules of these statuses are evaluated; of others only the file is checked."""
@@ -159,6 +164,8 @@ def check_ruleset(
         broken_sources=set(),
         override_reasons={},
         suggestions={},
+        shared_document=read_shared(folder),
+        shared={},
         documents=[],
         taken=frozenset(_UNFINISHED if drafts else ()) | {"active"},
     )
@@ -175,6 +182,7 @@ def check_ruleset(
         problems.extend(changes.document.problems)
     problems.extend(p for d, _ in reading.documents for p in d.problems)
     problems.extend(p for d, _ in reading.suggestions.values() for p in d.problems)
+    problems.extend(reading.shared_document.problems)
     problems = sorted(set(problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
@@ -229,6 +237,7 @@ def check_ruleset(
             engine=engine,
             sources=reading.sources,
             override_reasons=reading.override_reasons,
+            shared=reading.shared,
             thresholds=fine_thresholds(active, derivations.values()),
             contents=contents,
         ),
@@ -236,11 +245,17 @@ def check_ruleset(
     )
 
 
-_SHARED = ("sources.yaml", "override-reasons.yaml", "suggestions.yaml", "scope.yaml")
+_SHARED = (
+    "sources.yaml",
+    "override-reasons.yaml",
+    "suggestions.yaml",
+    "scope.yaml",
+    SHARED_FILE,
+)
 
 
 def _read_shared(reading: _Reading) -> None:
-    """Sources, override reasons and suggestions: each declared once, for all rules."""
+    """Sources, override reasons, suggestions, passages: each declared once, for all rules."""
     for name, kind, into in (
         ("sources.yaml", Source, reading.sources),
         ("override-reasons.yaml", OverrideReason, reading.override_reasons),
@@ -259,6 +274,10 @@ def _read_shared(reading: _Reading) -> None:
                 elif kind is Source and reading.broken_sources is not None:
                     reading.broken_sources.add(key)
             reading.problems.extend(document.problems)
+    for key in reading.shared_document.data or ():
+        said = read_struct(reading.shared_document, (key,), SharedFile)
+        if said is not None:
+            reading.shared[key] = said
 
 
 def _shared_files(name: str, reading: _Reading) -> Iterator[Document]:
@@ -384,7 +403,10 @@ def _read_headers(reading: _Reading) -> None:
     seen: dict[str, Place] = {}
     derived: dict[str, Place] = {}
     selections: dict[str, tuple[Document, Steps]] = {}
+    taken: set[str] = set()
     for document, shipped in _rule_documents(reading):
+        if document.data is not None:
+            taken.update(put_shared(document, reading.shared_document))
         rule = None if document.data is None else read_struct(document, (), RuleFile)
         if rule is not None and shipped and reading.site is not None:
             reading.shipped[rule.id] = rule
@@ -429,6 +451,10 @@ def _read_headers(reading: _Reading) -> None:
                     document.report(
                         "duplicate-id", steps, f"`{selected}` is selected already at {where}"
                     )
+    for name in reading.shared:
+        if name not in taken:
+            said = f"no card takes `{name}`: name it in one, or remove it"
+            reading.shared_document.report("unused-shared", (name,), said, "warning")
     _group_contraindications(reading)
     for selected, (document, steps) in selections.items():
         if selected in reading.facts:

@@ -21,7 +21,15 @@ from cds.rules.compiler import Compiler
 from cds.rules.conditions import Constant, Count
 from cds.rules.derivations import Derivation, Ranks, work_out
 from cds.rules.engine import Engine
-from cds.rules.language import Indicator, LicenceStatus, OverrideReason, RuleFile, Source, Status
+from cds.rules.language import (
+    Indicator,
+    LicenceStatus,
+    OverrideReason,
+    RuleFile,
+    SharedFile,
+    Source,
+    Status,
+)
 from cds.rules.nodes import Node, Truth, Values
 from cds.rules.site import Site, SiteNumber
 from cds.rules.texts import Text
@@ -190,6 +198,8 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
     that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
     two engines are compared on; ``selecting`` has the count behind each selection.
+    ``shared`` is what several cards say alike, by its name: it is on each of them as if it stood
+    there.
     ``thresholds`` are those in percent that are no whole numbers, which no percentage may be
     rounded to.
     ``contents`` are the files that ``version`` is a hash of, as ``read_contents`` has them.
@@ -219,6 +229,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     engine: Engine
     sources: Mapping[str, Source]
     override_reasons: Mapping[str, OverrideReason]
+    shared: Mapping[str, SharedFile] = {}
     thresholds: frozenset[Decimal] = frozenset()
     contents: Mapping[str, bytes] = {}
 

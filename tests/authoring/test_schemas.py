@@ -28,7 +28,7 @@ from cds.located import parse_document, read_document
 from cds.rules.reading import rule_files
 
 RULES = Path(__file__).parents[2] / "rules"
-SOURCES, SUGGESTIONS, REASONS, SCOPE = SHARED
+SOURCES, SUGGESTIONS, ALIKE, REASONS, SCOPE = SHARED
 _JSON = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -106,6 +106,7 @@ def test_the_reader_takes_no_schema_for_a_rule() -> None:
         ("vocabulary/drugs.yaml", VOCABULARY),
         ("sources.yaml", SOURCES),
         ("suggestions.yaml", SUGGESTIONS),
+        ("shared.yaml", ALIKE),
         ("override-reasons.yaml", REASONS),
         ("scope.yaml", SCOPE),
         ("site.yaml", SITE),
