@@ -574,4 +574,4 @@ def test_whether_an_option_is_approved_is_told_of_its_drug(
         "| Prednisolone 0.5 mg/kg to 1 mg/kg a day (for 68 kg, 2026-11-12: 34 to 68 mg), "
         "usually 40 mg to 60 mg a day |" in card.detail
     )
-    assert "whether approved: Ciclosporin, Systemic glucocorticoid, Tacrolimus" in card.detail
+    assert "whether approved: Calcineurin inhibitor, Systemic glucocorticoid" in card.detail
