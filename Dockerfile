@@ -32,7 +32,8 @@ WORKDIR /tmp
 VOLUME /var/lib/myositis-cds
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# By no proxy, which Docker may name in the environment of every container.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['CDS_PORT']}/health/live\", timeout=2)"]
+    CMD ["python", "-c", "import http.client, os; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ['CDS_PORT']), timeout=2); asked.request('GET', '/health/live'); raise SystemExit(asked.getresponse().status != 200)"]
 ENTRYPOINT ["cds"]
 CMD ["serve"]

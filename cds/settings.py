@@ -10,8 +10,8 @@
 | ``CDS_AUTH`` | ``required`` or ``off`` | ``required`` |
 | ``CDS_CLIENTS`` | file that lists the clients that may call | none |
 | ``CDS_AUTH_OFF_ON_NETWORK`` | ``accept-the-risk`` lets ``CDS_AUTH=off`` serve any address | no |
-| ``CDS_HOST_NAMES`` | names by which it is called (``Host``), besides those of loopback \
-| any; only loopback with ``CDS_AUTH=off`` on a loopback address |
+| ``CDS_HOST_NAMES`` | names by which it and its metrics are called (``Host``), besides those of \
+loopback | any; only loopback with ``CDS_AUTH=off``, and for metrics, on a loopback address |
 | ``CDS_FHIR_SERVERS`` | with ``CDS_AUTH=off``, FHIR servers that may be asked, separated by \
 commas | none |
 | ``CDS_FETCH_SECONDS`` | how long a call may fetch what was not sent along | ``5`` |
@@ -26,9 +26,9 @@ commas | none |
 | ``CDS_SHUTDOWN_SECONDS`` | how long calls that have begun may take to end when stopped | ``20`` |
 | ``CDS_MAX_BODY_BYTES`` | largest body of a request | ``8388608`` (8 MiB) |
 | ``CDS_MAX_ENTRIES`` | most entries of all Bundles that a call sends and has fetched | ``10000`` |
-| ``CDS_MAX_CALLS`` | most requests at a time, in each worker | ``100`` |
-| ``CDS_MAX_HELD_BYTES`` | most bytes of the bodies of all requests at a time, in each worker \
-| ``67108864`` (64 MiB) |
+| ``CDS_MAX_CALLS`` | most requests that are answered at a time, in each worker | ``100`` |
+| ``CDS_MAX_HELD_BYTES`` | most bytes of all requests at a time, what is fetched for them \
+included, in each worker | ``67108864`` (64 MiB) |
 | ``CDS_RECEIVE_SECONDS`` | longest time for a request to arrive | ``10`` |
 | ``CDS_ANSWER_SECONDS`` | longest time from its arrival to the answer | ``15`` |
 | ``CDS_CORS_ORIGINS`` | origins whose pages in a browser may call, separated by commas | none |
@@ -53,6 +53,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
+
+from cds.addresses import is_this_machine
 
 _PACKAGE = Path(__file__).resolve().parent
 _HIGHEST_PORT = 65535
@@ -542,7 +544,11 @@ def check_servable(settings: Settings) -> None:
                 "CDS_CLIENTS, and leave CDS_FHIR_SERVERS out.",
             )
         )
-    if settings.auth == "off" and not settings.off_on_network and not _is_loopback(settings.host):
+    if (
+        settings.auth == "off"
+        and not settings.off_on_network
+        and not is_this_machine(settings.host)
+    ):
         raise SettingsInvalid(
             (
                 f"CDS_HOST is {settings.host!r}, which is not a loopback address, and CDS_AUTH is "
@@ -563,7 +569,14 @@ def host_names(settings: Settings) -> tuple[str, ...] | None:
     """
     if settings.host_names:
         return settings.host_names
-    return () if settings.auth == "off" and _is_loopback(settings.host) else None
+    return () if settings.auth == "off" and is_this_machine(settings.host) else None
+
+
+def metrics_host_names(settings: Settings) -> tuple[str, ...] | None:
+    """The names by which the metrics may be asked for, as ``host_names``: nobody authenticates."""
+    if settings.host_names:
+        return settings.host_names
+    return () if is_this_machine(settings.operation.metrics_host) else None
 
 
 def today(settings: Settings) -> date:
@@ -595,12 +608,3 @@ def _similar(value: str, known: set[str]) -> str:
     spelled = {name.casefold(): name for name in sorted(known)}
     close = difflib.get_close_matches(value.casefold().replace(" ", "_"), spelled, n=1)
     return spelled[close[0]] if close else "a name such as Europe/Stockholm"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

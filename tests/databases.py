@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 
@@ -68,9 +69,9 @@ def postgresql() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def stopped(url: str) -> Iterator[None]:
-    """Stop a server, as for an upgrade, and start it again."""
-    _run(_folder_of(url), "pg_ctl", "-w", "-m", "fast", "stop")
+def stopped(url: str, mode: Literal["fast", "immediate"] = "fast") -> Iterator[None]:
+    """Stop a server, as for an upgrade or (immediate) as if it had crashed, and start it again."""
+    _run(_folder_of(url), "pg_ctl", "-w", "-m", mode, "stop")
     try:
         yield
     finally:

@@ -4,10 +4,12 @@ import ast
 import configparser
 import contextlib
 import ipaddress
+import json
 import re
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -159,6 +161,21 @@ def test_the_image_runs_as_a_user_without_rights_and_can_be_asked_for_its_health
     assert f"EXPOSE {from_environment({}).port}" in read("Dockerfile")
 
 
+def test_the_health_of_a_container_is_asked_for_by_no_proxy(service: Serving) -> None:
+    """Docker may name one in the environment; a service that does not answer is not well."""
+    (asked,) = [value for name, value in instructions() if name == "HEALTHCHECK"]
+    command = json.loads(asked.partition("CMD ")[2])
+
+    def status(port: str) -> int:
+        environment = {"CDS_PORT": port, "http_proxy": "http://127.0.0.1:1"}
+        asking = [sys.executable, *command[1:]]
+        return subprocess.run(asking, env=environment, check=False, capture_output=True).returncode
+
+    assert command[:2] == ["python", "-c"]
+    assert status(service.url.rpartition(":")[2]) == 0
+    assert status(str(free_port())) == 1
+
+
 def test_the_image_is_built_from_what_is_let_into_it() -> None:
     """What the Dockerfile copies is in the context, and nothing that may hold secrets is."""
     ignored = read(".dockerignore").splitlines()
@@ -189,6 +206,19 @@ def test_the_example_authenticates_clients_and_believes_its_proxy_alone(compose:
     assert settings["CDS_AUTH"] == "required"
     assert settings["CDS_FORWARDED_ALLOW_IPS"] == proxy
     assert ipaddress.ip_address(proxy) in ipaddress.ip_network(subnet)
+
+
+def test_no_container_of_the_example_can_take_the_address_of_another(compose: Any) -> None:
+    """Where one address is fixed all are: who starts first would else be given any free one."""
+    inside = [
+        service["networks"]["inside"]["ipv4_address"]
+        for service in compose["services"].values()
+        if "inside" in service["networks"]
+    ]
+    (config,) = compose["networks"]["inside"]["ipam"]["config"]
+    _gateway, *free = ipaddress.ip_network(config["subnet"]).hosts()
+    assert len(set(inside)) == len(inside) == 2
+    assert {ipaddress.ip_address(address) for address in inside} <= set(free)
 
 
 def test_the_secrets_of_the_example_stand_in_files(compose: Any) -> None:

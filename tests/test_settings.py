@@ -12,6 +12,7 @@ from cds.settings import (
     check_servable,
     from_environment,
     host_names,
+    metrics_host_names,
     today,
 )
 
@@ -262,6 +263,23 @@ def test_without_authentication_on_loopback_only_loopback_is_called(
 ) -> None:
     """Names of one's own count besides, and wherever they are given."""
     assert host_names(settings_with(**given)) == names
+
+
+@pytest.mark.parametrize(
+    ("host", "listed", "names"),
+    [
+        ("127.0.0.1", (), ()),
+        ("localhost", ("cds.example",), ("cds.example",)),
+        ("10.0.0.2", (), None),
+        ("10.0.0.2", ("cds.example",), ("cds.example",)),
+    ],
+)
+def test_metrics_are_asked_for_by_the_names_of_the_service(
+    host: str, listed: tuple[str, ...], names: tuple[str, ...] | None
+) -> None:
+    """Nobody authenticates for them, so on loopback only its names are answered, always."""
+    settings = settings_with(host_names=listed, operation=Operation(metrics_host=host))
+    assert metrics_host_names(settings) == names
 
 
 def test_today_is_the_date_in_the_time_zone_of_the_settings() -> None:

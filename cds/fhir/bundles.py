@@ -85,13 +85,14 @@ class Delivery(Struct):
     ``delivered`` names the resource types whose absence means that there are none; ``incomplete``
     those of which more may exist than can be used: a further page, a server's error in place of an
     answer, contradicting versions. ``patient_urls`` gives the id of the patient whom an address
-    (``fullUrl``) means, and ``located`` each Patient that has an absolute one, until it is settled
-    whether that is the patient; ``medications`` are found by ``Medication/{id}``, and by their
-    address where that ends in another way. ``stated`` is the highest number of hits that a search
-    says it has; ``foreign`` counts the resources that were found to be about somebody else.
-    ``server`` is where they come from, as ``cds.fhir.servers.server_of`` has it: None until that is
-    settled, and empty where nothing tells it; ``addresses`` are those of the entries that tell
-    about a patient, Patients and draft orders aside.
+    (``fullUrl``) means; ``located`` has the Patients, and the uses of drugs, that have an absolute
+    one, until it is settled whether that is of the server. ``medications`` are found by
+    ``Medication/{id}`` or by another address; by an absolute one alone until it is settled to be of
+    the server. ``stated`` is the highest number of hits that a search says it has; ``foreign``
+    counts the resources that were found to be about somebody else. ``server`` is where they come
+    from, as ``cds.fhir.servers.server_of`` has it: None until that is settled, and empty where
+    nothing tells it; ``addresses`` are those of the entries that tell about a patient, Patients and
+    draft orders aside.
     """
 
     patients: list[Patient] = field(default_factory=list)
@@ -105,7 +106,7 @@ class Delivery(Struct):
     incomplete: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)
     patient_urls: dict[str, str] = field(default_factory=dict)
-    located: list[tuple[str, Patient]] = field(default_factory=list)
+    located: list[tuple[str, Patient | MedicationUse]] = field(default_factory=list)
     stated: int = 0
     foreign: int = 0
     server: str | None = None
@@ -284,13 +285,13 @@ def _sort(resource: AnyResource, into: Delivery, place: str, url: str | None) ->
             into.patients.append(resource)
             if url and resource.id:
                 into.patient_urls[url] = resource.id
-                if "://" in url:
-                    into.located.append((url, resource))
         case OperationOutcome():
             said = "; ".join(i.diagnostics or i.code or "no details" for i in resource.issue)
             into.excluded.append(Excluded(place, f"{OF_SERVER}: {said}"))
             if any((i.severity or "").casefold() not in _HARMLESS for i in resource.issue):
                 into.incomplete |= RESOURCE_TYPES
+    if url and "://" in url and resource.id and isinstance(resource, Patient | MedicationUse):
+        into.located.append((url, resource))
     if url and _tells_of_a_patient(resource):
         into.addresses.append(url)
 
@@ -308,6 +309,9 @@ def _keep_medication(medication: Medication, into: Delivery, place: str, url: st
     if not medication.id:
         into.excluded.append(Excluded(place, "is a Medication without id: no order can name it"))
         return
+    if url and "://" in url:
+        _put_medication(url.split("/_history/")[0], medication, into)
+        return
     name = name_of(medication)
     medication = _put_medication(name, medication, into)
     if url and _relative(url) != name:
@@ -315,7 +319,7 @@ def _keep_medication(medication: Medication, into: Delivery, place: str, url: st
 
 
 def _put_medication(name: str, medication: Medication, into: Delivery) -> Medication:
-    """Put a Medication under its name, where of several versions the latest counts."""
+    """Put a Medication under its name or address, where of several versions the latest counts."""
     twin = into.medications.get(name)
     if twin is not None:
         latest = _latest([twin, medication], into)
@@ -340,7 +344,7 @@ def add(part: Delivery, into: Delivery) -> None:
     into.foreign += part.foreign
     into.stated = max(into.stated, part.stated)
     for name, medication in part.medications.items():
-        if name == name_of(medication):
+        if name == name_of(medication) or "://" in name:
             _put_medication(name, medication, into)
         else:
             into.medications[name] = medication
@@ -449,7 +453,10 @@ def settle_server(
     several, nothing is told: the same id is another patient on another server.
 
     A Patient of another server is listed as excluded. Where nothing is told, none counts that has
-    an address on any, and Patient is ``incomplete``.
+    an address on any, and Patient is ``incomplete``. A Medication that has an address on the server
+    is found by its id from then on, and what refers to one there does so without its address. What
+    is on another server, or on any where nothing is told, is found by its whole address only; so
+    do those refer to it that have an address there themselves.
     """
     charts = [each for each in together if each is not None]
     deliveries = charts if drafts is None else [*charts, drafts]
@@ -458,13 +465,19 @@ def settle_server(
         server = _told_server(patient_id, charts, deliveries)
     for each in deliveries:
         each.server = server
+        _settle_medications(each)
         _leave_namesakes(each, patient_id)
 
 
 def _told_server(
     patient_id: str, charts: Sequence[Delivery], deliveries: Sequence[Delivery]
 ) -> str:
-    located = [(url, p) for each in charts for url, p in each.located if p.id == patient_id]
+    located = [
+        (url, patient)
+        for each in charts
+        for url, patient in each.located
+        if isinstance(patient, Patient) and patient.id == patient_id
+    ]
     of_patient = _servers(url for url, _ in located)
     of_entries = _servers(
         f"{type_}/id"
@@ -504,7 +517,9 @@ def _leave_namesakes(delivery: Delivery, patient_id: str) -> None:
     namesakes = {
         id(patient)
         for url, patient in delivery.located
-        if patient.id == patient_id and not _may_be_at(url, delivery.server)
+        if isinstance(patient, Patient)
+        and patient.id == patient_id
+        and not _may_be_at(url, delivery.server)
     }
     delivery.located = []
     if not namesakes:
@@ -515,6 +530,39 @@ def _leave_namesakes(delivery: Delivery, patient_id: str) -> None:
     delivery.patients = [p for p in delivery.patients if id(p) not in namesakes]
     if not delivery.server:
         delivery.incomplete.add("Patient")
+
+
+def _settle_medications(delivery: Delivery) -> None:
+    for url in [url for url in delivery.medications if _is_of(delivery, url)]:
+        name = name_of(delivery.medications[url])
+        if _relative(url) == name:
+            _put_medication(name, delivery.medications.pop(url), delivery)
+    addresses = {id(resource): url for url, resource in delivery.located}
+    delivery.uses = [_referring(use, delivery, addresses.get(id(use))) for use in delivery.uses]
+
+
+def _referring(use: MedicationUse, delivery: Delivery, url: str | None) -> MedicationUse:
+    """The same use, which names its Medication as it is found from now on."""
+    pointer = use.medicationReference
+    reference = pointer.reference if pointer is not None else None
+    if pointer is None or reference is None:
+        return use
+    named = _relative(reference)
+    if "://" not in reference:
+        # https://hl7.org/fhir/R4/bundle.html#references: at the server where it is itself
+        beside = f"{url.split('/_history/')[0].rsplit('/', 2)[0]}/{named}" if url else ""
+        if beside not in delivery.medications:
+            return use
+        named = beside
+    elif not _is_of(delivery, reference) or not named.startswith("Medication/"):
+        return use
+    there = msgspec.structs.replace(pointer, reference=named)
+    return msgspec.structs.replace(use, medicationReference=there)
+
+
+def _is_of(delivery: Delivery, url: str) -> bool:
+    """Whether this is an absolute address on the server of a delivery, which something told."""
+    return "://" in url and bool(delivery.server) and server_of(url) == delivery.server
 
 
 NAMESAKE = "is another patient, of another server"
@@ -613,7 +661,8 @@ def take_drafts(delivery: Delivery) -> Delivery:
     for use in delivery.uses:
         (drafts if _is_draft(use) else others).append(use)
     delivery.uses = others
-    return Delivery(medications=delivery.medications, uses=drafts)
+    located = [(url, each) for url, each in delivery.located if _is_draft(each)]
+    return Delivery(medications=delivery.medications, uses=drafts, located=located)
 
 
 def _is_draft(resource: AnyResource) -> bool:
@@ -626,9 +675,14 @@ def name_of(resource: Resource) -> str:
 
 
 def find_medication(reference: str, medications: dict[str, Medication]) -> Medication | None:
-    """The Medication that an order refers to, by its address or by the end of that."""
-    found = medications.get(reference)
-    return found if found is not None else medications.get(_relative(reference))
+    """The Medication that an order refers to, once ``settle_server`` was used.
+
+    An absolute reference that is still there is to another server, or to one that nothing tells.
+    """
+    found = medications.get(reference.split("/_history/")[0])
+    if found is not None or "://" in reference:
+        return found
+    return medications.get(_relative(reference))
 
 
 def _ours(resources: list[S], known: KnownAs, delivery: Delivery) -> list[S]:

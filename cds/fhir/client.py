@@ -27,9 +27,10 @@ import msgspec
 import stamina
 from msgspec import Struct
 
+from cds.addresses import Address, literal_address
 from cds.fhir.bundles import Unreadable, count_entries, decode
 from cds.fhir.resources import AnyResource, Bundle
-from cds.fhir.servers import Address, Server, is_allowed, literal_address, within
+from cds.fhir.servers import Server, is_allowed, within
 
 # The lines that these write of each request hold its whole address, with the patient's id.
 for _name in ("httpx2", "httpcore2"):
@@ -72,15 +73,20 @@ class Access(Struct, frozen=True):
 class Allowance:
     """How much may still be read of what servers answer, for all queries that share it.
 
-    ``entries`` are those of Bundles; the bytes are ``MOST_BYTES``.
+    ``entries`` are those of Bundles; the bytes are ``MOST_BYTES``. ``hold`` is told of bytes as
+    they arrive, and raises an exception of its own where there is no room for them.
     """
 
-    def __init__(self, entries: int = MOST_ENTRIES) -> None:
+    def __init__(
+        self, entries: int = MOST_ENTRIES, hold: Callable[[int], None] = lambda _: None
+    ) -> None:
         self._entries = entries
         self._bytes = MOST_BYTES
+        self._hold = hold
 
     def take_bytes(self, number: int) -> None:
         """Count bytes as they arrive; raises ``CannotBeHad`` beyond what is left."""
+        self._hold(number)
         self._bytes -= number
         if self._bytes < 0:
             raise CannotBeHad(

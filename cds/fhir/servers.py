@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from msgspec import Struct
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from cds.addresses import Address, is_this_machine, literal_address
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -58,7 +59,7 @@ def base_of(url: str) -> str:
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise ValueError(f"`{url}` has more than a path: {example}")
     host = parts.hostname or ""
-    if parts.scheme == "http" and not _is_this_machine(host):
+    if parts.scheme == "http" and not is_this_machine(host):
         raise ValueError(
             f"`{url}` would send tokens and patient data unencrypted: write https "
             "(http only for localhost, 127.0.0.1 or [::1])"
@@ -114,19 +115,6 @@ def _named_by(base: str) -> tuple[Network, ...]:
         return _LOOPBACK
     literal = literal_address(host)
     return () if literal is None else (ipaddress.ip_network(literal),)
-
-
-def literal_address(host: str) -> Address | None:
-    """The address that a host is written as; None for a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _is_this_machine(host: str) -> bool:
-    literal = literal_address(host)
-    return host == "localhost" or (literal is not None and literal.is_loopback)
 
 
 def within(server: Server, url: str) -> str | None:

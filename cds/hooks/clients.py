@@ -17,13 +17,13 @@ up is told in docs/authentication.md.
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Struct
 
+from cds.addresses import is_this_machine
 from cds.fhir.servers import Server, read_servers
 from cds.hooks.keys import KeysInvalid, Source, read_key_set
 from cds.located import Document, FilesInvalid, Steps, read_document, read_struct
@@ -283,7 +283,7 @@ def _address(
         document.report("bad-address", steps, "has a name or password in it: leave these out")
     elif parts.fragment or (parts.query and not query):
         document.report("bad-address", steps, f"`{url}` has more than a path behind it: {example}")
-    elif confidential and parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+    elif confidential and parts.scheme == "http" and not is_this_machine(parts.hostname or ""):
         document.report(
             "bad-address",
             steps,
@@ -302,10 +302,3 @@ def _split(url: str) -> SplitResult | None:
         return None
     plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
     return parts if plain and parts.hostname and port != 0 else None
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

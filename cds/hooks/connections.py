@@ -131,6 +131,7 @@ class BoundedConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._told = ended
+        self._has_told = False
         self._application = self.app
         self.app = cast("ASGI3Application", self._answer)
         self._timer: asyncio.TimerHandle | None = None
@@ -213,7 +214,7 @@ class BoundedConnection(HttpToolsProtocol):
             # again on another connection, as whoever sends ahead must be ready to do.
             self.cycle.keep_alive = False
             self._deaf = True
-            self._told("sent-ahead")
+            self._tell("sent-ahead")
             raise httptools.HttpParserError
         super().on_message_begin()
         self._in_head = self._in_request = True
@@ -356,7 +357,7 @@ class BoundedConnection(HttpToolsProtocol):
         if longest is self:
             self._refuse(503, "The service has as many connections as it may. Call again later.")
         else:
-            self._told("made-room")
+            longest._tell("made-room")
             longest._leave()
 
     # Ending.
@@ -372,7 +373,7 @@ class BoundedConnection(HttpToolsProtocol):
         )
 
     def _refuse(self, status: Literal[400, 408, 431, 503], problem: str) -> None:
-        self._told(_REASONS[status])
+        self._tell(_REASONS[status])
         if self._is_answering():
             started = self.cycle.response_started
             self.cycle.disconnected = True
@@ -423,8 +424,14 @@ class BoundedConnection(HttpToolsProtocol):
             self._socket.close()
 
     def _cut(self, reason: Reason) -> None:
-        self._told(reason)
+        self._tell(reason)
         self._abort()
+
+    def _tell(self, reason: Reason) -> None:
+        """Tell why this connection ends, once: what follows from the first reason is none."""
+        if not self._has_told:
+            self._has_told = True
+            self._told(reason)
 
     def _abort(self) -> None:
         self._deaf = True

@@ -35,13 +35,15 @@ class Fetching(Struct, frozen=True):
     """How to fetch: with which client, from which servers, and for how many seconds at most.
 
     ``entries`` is how many entries of Bundles one call may have, of what is sent and what is
-    fetched together.
+    fetched together. ``hold`` is told of the bytes that are fetched for a call, and raises
+    ``Refused`` where this process has no room for them.
     """
 
     client: FhirClient
     servers: tuple[Server, ...] = ()
     seconds: float = 5.0
     entries: int = MOST_ENTRIES
+    hold: Callable[[int], None] = lambda _: None
 
 
 async def gather(
@@ -59,7 +61,7 @@ async def gather(
     drug stays unknown.
 
     Raises ``Refused``: status 412 naming each needed key that cannot be had and why; status 400
-    where the Patient that was sent is another than the call is about.
+    where the Patient that was sent is another than the call is about; and as ``fetching.hold``.
     """
     delivery, unsatisfied = read_sent(
         request.prefetch or {}, templates, request.patient, request.fhirServer, drafts
@@ -74,7 +76,7 @@ async def gather(
             _log.info("gone_without", keys=list(told))
         return delivery
     deadline = asyncio.get_running_loop().time() + fetching.seconds
-    allowance = Allowance(fetching.entries - _entries_sent(request))
+    allowance = Allowance(fetching.entries - _entries_sent(request), fetching.hold)
 
     def fetch(query: str) -> Fetch:
         return fetching.client.fetch(access, query, deadline, allowance)
@@ -88,7 +90,7 @@ async def gather(
             for key, problem in problems.items()
         }
         refuse_without(told, templates, delivery)
-    await _fetch_medications(delivery, access.server, fetch)
+    await _fetch_medications(delivery, fetch)
     return delivery
 
 
@@ -186,13 +188,10 @@ def _nameless(delivery: Delivery) -> list[str]:
 _MEDICATION = re.compile(r"Medication/[A-Za-z0-9._-]+")
 
 
-async def _fetch_medications(into: Delivery, server: Server, fetch: Callable[[str], Fetch]) -> None:
-    """Fetch the Medications that a server has of those that orders only refer to."""
-    of_server = [
-        relative
-        for reference in _nameless(into)
-        if _MEDICATION.fullmatch(relative := reference.removeprefix(f"{server.base}/"))
-    ]
+async def _fetch_medications(into: Delivery, fetch: Callable[[str], Fetch]) -> None:
+    """Fetch the Medications of the server of those that orders only refer to."""
+    # What is of that server is settled to be named without its address.
+    of_server = [reference for reference in _nameless(into) if _MEDICATION.fullmatch(reference)]
     asked = of_server[:MOST_MEDICATIONS]
     if not asked:
         return

@@ -7,7 +7,6 @@ came here.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds.addresses import is_this_machine
 from cds.hooks.limits import HEALTH
 from cds.hooks.logs import Sparing
 from cds.hooks.outcomes import operation_outcome
@@ -165,12 +165,7 @@ class ChecksHost:
         if len(sent) != 1 or (parts := _HOST.fullmatch(sent[0].lower())) is None:
             return False
         name = parts["address"] or parts["name"]
-        if name == "localhost" or name in self.names:
-            return True
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return name in self.names or is_this_machine(name)
 
 
 _HOST = re.compile(r"(\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+?))\.?(:[0-9]{1,5})?")

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds.fhir.bundles import count_entries
-from cds.hooks.outcomes import IssueType, operation_outcome
+from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 
 _log = structlog.get_logger()
 
@@ -38,53 +38,64 @@ class Limits(Struct, frozen=True, kw_only=True):
     entries: int = 10_000
     """Of all Bundles of a request together."""
     calls: int = 100
-    """Requests at a time."""
+    """Requests that are being answered at a time."""
     held_bytes: int = 64 * 1024 * 1024
-    """Of the bodies of all requests that arrive or are being answered."""
+    """Of the bodies of all requests that arrive or are being answered, and of what is fetched."""
     receive_seconds: float = 10
     answer_seconds: float = 15
 
 
-class _Beyond(Exception):
-    """A bound is passed: the status, the name it is counted under, and what the client is told."""
+class Beyond(Refused):
+    """A request is refused because it passes a bound; ``reason`` is what that is counted under."""
 
     def __init__(self, status: int, reason: str, issue_type: IssueType, problem: str) -> None:
-        self.status = status
         self.reason = reason
-        self.issue_type: IssueType = issue_type
-        self.problem = problem
-        super().__init__(problem)
+        super().__init__(status, issue_type, [problem])
 
 
-class _Bodies:
-    """How many bytes the bodies have, together, that this process holds."""
+class Budget:
+    """The bytes that all requests of this process may hold together, of which each has a share."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
 
 
-class _Part:
-    """What one body has of those bytes, from when it is announced until it is answered."""
+class Share:
+    """What one request has of a budget, from its first byte until it is answered."""
 
-    def __init__(self, bodies: _Bodies) -> None:
-        self._bodies = bodies
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._bytes = 0
 
-    def become(self, size: int) -> None:
-        """Hold so many bytes from now on; raises ``_Beyond`` where there is no room for them."""
-        more = size - self._bytes
-        if more > 0 and self._bodies.held + more > self._bodies.most:
+    @property
+    def room(self) -> int:
+        """How many bytes this one could hold."""
+        return self._budget.most - self._budget.held + self._bytes
+
+    def become(self, size: int, wanted: int = 0) -> None:
+        """Hold so many bytes from now on, or as many of those that are wanted as there is room for.
+
+        Raises ``Beyond`` where there is no room for ``size``.
+        """
+        if size > self.room:
             raise _beyond_held()
-        self._bodies.held += more
-        self._bytes = size
+        held = max(size, min(wanted, self.room))
+        self._budget.held += held - self._bytes
+        self._bytes = held
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more, as ``become``."""
+        self.become(self._bytes + size)
 
 
 class KeepsLimits:
     """Reads a request's body within the bounds, and lets no more requests in than there may be.
 
-    ``refused`` is told the reason of each refusal: ``busy``, ``held``, ``body``, ``entries``,
-    ``receive`` or ``answer``.
+    A request counts as one of them once its body is there: who sends none keeps nobody out.
+    ``request.state.share`` is its ``Share`` of the bytes that may be held, for what is fetched for
+    it. ``refused`` is told the reason of each refusal here: ``busy``, ``held``, ``body``,
+    ``entries``, ``receive`` or ``answer``. The body is handed over whole, in one message.
     """
 
     def __init__(
@@ -94,7 +105,7 @@ class KeepsLimits:
         self.limits = limits
         self.refused = refused
         self._calls = 0
-        self._bodies = _Bodies(limits.held_bytes)
+        self._budget = Budget(limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -108,14 +119,15 @@ class KeepsLimits:
             started = True
             await send(message)
 
-        self._calls += 1
-        part = _Part(self._bodies)
+        share = Share(self._budget)
+        scope.setdefault("state", {})["share"] = share
         try:
-            if self._calls > self.limits.calls:
-                raise _beyond_calls()
-            replay = await self._received(scope, receive, part)
+            self._check_calls()
+            replay = await self._received(scope, receive, share)
             if replay is None:  # the client is gone
                 return
+            self._check_calls()
+            self._calls += 1
             try:
                 async with asyncio.timeout(self.limits.answer_seconds) as answering:
                     await self.app(scope, replay, send_noted)
@@ -124,35 +136,39 @@ class KeepsLimits:
                 if started or not answering.expired():
                     raise
                 raise _beyond_answer(self.limits) from None
-        except _Beyond as beyond:
+            finally:
+                self._calls -= 1
+        except Beyond as beyond:
             self.refused(beyond.reason)
             _log.info("request_limited", status=beyond.status, limit=beyond.reason)
             await _refusal(beyond)(scope, receive, send)
         finally:
-            self._calls -= 1
-            part.become(0)
+            share.become(0)
 
-    async def _received(self, scope: Scope, receive: Receive, part: _Part) -> Receive | None:
+    def _check_calls(self) -> None:
+        if self._calls >= self.limits.calls:
+            raise _beyond_calls()
+
+    async def _received(self, scope: Scope, receive: Receive, share: Share) -> Receive | None:
         """Read the whole body, and give what it can be read from again; None if it never ends."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
         try:
             async with asyncio.timeout(self.limits.receive_seconds):
-                body = await _read(receive, self.limits.body_bytes, _announced(scope), part)
+                body = await _read(receive, self.limits.body_bytes, _announced(scope), share)
         except TimeoutError:
             raise _beyond_receive(self.limits) from None
         if body is None:
             return None
         if not _has_few_entries(body, self.limits.entries):
             raise _beyond_entries(self.limits)
-        sent = False
+        held = [body]
+        del body  # it is given away, so that it lives no longer than whoever reads it wants
 
         async def replay() -> Message:
-            nonlocal sent
-            if sent:
+            if not held:
                 return await receive()
-            sent = True
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": held.pop(), "more_body": False}
 
         return replay
 
@@ -163,18 +179,20 @@ def _announced(scope: Scope) -> int:
     return int(said) if re.fullmatch(rb"[0-9]{1,18}", said) else 0
 
 
-async def _read(receive: Receive, most: int, announced: int, part: _Part) -> bytes | None:
+async def _read(receive: Receive, most: int, announced: int, share: Share) -> bytes | None:
     """The body, or None if the client has gone before its end.
 
-    There must be room for all that is announced before any of it is read, and for each further
-    piece of a body whose length is not known. What is too long is read to its end and thrown away:
-    a client that is still sending would find its connection broken instead of the answer.
+    A body for which there is no room when it is announced is not begun with. Then room is held for
+    as much again as has arrived, up to what was announced: for who sends nothing there is none, and
+    who has sent half is not refused at the last byte where that can be helped. What is too long is
+    read to its end and thrown away: a client that is still sending would find its connection broken
+    instead of the answer.
     """
     chunks: list[bytes] = []
     size = 0
     more = True
-    if announced <= most:
-        part.become(announced)
+    if share.room < announced <= most:
+        raise _beyond_held()
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -182,14 +200,14 @@ async def _read(receive: Receive, most: int, announced: int, part: _Part) -> byt
         chunk = message.get("body", b"")
         size += len(chunk)
         if max(size, announced) <= most:
-            part.become(max(size, announced))
+            share.become(size, min(2 * size, announced))
             chunks.append(chunk)
         else:
             chunks.clear()
-            part.become(0)
+            share.become(0)
         more = message.get("more_body", False)
     if size > most:
-        raise _Beyond(
+        raise Beyond(
             413,
             "body",
             "too-long",
@@ -212,8 +230,8 @@ def _has_few_entries(body: bytes, most: int) -> bool:
     return count_entries(body) <= most
 
 
-def _beyond_calls() -> _Beyond:
-    return _Beyond(
+def _beyond_calls() -> Beyond:
+    return Beyond(
         503,
         "busy",
         "throttled",
@@ -222,18 +240,18 @@ def _beyond_calls() -> _Beyond:
     )
 
 
-def _beyond_held() -> _Beyond:
-    return _Beyond(
+def _beyond_held() -> Beyond:
+    return Beyond(
         503,
         "held",
         "throttled",
-        "The service holds as many bytes of requests as it may at a time (CDS_MAX_HELD_BYTES). "
-        "Call again after the time in the header Retry-After.",
+        "The service holds as many bytes of requests, and of what it fetches for them, as it may "
+        "at a time (CDS_MAX_HELD_BYTES). Call again after the time in the header Retry-After.",
     )
 
 
-def _beyond_entries(limits: Limits) -> _Beyond:
-    return _Beyond(
+def _beyond_entries(limits: Limits) -> Beyond:
+    return Beyond(
         413,
         "entries",
         "too-costly",
@@ -242,8 +260,8 @@ def _beyond_entries(limits: Limits) -> _Beyond:
     )
 
 
-def _beyond_receive(limits: Limits) -> _Beyond:
-    return _Beyond(
+def _beyond_receive(limits: Limits) -> Beyond:
+    return Beyond(
         408,
         "receive",
         "timeout",
@@ -252,8 +270,8 @@ def _beyond_receive(limits: Limits) -> _Beyond:
     )
 
 
-def _beyond_answer(limits: Limits) -> _Beyond:
-    return _Beyond(
+def _beyond_answer(limits: Limits) -> Beyond:
+    return Beyond(
         503,
         "answer",
         "timeout",
@@ -262,14 +280,14 @@ def _beyond_answer(limits: Limits) -> _Beyond:
     )
 
 
-def _refusal(beyond: _Beyond) -> Response:
+def _refusal(beyond: Beyond) -> Response:
     headers = {}
     if beyond.status == 503:
         headers["Retry-After"] = "1"
     if beyond.reason == "receive":
         headers["Connection"] = "close"  # what may still arrive would be taken for a new request
     return Response(
-        operation_outcome(beyond.issue_type, [beyond.problem]),
+        operation_outcome(beyond.issue_type, beyond.problems),
         beyond.status,
         headers,
         media_type="application/json",

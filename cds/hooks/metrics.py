@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Scope
 
 from cds.advice import Advice
 from cds.fhir.bundles import Excluded
-from cds.hooks.headers import Secures
+from cds.hooks.headers import ChecksHost, Secures
 from cds.hooks.logs import describe
 from cds.hooks.outcomes import operation_outcome
 from cds.rules.ruleset import EnginesDisagree
@@ -198,9 +198,10 @@ PATH = "/metrics"
 _UNREADABLE = "The metrics cannot be read just now; ask again."
 
 
-def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
+def make_metrics_app(registry: CollectorRegistry, hosts: Sequence[str] | None = None) -> ASGIApp:
     """Make the application that shows what is counted, at one address and by GET or HEAD only.
 
+    It is called by a name of this machine or one of ``hosts``; by any name where these are None.
     One form for whoever asks: what a client says of others it could read is not believed.
     """
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -227,7 +228,7 @@ def make_metrics_app(registry: CollectorRegistry) -> ASGIApp:
     routes = [Route(PATH, show, methods=["GET"])]
     app = Starlette(routes=routes, exception_handlers={HTTPException: refuse})
     app.router.redirect_slashes = False
-    return Secures(app, fail)
+    return Secures(app if hosts is None else ChecksHost(app, hosts), fail)
 
 
 def registry_of_all() -> CollectorRegistry:

@@ -62,7 +62,14 @@ from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
-from cds.settings import Settings, SettingsInvalid, check_servable, host_names, today
+from cds.settings import (
+    Settings,
+    SettingsInvalid,
+    check_servable,
+    host_names,
+    metrics_host_names,
+    today,
+)
 from cds.store.database import DatabaseUnusable
 from cds.store.journal import JournalFull
 from cds.store.store import Place as StorePlace
@@ -154,7 +161,7 @@ def serve(settings: Settings) -> None:
         died: Callable[[int], None] | None = None
         if metrics is not None:
             count_in(open_until_the_end.enter_context(_folder_in_memory()))
-            jobs.append(Job("metrics", partial(_serve_metrics, metrics)))
+            jobs.append(Job("metrics", partial(_serve_metrics, settings, metrics)))
             died = forget
         jobs.append(Job("store", partial(_write, settings)))
         if settings.reload_seconds:
@@ -220,7 +227,7 @@ def _work(
     metrics: Metrics = app.state.metrics
     log.lost = metrics.lost_lines
     if metrics_listening is not None:
-        serve_them = partial(_serve_metrics, metrics_listening, metrics.registry)
+        serve_them = partial(_serve_metrics, settings, metrics_listening, metrics.registry)
         threading.Thread(target=serve_them, name="metrics", daemon=True).start()
 
     def tell(attempt: Attempt) -> None:
@@ -290,9 +297,12 @@ def _open_store(
     return store
 
 
-def _serve_metrics(listening: socket.socket, registry: CollectorRegistry | None = None) -> None:
+def _serve_metrics(
+    settings: Settings, listening: socket.socket, registry: CollectorRegistry | None = None
+) -> None:
     """Serve the metrics of this process, or without ``registry`` those of all workers."""
-    _run(listening, make_metrics_app(registry or registry_of_all()))
+    hosts = metrics_host_names(settings)
+    _run(listening, make_metrics_app(registry or registry_of_all(), hosts), proxy_headers=False)
 
 
 def _run(

@@ -25,7 +25,6 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
@@ -39,7 +38,7 @@ from cds.hooks.fetching import Fetching, gather
 from cds.hooks.headers import ChecksHost, Secures
 from cds.hooks.health import Check, add_health, rules_work
 from cds.hooks.interface import describe_interface
-from cds.hooks.limits import HEALTH, KeepsLimits, Limits
+from cds.hooks.limits import HEALTH, Beyond, KeepsLimits, Limits
 from cds.hooks.logs import describe
 from cds.hooks.metrics import UNKNOWN, Metrics, reason_of
 from cds.hooks.orders import Orders, check_about, read_orders
@@ -412,7 +411,7 @@ def create_app(
             response = _outcome(404, "not-found", [problem])
         else:
             request.state.service = service.id
-            response = await decide(request, service, await request.body())
+            response = await decide(request, service, await _body(request))
         response.headers[DECISION_HEADER] = decision
         name = UNKNOWN if service is None else service.id
         metrics.answered(name, response.status_code, time.perf_counter() - started)
@@ -442,7 +441,9 @@ def create_app(
             )
         except Refused as refusal:
             _log.info("request_refused", status=refusal.status, problems=refusal.problems)
-            return _outcome(refusal.status, refusal.issue_type, refusal.problems)
+            if isinstance(refusal, Beyond):
+                metrics.refused(refusal.reason)
+            return _refused(refusal)
         except Exception as fault:
             return fail(fault)
         milliseconds = round((time.perf_counter() - started) * 1000, 2)
@@ -463,13 +464,11 @@ def create_app(
             try:
                 check_type(request.headers)
                 items = await take_feedback(
-                    await request.body(), store, client_of(request), service_id
+                    await _body(request), store, client_of(request), service_id
                 )
             except Refused as refusal:
                 _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
-                response = _outcome(refusal.status, refusal.issue_type, refusal.problems)
-                if refusal.status == 503:
-                    response.headers["Retry-After"] = _RETRY_SECONDS
+                response = _refused(refusal)
             except Exception as fault:
                 response = fail(fault, _FEEDBACK_FAILED)
             else:
@@ -485,10 +484,6 @@ def create_app(
         response.headers.update(fault.headers or {})
         return response
 
-    @app.exception_handler(ClientDisconnect)
-    async def let_go(request: Request, fault: ClientDisconnect) -> Response:
-        return _outcome(400, "incomplete", ["The connection ended before the request did."])
-
     return app
 
 
@@ -498,12 +493,22 @@ def _served(request: Request) -> Served:
     return served
 
 
+async def _body(request: Request) -> bytes:
+    """The body, which ``KeepsLimits`` hands over whole; Starlette would make and keep a copy."""
+    body: bytes = (await request.receive())["body"]
+    return body
+
+
 def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:
-    """How to fetch for who calls: a client that is known has FHIR servers of its own."""
+    """How to fetch for a call: a client that is known has FHIR servers of its own.
+
+    What is fetched counts with the body among the bytes that are held for all calls.
+    """
+    if fetching is None:
+        return None
     caller: Caller | None = request.state.caller
-    if fetching is None or caller is None:
-        return fetching
-    return msgspec.structs.replace(fetching, servers=caller.client.fhir_servers)
+    servers = fetching.servers if caller is None else caller.client.fhir_servers
+    return msgspec.structs.replace(fetching, servers=servers, hold=request.state.share.take)
 
 
 _SEE_DISCOVERY = f"GET {DISCOVERY} lists the services."
@@ -525,6 +530,13 @@ def _json(content: bytes, status: int = 200) -> Response:
 
 def _outcome(status: int, issue_type: IssueType, problems: Iterable[str]) -> Response:
     return _json(operation_outcome(issue_type, problems), status)
+
+
+def _refused(refusal: Refused) -> Response:
+    response = _outcome(refusal.status, refusal.issue_type, refusal.problems)
+    if refusal.status == 503:
+        response.headers["Retry-After"] = _RETRY_SECONDS
+    return response
 
 
 _ADVICE_FAILED = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import logging
 import os
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from cds.addresses import is_this_machine
 
 WAIT_SECONDS = 10
 """How long a writer waits for the others, and a connection to PostgreSQL for the server."""
@@ -98,7 +99,7 @@ def _check_way(url: URL) -> None:
     named = url.query.get("host") or url.host or os.environ.get("PGHOST") or ()
     addresses = url.query.get("hostaddr") or os.environ.get("PGHOSTADDR") or ()
     for host in (*_each(named), *_each(addresses)):
-        if host and not host.startswith("/") and not _is_this_machine(host):
+        if host and not host.startswith("/") and not is_this_machine(host):
             raise DatabaseUnusable(
                 f"The database is on another machine, {host}, and its address does not say how the "
                 "way there is protected. Add ?sslmode=verify-full to it, and sslrootcert= with the "
@@ -109,13 +110,6 @@ def _check_way(url: URL) -> None:
 
 def _each(told: str | tuple[str, ...]) -> tuple[str, ...]:
     return (told,) if isinstance(told, str) else told
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _options(kind: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from cds.advice import Question
-from cds.fhir.bundles import Delivery, keep_about
+from cds.fhir.bundles import Delivery, keep_about, reference_id
 from cds.fhir.resources import (
     AllergyIntolerance,
     Condition,
@@ -39,12 +41,15 @@ class Resources(Struct, frozen=True, omit_defaults=True):
 class Inputs(Struct, frozen=True, omit_defaults=True):
     """What a question consists of: the record, and the draft orders where there are any.
 
-    ``selected`` names the drafts that cards were wanted for, None for all.
+    ``selected`` names the drafts that cards were wanted for, None for all. ``settled`` says that an
+    absolute reference to a Medication is to another server than the record is of. In decisions of
+    before that was told it counted by its end, whatever server it named.
     """
 
     record: Resources
     drafts: Resources | None = None
     selected: tuple[str, ...] | None = None
+    settled: bool = False
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -113,6 +118,7 @@ def write_inputs(question: Question, *, applies: bool) -> bytes:
             _resources(record),
             None if question.drafts is None else _resources(question.drafts),
             None if question.selected is None else tuple(sorted(question.selected)),
+            settled=True,
         )
     )
 
@@ -134,13 +140,29 @@ def _resources(delivery: Delivery) -> Resources:
 def read_inputs(written: bytes, patient: str, hook: Hook) -> Question:
     """The question that ``write_inputs`` wrote, about a pseudonym."""
     inputs = _DECODER.decode(written)
-    return Question(
+    question = Question(
         delivery=_delivery(inputs.record),
         patient=patient,
         hook=hook,
         drafts=None if inputs.drafts is None else _delivery(inputs.drafts),
         selected=None if inputs.selected is None else frozenset(inputs.selected),
     )
+    if not inputs.settled:
+        parts = [part for part in (question.delivery, question.drafts) if part is not None]
+        known = {name for part in parts for name in part.medications}
+        for part in parts:
+            part.uses = [_by_end(use, known) for use in part.uses]
+    return question
+
+
+def _by_end(use: MedicationUse, known: Container[str]) -> MedicationUse:
+    """A use that names its Medication as an absolute reference was read once: by its end."""
+    pointer = use.medicationReference
+    reference = pointer.reference if pointer is not None else None
+    if pointer is None or reference is None or "://" not in reference or reference in known:
+        return use
+    named = replace(pointer, reference=f"Medication/{reference_id(reference)}")
+    return replace(use, medicationReference=named)
 
 
 def _delivery(resources: Resources) -> Delivery:

@@ -77,6 +77,7 @@ class Journal:
         self._handed_over: list[_HandedOver] = []
         self.file, self._handle = self._begin()
         self._size = 0
+        self._since = 0.0
 
     def _begin(self) -> tuple[Path, int]:
         # In the order of their names the files are in that of their records.
@@ -100,10 +101,13 @@ class Journal:
             return self._waiting()
 
     def late(self) -> float:
-        """Seconds since the oldest file that nobody has taken yet was handed over; 0 for none."""
+        """Seconds since the first record was noted of those that nobody has taken; 0 for none."""
         with self._lock:
-            self._waiting()
-            return time.monotonic() - self._handed_over[0].at if self._handed_over else 0.0
+            if not self._waiting():
+                return 0.0
+            return time.monotonic() - (
+                self._handed_over[0].since if self._handed_over else self._since
+            )
 
     def _waiting(self) -> int:
         self._handed_over = [each for each in self._handed_over if each.file.exists()]
@@ -126,6 +130,8 @@ class Journal:
             except OSError as fault:
                 os.ftruncate(self._handle, _BEGIN + self._size)
                 raise JournalFull(fault.strerror or "it cannot be written") from None
+            if not self._size:
+                self._since = time.monotonic()
             self._size += len(framed)
 
     def hand_over(self) -> None:
@@ -138,7 +144,7 @@ class Journal:
             except OSError:
                 return  # no room for a file; what there is goes on being used
             os.close(self._handle)
-            self._handed_over.append(_HandedOver(self.file, self._size, time.monotonic()))
+            self._handed_over.append(_HandedOver(self.file, self._size, self._since))
             self.file, self._handle, self._size = file, handle, 0
 
     def close(self) -> None:
@@ -165,7 +171,7 @@ def _write_at(handle: int, position: int, content: bytes) -> None:
 class _HandedOver(Struct, frozen=True):
     file: Path
     size: int
-    at: float
+    since: float
 
 
 class Leftover:

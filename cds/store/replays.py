@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import chain
 
 from msgspec import Struct
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Dialect, Engine, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
-from cds.store.tables import used_tokens
+from cds.store.database import check_identity, identity
+from cds.store.tables import Instant, used_tokens
 
 LONGEST = 5.0
 """Seconds that a call may wait to be told whether its token was used."""
@@ -24,6 +27,9 @@ KEPT_LONGER = timedelta(hours=1)
 
 AT_ONCE = 500
 """Tokens that are forgotten in one transaction."""
+
+MOST_TOGETHER = 1000
+"""Tokens that are noted in one statement: databases bound the values that it may have."""
 
 _PROBE = "probe"
 """Stands among the tokens, and is none: those are 64 digits."""
@@ -47,6 +53,7 @@ class UsedTokens:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._identity = identity(engine)
         self._thread = ThreadPoolExecutor(1, "tokens")
         self._asked: list[_Asked] = []
         self._answering: asyncio.Task[None] | None = None
@@ -55,7 +62,8 @@ class UsedTokens:
         """Whether a token is used for the first time; it is remembered at least ``until`` then.
 
         Of several calls for the same token, from however many processes, exactly one is answered
-        True. Raises ``SQLAlchemyError`` where that cannot be told, or ``TimeoutError``.
+        True. Raises ``SQLAlchemyError`` where that cannot be told, ``TimeoutError``, or ``OSError``
+        where the file of tokens is another one than was opened.
         """
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked.append(_Asked(_token(issuer, jti), until, answer))
@@ -68,8 +76,8 @@ class UsedTokens:
     async def _answer(self) -> None:
         try:
             while self._asked:
-                batch = [each for each in self._asked if not each.answer.done()]
-                self._asked = []
+                asked, self._asked = self._asked[:MOST_TOGETHER], self._asked[MOST_TOGETHER:]
+                batch = [each for each in asked if not each.answer.done()]
                 await self._answer_together(batch)
         finally:
             self._answering = None
@@ -77,7 +85,7 @@ class UsedTokens:
     async def _answer_together(self, batch: list[_Asked]) -> None:
         try:
             first = await asyncio.get_running_loop().run_in_executor(
-                self._thread, _use, self._engine, {a.token: a.until for a in batch}
+                self._thread, self._use, {a.token: a.until for a in batch}
             )
         except Exception as fault:
             for each in batch:
@@ -88,6 +96,12 @@ class UsedTokens:
             if not each.answer.done():
                 each.answer.set_result(each.token in first)
             first.discard(each.token)  # of several uses at once, one is the first
+
+    def _use(self, tokens: dict[str, datetime]) -> set[str]:
+        first = _use(self._engine, tokens)
+        # In a file that nobody finds again they would be forgotten.
+        check_identity(self._engine, self._identity)
+        return first
 
     def forget_expired(self, now: datetime) -> Iterator[int]:
         """Forget the tokens that have expired, an hour later; yields how many each time.
@@ -106,13 +120,15 @@ class UsedTokens:
     def probe(self, now: datetime) -> None:
         """Write what says nothing, to see whether a token could be noted now.
 
-        Raises ``SQLAlchemyError``.
+        Raises ``SQLAlchemyError``, or ``OSError`` where the file is another than was opened.
         """
-        insert = _insert(self._engine)(used_tokens).values(token=_PROBE, until=now)
+        made = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        insert = made(used_tokens).values(token=_PROBE, until=now)
         with self._engine.begin() as connection:
             connection.execute(
                 insert.on_conflict_do_update(index_elements=["token"], set_={"until": now})
             )
+        check_identity(self._engine, self._identity)
 
     def close(self) -> None:
         """Let go of the thread and the database."""
@@ -121,19 +137,37 @@ class UsedTokens:
 
 
 def _use(engine: Engine, tokens: dict[str, datetime]) -> set[str]:
-    """Note that tokens were used; those of them that had not been before."""
+    """Note that tokens were used; those of them that had not been before.
+
+    By the driver itself, since each call waits for this, and SQLAlchemy takes three times as long
+    as the database. On SQLite the statement is a transaction of its own.
+    """
     if not tokens:
         return set()
-    kept = _insert(engine)(used_tokens).on_conflict_do_nothing().returning(used_tokens.c.token)
+    mark = "%s" if engine.dialect.name == "postgresql" else "?"
+    values = ", ".join([f"({mark}, {mark})"] * len(tokens))
+    insert = f"INSERT INTO used_tokens (token, until) VALUES {values}"
     # In one order everywhere: processes that note the same tokens would wait for each other.
-    rows = [{"token": token, "until": until} for token, until in sorted(tokens.items())]
-    with engine.begin() as connection:
-        return set(connection.execute(kept, rows).scalars())
+    rows = ((token, _as_kept(until, engine.dialect)) for token, until in sorted(tokens.items()))
+    driver = engine.dialect.loaded_dbapi
+    try:
+        with contextlib.closing(engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(
+                f"{insert} ON CONFLICT DO NOTHING RETURNING token", tuple(chain.from_iterable(rows))
+            )
+            first = {token for (token,) in cursor.fetchall()}
+            connection.commit()
+    except driver.Error as fault:
+        raise DBAPIError(insert, None, fault) from None
+    return first
 
 
-def _insert(engine: Engine) -> Any:
-    # Each dialect has its own; the methods that are used here are those of both.
-    return postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+def _as_kept(until: datetime, dialect: Dialect) -> str:
+    """A moment as the column has it, in either database."""
+    kept = Instant().process_bind_param(until, dialect)
+    assert kept is not None
+    return kept.isoformat(" ", "microseconds")
 
 
 def _token(issuer: str, jti: str) -> str:

@@ -135,9 +135,18 @@ def medication(named: Json, **of: Any) -> Json:
     ["Medication/m", "https://ehr.example/fhir/Medication/m", "Medication/m/_history/3"],
 )
 def test_a_medication_that_was_delivered_is_looked_up(reference: str) -> None:
-    """A reference may be relative, absolute, or to a version."""
-    chart = read(order({"reference": reference}, ago(5)), medication(PREDNISONE))
+    """A reference may be relative, absolute on the server of the chart, or to a version."""
+    own = {"reference": f"https://ehr.example/fhir/Patient/{PATIENT}"}
+    chart = read(order({"reference": reference}, ago(5), subject=own), medication(PREDNISONE))
     assert [e.drug for e in exposures(chart)] == ["prednisone"]
+
+
+def test_a_medication_of_another_server_is_another() -> None:
+    """Its id alone says nothing: the drug of such an order could be any."""
+    elsewhere = {"reference": "https://other.example/fhir/Medication/m"}
+    chart = read(order(elsewhere, ago(5)), medication(PREDNISONE))
+    assert (exposures(chart), reasons(chart)) == ([], [UNDELIVERED])
+    assert fact(chart, "drug.prednisone.ever") is None
 
 
 def test_a_contained_medication_is_looked_up() -> None:

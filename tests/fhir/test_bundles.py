@@ -11,6 +11,7 @@ from cds.fhir.bundles import (
     Delivery,
     Excluded,
     Unreadable,
+    add,
     count_entries,
     decode,
     find_medication,
@@ -19,6 +20,7 @@ from cds.fhir.bundles import (
     read_bundle,
     read_resource,
     reference_id,
+    settle_server,
     take_drafts,
 )
 from cds.fhir.resources import Bundle
@@ -829,15 +831,53 @@ def texts(read: Delivery) -> dict[str, str | None]:
 
 
 def test_medications_are_found_by_id_and_by_address() -> None:
-    """A Medication is found under its type and id, and under an address that is not that."""
+    """A Medication is found under its type and id, and under an address that is no server's."""
     document = bundle(medication("azathioprine"))
     document["entry"][0]["fullUrl"] = "urn:uuid:1"
     assert texts(delivery_of(document)) == {
         "Medication/m1": "azathioprine",
         "urn:uuid:1": "azathioprine",
     }
-    document["entry"][0]["fullUrl"] = "https://x/fhir/Medication/m1"
-    assert texts(delivery_of(document)) == {"Medication/m1": "azathioprine"}
+
+
+@pytest.mark.parametrize(
+    ("server", "found"),
+    [
+        ("x/fhir", "Medication/m1"),
+        ("y/fhir", "https://X/fhir/Medication/m1"),
+        ("", "https://X/fhir/Medication/m1"),
+    ],
+)
+def test_a_medication_with_an_address_has_its_id_on_that_server_only(
+    server: str, found: str
+) -> None:
+    """The same id is another product elsewhere; where nothing tells the server, it may be."""
+    document = bundle(medication("azathioprine"))
+    document["entry"][0]["fullUrl"] = "https://X/fhir/Medication/m1/_history/4"
+    read = delivery_of(document)
+    read.server = server
+    for _ in range(2):
+        settle_server("p1", read)
+        assert (texts(read), read.excluded) == ({found: "azathioprine"}, [])
+
+
+def test_versions_at_one_address_are_of_one_medication() -> None:
+    """Also of two deliveries, and with what has no address of its own."""
+    old, new = medication("a", "2024-01-01T00:00:00Z"), medication("b", "2024-02-01T00:00:00Z")
+    parts = []
+    for version in (new, old):
+        document = bundle(version)
+        document["entry"][0]["fullUrl"] = "https://x/fhir/Medication/m1"
+        parts.append(delivery_of(document))
+    read = delivery_of(bundle(medication("c", "2023-01-01T00:00:00Z")))
+    read.server = "x/fhir"
+    for part in parts:
+        add(part, read)
+
+    settle_server("p1", read)
+
+    assert texts(read) == {"Medication/m1": "b"}
+    assert read.excluded == [Excluded("Medication/m1", ONCE)] * 2
 
 
 def test_the_latest_version_of_a_medication_counts() -> None:
@@ -856,18 +896,89 @@ def test_contradicting_medications_name_no_drug() -> None:
     assert [e.reference for e in read.excluded] == ["Medication/m1"] * 2
 
 
+def referring(*references: str) -> list[Json]:
+    """Return orders that only refer to their drugs."""
+    return [
+        {"resourceType": "MedicationRequest", "medicationReference": {"reference": reference}}
+        for reference in references
+    ]
+
+
 @pytest.mark.parametrize(
     "reference",
-    ["Medication/m1", "https://ehr.example/fhir/Medication/m1", "Medication/m1/_history/2"],
+    [
+        "Medication/m1",
+        "Medication/m1/_history/2",
+        "https://ehr.example/fhir/Medication/m1",
+        "http://EHR.example:80/fhir/Medication/m1/_history/2",
+    ],
 )
-def test_a_medication_is_found_by_however_an_order_refers_to_it(reference: str) -> None:
-    """Server and version of a reference make no difference; another id does."""
-    held = delivery_of({"resourceType": "Medication", "id": "m1"}).medications
+@pytest.mark.parametrize("address", [None, "https://ehr.example/fhir/Medication/m1"])
+def test_a_medication_is_found_by_however_an_order_refers_to_it(
+    reference: str, address: str | None
+) -> None:
+    """With the address of the server or without, and to whatever version; another id is not."""
+    document = bundle({"resourceType": "Medication", "id": "m1"}, *referring(reference))
+    document["entry"][0]["fullUrl"] = address
+    read = delivery_of(document)
+    read.server = "ehr.example/fhir"
 
-    found = find_medication(reference, held)
+    settle_server("p1", read)
 
+    (order,) = read.uses
+    assert order.medicationReference is not None and order.medicationReference.reference is not None
+    found = find_medication(order.medicationReference.reference, read.medications)
     assert found is not None and found.id == "m1"
-    assert find_medication("Medication/m2", held) is None
+    assert find_medication("Medication/m2", read.medications) is None
+
+
+@pytest.mark.parametrize("server", ["ehr.example/fhir", ""])
+def test_an_absolute_reference_to_a_medication_counts_at_its_server_only(server: str) -> None:
+    """Another's Medication of the same id is another drug, found by its whole address if at all."""
+    elsewhere, there = "https://x/fhir/Medication/m1", "https://y/fhir/Medication/m1/_history/1"
+    document = bundle(medication("a"), medication("b"), *referring(elsewhere, there))
+    document["entry"][1]["fullUrl"] = "https://y/fhir/Medication/m1"
+    read = delivery_of(document)
+    read.server = server
+
+    settle_server("p1", read)
+
+    found = [
+        find_medication(use.medicationReference.reference or "", read.medications)
+        for use in read.uses
+        if use.medicationReference is not None
+    ]
+    assert [m.code and m.code.text for m in found if m is not None] == ["b"]
+    assert found[0] is None
+
+
+@pytest.mark.parametrize("server", ["ehr.example/fhir", ""])
+def test_an_order_refers_to_the_medication_beside_it(server: str) -> None:
+    """A relative reference is to the server where the order is, whatever that one is called."""
+    document = bundle(medication("a"), medication("b"), *referring("Medication/m1") * 3)
+    for entry, address in zip(
+        document["entry"][1:],
+        (
+            "https://gate/r4/Medication/m1",
+            "https://gate/r4/MedicationRequest/1",
+            None,
+            "urn:uuid:1",
+        ),
+        strict=True,
+    ):
+        entry["fullUrl"] = address
+    read = delivery_of(document)
+    read.server = server
+    drafts = take_drafts(read)
+    settle_server("p1", read, drafts=drafts)
+
+    found = [
+        find_medication(use.medicationReference.reference or "", read.medications)
+        for use in read.uses
+        if use.medicationReference is not None
+    ]
+
+    assert [m and m.code and m.code.text for m in found] == ["b", "a", "a"]
 
 
 # --- what is counted -----------------------------------------------------------------------------

@@ -517,6 +517,26 @@ def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
     assert (len(echo.asked), echo.ended) == (2, ["made-room"])
 
 
+def test_a_connection_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that makes room and has not read its answer made room, and is not counted again."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(BoundedConnection, "_end_seconds", 0.1)
+    unread = asyncio.Event()
+
+    async def not_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        await unread.wait()
+
+    async def malformed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        unread.set()
+        writer.write(b"no HTTP\r\n\r\n")
+        await asyncio.sleep(0.3)  # longer than it may take to end
+
+    monkeypatch.setattr(BoundedConnection, "pause_writing", lambda _: None)  # as if none were slow
+    assert talk(not_reading, malformed).ended == ["made-room", "malformed"]
+
+
 def test_where_all_connections_are_at_work_another_one_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

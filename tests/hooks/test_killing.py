@@ -5,6 +5,7 @@ import threading
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import select
 from cds.store.database import connect
 from cds.store.store import Place, open_store
 from cds.store.tables import cards, feedback
+from tests.databases import new_database, postgresql, stopped
 from tests.hooks.test_server import CHECKOUT, serve, start
 
 CALL = "/cds-services/myositis-patient-view"
@@ -20,17 +22,32 @@ BODY = json.loads((CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_byt
 
 
 class Clients:
-    """Clients that call and give feedback until the service is gone, and note what it answered."""
+    """Clients that call and give feedback until the service is gone, and note what it answered.
 
-    def __init__(self, url: str, *, until_it_ends: bool = True) -> None:
+    Feedback may be refused with ``refusals``; it is not told then.
+    """
+
+    def __init__(
+        self, url: str, *, until_it_ends: bool = True, refusals: frozenset[int] = frozenset()
+    ) -> None:
         self.url = url
         self.until_it_ends = until_it_ends
+        self.refusals = refusals
         self.given: list[str] = []
         self.told: list[tuple[str, str]] = []
+        self.refused = 0
+        self.faults: list[Exception] = []
         self.enough = threading.Event()
         self.threads = [threading.Thread(target=self._work) for _ in range(6)]
 
     def _work(self) -> None:
+        try:
+            self._call()
+        except Exception as fault:
+            self.faults.append(fault)
+            raise
+
+    def _call(self) -> None:
         with httpx2.Client(base_url=self.url, timeout=10) as client:
             while True:
                 try:
@@ -40,9 +57,13 @@ class Clients:
                     at = datetime.now(UTC).isoformat()
                     item = {"card": given[0], "outcome": "overridden", "outcomeTimestamp": at}
                     told = client.post(f"{CALL}/feedback", json={"feedback": [item]})
+                    if told.status_code in self.refusals:
+                        self.refused += 1
+                        continue
                     assert told.status_code == 200, told.text
                     self.told.append((given[0], at))
-                except httpx2.TransportError:
+                except httpx2.TransportError as fault:
+                    self.faults.append(fault)
                     if self.until_it_ends:
                         return
                     continue
@@ -61,7 +82,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_process_is_killed(
         clients = Clients(serving.url)
         for thread in clients.threads:
             thread.start()
-        assert clients.enough.wait(60)
+        assert clients.enough.wait(60), clients.faults
         serving.process.kill()
         for thread in clients.threads:
             thread.join()
@@ -140,6 +161,44 @@ def test_nothing_is_lost_when_the_process_that_writes_is_killed(tmp_path: Path) 
     assert status == 0
     assert '"job":"store"' in log
     assert "worker_died" in log
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_nothing_that_was_acknowledged_is_lost_when_postgresql_is_started_again(
+    tmp_path: Path, mode: Literal["fast", "immediate"]
+) -> None:
+    """Stopped, or crashed, under load: calls go on, and feedback is refused while it is away."""
+    with postgresql() as server:
+        database = new_database(server)
+        settings = {"CDS_STATE": str(tmp_path), "CDS_DATABASE_URL": database, "CDS_WORKERS": "2"}
+        with serve(**settings) as serving:
+            clients = Clients(serving.url, until_it_ends=False, refusals=frozenset({500, 503}))
+            for thread in clients.threads:
+                thread.start()
+            while len(clients.told) < 10:
+                clients.enough.wait(0.01)
+            with stopped(server, mode):
+                before = len(clients.given)
+                while len(clients.given) < before + 10 or not clients.refused:
+                    clients.enough.wait(0.01)
+            for thread in clients.threads:
+                thread.join()
+            status, _ = serving.stop()
+
+        store = open_store(Place(tmp_path, database))
+        store.settle()
+        patients: dict[str, str | None] = {"": None}
+        while None in patients.values():  # bounded by the time of the whole test run
+            with store.engine.connect() as connection:
+                kept_cards = set(connection.execute(select(cards.c.uuid)).scalars())
+                told = connection.execute(select(feedback.c.card, feedback.c.patient)).all()
+            patients = {row.card: row.patient for row in told}
+        store.close()
+
+    assert status == 0
+    assert set(clients.given) <= kept_cards
+    assert {card for card, _ in clients.told} <= patients.keys()
+    assert list((tmp_path / "journal").iterdir()) == []
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

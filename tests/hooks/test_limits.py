@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import date
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from cds.hooks.limits import KeepsLimits, Limits
+from cds.hooks.limits import Beyond, KeepsLimits, Limits
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 
@@ -31,6 +32,21 @@ class Limited:
         async def read(request: Request) -> Response:
             self.bodies.append(await request.body())
             return Response(b"read")
+
+        @app.post("/fetch")
+        async def fetch(request: Request) -> Response:
+            try:
+                request.state.share.take(int(request.headers["Fetch"]))
+            except Beyond as beyond:
+                return Response(" ".join(beyond.problems), beyond.status)
+            return Response(b"fetched")
+
+        @app.post("/hold")
+        async def hold(request: Request) -> Response:
+            body = (await request.receive())["body"]
+            self.busy.set()
+            await self.go_on.wait()
+            return Response(b"%d" % len(body))
 
         @app.post("/wait")
         @app.post("/health/wait")
@@ -221,24 +237,136 @@ def test_bodies_have_only_so_many_bytes_together() -> None:
     asyncio.run(run())
 
 
-def test_a_body_counts_from_when_it_is_announced_until_it_is_given_up() -> None:
-    """What a slow client says it will send is kept free for it, and freed when it sends nothing."""
+async def never() -> AsyncIterator[bytes]:
+    """Announce a body, and send none of it."""
+    await asyncio.Event().wait()
+    yield b""
+
+
+def test_who_announces_a_body_and_sends_none_keeps_nobody_out() -> None:
+    """Neither the bytes nor the number of requests are used up by what does not arrive."""
+
+    async def run() -> None:
+        limited = Limited(held_bytes=10, calls=1, receive_seconds=0.2)
+        silent = [asyncio.create_task(ask(limited, never, length=10)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        for content in (b"0123456789", chunks(b"01234", b"56789")):
+            assert (await limited.client.post("/read", content=content)).status_code == 200
+        assert [(await each)[0]["status"] for each in silent] == [408] * 20
+        assert limited.refused == {"receive": 20}
+
+    asyncio.run(run())
+
+
+class Sending:
+    """A client that sends the pieces of its body when it is told to."""
+
+    def __init__(self, limited: Limited, length: int | None) -> None:
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.answer = asyncio.create_task(ask(limited, self._body, length))
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        while True:
+            yield await self._pieces.get()
+
+    async def send(self, piece: bytes) -> None:
+        """Send a piece, and let the service read it."""
+        self._pieces.put_nowait(piece)
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("sent", "left"), [(1, 8), (4, 2), (5, 0), (9, 0)])
+def test_room_is_held_for_as_much_again_as_has_arrived(sent: int, left: int) -> None:
+    """Whoever has sent half is not refused at the last byte; what is given up makes room."""
 
     async def run() -> None:
         limited = Limited(held_bytes=10, receive_seconds=0.2)
-        begun = asyncio.Event()
-
-        async def stalling() -> AsyncIterator[bytes]:
-            begun.set()
-            yield b"0"
-            await asyncio.Event().wait()
-
-        slow = asyncio.create_task(ask(limited, stalling, length=10))
-        await begun.wait()
-        assert (await limited.client.post("/read", content=b"1")).status_code == 503
-        assert (await slow)[0]["status"] == 408
+        slow = Sending(limited, length=10)
+        await slow.send(b"0" * sent)
+        full = await limited.client.post("/read", content=b"0" * (left + 1))
+        assert full.status_code == 503
+        assert (await limited.client.post("/read", content=b"0" * left)).status_code == 200
+        assert (await slow.answer)[0]["status"] == 408
         assert (await limited.client.post("/read", content=b"0123456789")).status_code == 200
         assert limited.refused == {"held": 1, "receive": 1}
+
+    asyncio.run(run())
+
+
+def test_what_arrives_while_there_is_little_room_goes_on_as_long_as_it_fits() -> None:
+    """It is refused only when the very bytes that arrived find no room."""
+
+    async def run() -> None:
+        limited = Limited(held_bytes=10)
+        other = asyncio.create_task(limited.client.post("/wait", content=b"0123"))
+        await limited.busy.wait()
+        first, second = Sending(limited, length=6), Sending(limited, length=6)
+        await first.send(b"01")
+        await second.send(b"01")
+        await first.send(b"2345")
+        assert not first.answer.done()
+        await second.send(b"2")
+        assert (await second.answer)[0]["status"] == 503
+        limited.go_on.set()
+        assert (await other).text == "waited"
+        assert limited.refused == {"held": 1}
+        first.answer.cancel()
+
+    asyncio.run(run())
+
+
+def test_a_body_for_which_there_is_no_room_is_not_begun_with() -> None:
+    """It is refused when it is announced, before any of it is read."""
+
+    async def run() -> None:
+        limited = Limited(held_bytes=10)
+        first = asyncio.create_task(limited.client.post("/wait", content=b"01"))
+        await limited.busy.wait()
+        assert (await ask(limited, never, length=9))[0]["status"] == 503
+        limited.go_on.set()
+        await first
+        assert limited.refused == {"held": 1}
+
+    asyncio.run(run())
+
+
+def test_what_is_fetched_for_a_request_is_held_with_its_body() -> None:
+    """Both make room when it is answered."""
+
+    async def run() -> None:
+        limited = Limited(held_bytes=10)
+        got = [
+            await limited.client.post("/fetch", content=b"01234", headers={"Fetch": str(size)})
+            for size in (5, 6, 5)
+        ]
+        assert [answer.status_code for answer in got] == [200, 503, 200]
+        assert "(CDS_MAX_HELD_BYTES)" in got[1].text
+
+    asyncio.run(run())
+
+
+def test_a_body_is_in_memory_once() -> None:
+    """From when it has arrived until it is answered: what is counted is what is held."""
+    piece = bytes(64 * 1024)
+
+    async def run() -> None:
+        limited = Limited()
+        await limited.client.post("/wait/not", content=b"{}")  # what is loaded with the first call
+        tracemalloc.start()
+        try:
+            for path in ("/wait", "/hold"):
+                limited.busy.clear()
+                limited.go_on.clear()
+                before, _ = tracemalloc.get_traced_memory()
+                content = chunks(*[piece] * 64)
+                call = asyncio.create_task(limited.client.post(path, content=content))
+                await limited.busy.wait()
+                held = tracemalloc.get_traced_memory()[0] - before
+                limited.go_on.set()
+                assert (await call).status_code == 200
+                assert 1.0 <= held / (64 * len(piece)) < 1.1
+        finally:
+            tracemalloc.stop()
 
     asyncio.run(run())
 

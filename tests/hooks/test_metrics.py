@@ -174,6 +174,21 @@ def test_metrics_are_at_one_address_and_only_read() -> None:
         assert refused.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("localhost:9100", 200), ("[::1]:9100", 200), ("cds.example", 200), ("evil.example", 421)],
+)
+def test_metrics_are_shown_by_the_names_of_the_service_only(host: str, status: int) -> None:
+    """A page that makes its own name lead to loopback is not shown what is counted."""
+    app = make_metrics_app(Metrics().registry, hosts=["cds.example"])
+
+    shown = TestClient(app).get("/metrics", headers={"Host": host})
+
+    assert shown.status_code == status
+    assert ("myositis_cds" in shown.text) is (status == 200)
+    assert shown.headers["Cache-Control"] == "no-store"
+
+
 def test_metrics_that_cannot_be_read_are_told_so(log: LogCapture) -> None:
     """Files that workers are just making are no fault of theirs: the next look has them."""
 

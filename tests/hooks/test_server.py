@@ -487,7 +487,7 @@ def test_the_port_for_metrics_keeps_the_same_bounds(workers: str) -> None:
             shown = httpx2.get(f"{url}/metrics").text
         elsewhere = httpx2.get(f"{url}/").status_code
         posted = httpx2.post(f"{url}/metrics", content=b"{}").status_code
-        get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+        get = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
         endless = converse(url, get, *[b"X-A: b\r\n" * 60] * 3)
         early = converse(url, get + b"Content-Length: 8\r\n\r\n")
 

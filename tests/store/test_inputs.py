@@ -3,12 +3,13 @@ import json
 from msgspec import Raw
 
 from cds.advice import Question
-from cds.fhir.bundles import Delivery
+from cds.fhir.bundles import Delivery, find_medication
 from cds.fhir.resources import (
     AllergyIntolerance,
     CodeableConcept,
     Condition,
     Identifier,
+    Medication,
     MedicationRequest,
     Observation,
     Patient,
@@ -78,6 +79,69 @@ def test_the_question_comes_back_as_it_was_answered() -> None:
     assert again.drafts.unread == {"MedicationRequest"}
     assert (again.patient, again.hook) == ("p5", "order-sign")
     assert again.selected == frozenset({"MedicationRequest/1"})
+
+
+ELSEWHERE = "https://other.example/fhir/Medication/m1"
+THERE = "https://ehr.example/fhir/Medication/m1"
+
+
+def prescribed(reference: str) -> MedicationRequest:
+    """Make up an order that only refers to its drug."""
+    return MedicationRequest(subject=OURS, medicationReference=Reference(reference))
+
+
+def named(question: Question) -> list[str | None]:
+    """Return the Medications that are found by the orders and drafts of a question."""
+    assert question.drafts is not None
+    known = question.delivery.medications
+    pointers = [
+        use.medicationReference
+        for use in (*question.delivery.uses, *question.drafts.uses)
+        if use.medicationReference is not None
+    ]
+    found = [find_medication(pointer.reference or "", known) for pointer in pointers]
+    return [None if medication is None else medication.id for medication in found]
+
+
+def test_a_medication_is_found_again_at_its_server_only() -> None:
+    """What is kept says of each reference whether it is to the server of the record."""
+    question = asked(Delivery(uses=[prescribed(ELSEWHERE), prescribed(THERE)]))
+    question.delivery.uses = [prescribed(THERE), prescribed(ELSEWHERE)]
+    question.delivery.medications = {"Medication/m1": Medication(id="m1")}
+    question.delivery.server = "ehr.example/fhir"
+    taken = take_identity(question, "p5")
+
+    again = read_inputs(write_inputs(taken, applies=True), "p5", "order-sign")
+
+    assert named(taken) == named(again) == ["m1", None, None, "m1"]
+
+
+def test_a_decision_of_before_reads_its_medications_as_it_did() -> None:
+    """Then the end of a reference counted, whatever server it named, unless its whole was known."""
+    written = {
+        "record": {
+            "uses": [
+                {"resourceType": "MedicationRequest", "medicationReference": {"reference": each}}
+                for each in (ELSEWHERE, f"{THERE}/_history/2", "https://x/y", "Medication/m1")
+            ],
+            "medications": {
+                "Medication/m1": {"resourceType": "Medication", "id": "m1"},
+                "https://x/y": {"resourceType": "Medication", "id": "m2"},
+            },
+        },
+        "drafts": {
+            "uses": [
+                {
+                    "resourceType": "MedicationRequest",
+                    "medicationReference": {"reference": ELSEWHERE},
+                }
+            ]
+        },
+    }
+
+    again = read_inputs(json.dumps(written).encode(), "p5", "order-sign")
+
+    assert named(again) == ["m1", "m1", "m2", "m1", "m1"]
 
 
 def test_of_whom_the_rules_are_not_about_only_conditions_are_written() -> None:

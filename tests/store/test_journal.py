@@ -86,7 +86,7 @@ def test_a_full_journal_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
 def test_how_long_records_have_waited_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From when the oldest were handed over, until somebody has taken them."""
+    """From when the oldest were noted, handed over or not, until somebody has taken them."""
     now = [100.0]
     monkeypatch.setattr("cds.store.journal.time.monotonic", lambda: now[0])
     journal = Journal(tmp_path, 10**6)
@@ -100,6 +100,9 @@ def test_how_long_records_have_waited_is_known(
     assert journal.late() == 7
     read(tmp_path)
     assert journal.late() == 0
+    journal.append(b"three")
+    now[0] = 110.0
+    assert journal.late() == 3
 
 
 def test_without_room_for_a_further_file_the_journal_goes_on(

@@ -1,6 +1,6 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -95,3 +95,25 @@ def test_tokens_are_forgotten_some_at_a_time(
         first_use(engine, "a", str(number), AT - KEPT_LONGER)
 
     assert list(UsedTokens(engine).forget_expired(AT + timedelta(seconds=1))) == [2, 2, 1]
+
+
+def test_more_calls_than_go_into_one_statement_are_told_apart_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the many that came at one moment is answered, and each by itself."""
+    monkeypatch.setattr(replays, "MOST_TOGETHER", 3)
+    tokens = UsedTokens(engine)
+
+    async def uses() -> list[bool]:
+        return await asyncio.gather(*(tokens.first_use("ehr", f"{n % 8}", AT) for n in range(16)))
+
+    assert asyncio.run(uses()) == [True] * 8 + [False] * 8
+
+
+def test_a_moment_is_kept_as_the_column_has_it(engine: Engine) -> None:
+    """To the microsecond and in UTC: what is forgotten by it is what has expired."""
+    until = datetime(2026, 11, 16, 10, 30, 0, 1, tzinfo=timezone(timedelta(hours=1)))
+    first_use(engine, "a", "t1", until)
+
+    with engine.connect() as connection:
+        assert connection.execute(select(used_tokens.c.until)).scalars().all() == [until]

@@ -382,3 +382,15 @@ def test_feedback_in_a_file_that_nobody_finds_again_is_not_acknowledged(
 
     with pytest.raises(OSError):
         say_overridden(on_sqlite)
+
+
+def test_tokens_in_a_file_that_nobody_finds_again_let_nobody_in(
+    on_sqlite: Store, tmp_path: Path
+) -> None:
+    """A process that is begun later would know nothing of them; readiness tells of it."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    (tmp_path / "cds.sqlite-tokens").unlink()
+
+    with pytest.raises(OSError):
+        asyncio.run(on_sqlite.used_tokens.first_use("issuer", "t1", until))
+    assert "removed or replaced" in (asyncio.run(on_sqlite.ailment()) or "")

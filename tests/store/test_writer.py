@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from cds.store import writer
 from cds.store.decisions import encode_entry, insert_rows, rows_of
 from cds.store.feedback import Feedback, keep_feedback, name_patients
-from cds.store.journal import Batch, Journal, Leftover
+from cds.store.journal import Batch, Journal, Leftover, leftovers
 from cds.store.overrides import find_told
 from cds.store.replays import UsedTokens
 from cds.store.tables import decisions
@@ -336,3 +336,19 @@ def test_what_is_done_hourly_goes_on_after_what_failed_of_it(
     done = [step for step in steps if step != "written"]
     assert done == ["tokens", "deletion", "deletion"]
     assert "written" in steps[steps.index("tokens") : steps.index("deletion")]
+
+
+def test_what_another_writer_deals_with_is_waited_for(engine: Engine, tmp_path: Path) -> None:
+    """Of the same process, whose decisions refer to rules that the other has yet to write."""
+    made, journal = make_writer(engine, tmp_path)
+    journal.append(encode_entry(RULES))
+    journal.hand_over()
+    (taken,) = leftovers(tmp_path)
+    journal.append(encode_entry(decision(1)))
+
+    made.write()
+    assert (kept(engine), list(tmp_path.glob("*.damaged"))) == (0, [])
+    taken.close()
+    made.write()
+
+    assert (kept(engine), list(tmp_path.glob("*.damaged"))) == (1, [])
