@@ -40,6 +40,7 @@ _EXAMPLE: Mapping[str, object] = {
             "levels": {
                 "y": {"title": "at a level y", "no_worse_than": {"x": {"value": 1, "unit": "x"}}}
             },
+            "worsenings": {"y": {"value": 183, "unit": "d"}},
         }
     },
     "diagnoses": {"x": {"title": "X"}},
@@ -389,7 +390,8 @@ def _facts() -> str:
     return "\n".join(rows) + (
         "\n\n`drug.x` is made of every drug and every class of drugs, `observation.x.y` of each of "
         "its `falls` (and `observation.x.y_from`, what it fell from), `dose.x.days_y` "
-        "and `measure.x.days_y` (and `measure.x.last_y`) of each of their `levels`. A value "
+        "and `measure.x.days_y` (and `measure.x.last_y`) of each of their `levels`, "
+        "`measure.x.worse_y` of each of its `worsenings`. A value "
         "`.latest`, `.previous` or of a fall has the unit of its unit table. Rules add the facts "
         "that they `derive`."
     )

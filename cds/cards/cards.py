@@ -9,6 +9,7 @@ from typing import Any
 from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
 from cds.cards.detail import cited_evidence, detail_of
 from cds.cards.markdown import shorten
+from cds.cards.shown import shown
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
 from cds.chart.facts.drugs import ORDERED, is_about_drafts
@@ -110,16 +111,13 @@ def make_card(
 ) -> Card:
     """The card of one rule that fired."""
     telling = Telling(ruleset, chart, evaluation, rule.file.parameters)
+    card = shown(card, evaluation.values)
     summary = shorten(fill(card.summary, telling), SUMMARY_LIMIT)
     evidence = cited_evidence(rule, card, telling)
     detail = detail_of(rule, card, telling, evidence)
     identity = f"{rule.id}\n{rule.file.version}\n{chart.patient}\n{summary}\n{detail}"
     card_id = str(uuid.uuid5(_NAMESPACE, identity))
-    suggestions = tuple(
-        _suggest(template, telling, card_id)
-        for template in card.suggestions
-        if template.when is None or template.when.test(evaluation.values) is True
-    )
+    suggestions = tuple(_suggest(template, telling, card_id) for template in card.suggestions)
     cited = [item.source for item in evidence]
     first = ruleset.sources[cited[0] if cited else rule.file.evidence[0].source]
     return Card(

@@ -49,10 +49,15 @@ class Criterion(Struct, frozen=True):
 
 
 def criteria_table(rule: Rule, telling: Telling) -> str:
-    """Every condition of the rule: met or not, what was seen, and where that is from."""
+    """The conditions of the rule: met or not, what was seen, and where that is from.
+
+    What derives a fact is told where the fact first stands. Of several conditions that must all be
+    met, and are not, it is those that fail.
+    """
     criterion = criterion_of(rule, telling.ruleset)
     truth = criterion.test(telling.evaluation.values)
-    return table(("Criterion", "Met", "Seen", "From"), _rows(criterion, truth, 0, telling))
+    rows = _rows(criterion, truth, 0, telling, set())
+    return table(("Criterion", "Met", "Seen", "From"), rows)
 
 
 @once
@@ -119,21 +124,22 @@ def _say_change(
 
 
 def _rows(
-    criterion: Criterion, truth: Truth, depth: int, telling: Telling
+    criterion: Criterion, truth: Truth, depth: int, telling: Telling, told: set[str]
 ) -> Iterator[tuple[str, ...]]:
+    """The rows of a condition; of the facts in ``told`` the rows above say what derives them."""
     kind, values = criterion.kind, telling.evaluation.values
     # The members of a count stand in the table of measures, or are named by the text.
     parts = () if kind == "count" else criterion.parts
     if kind == "unknown":
         # Said as what it is about: of what is not known, that it is not known.
-        yield from _rows(parts[0], parts[0].test(values), depth, telling)
+        yield from _rows(parts[0], parts[0].test(values), depth, telling, told)
         return
     if kind == "any":
         # Of alternatives only those that hold are shown; one alone needs no word around it.
         holding = tuple([part for part in parts if part.test(values) is True])
         parts = holding if truth is True else parts
         if len(parts) == 1:
-            yield from _rows(parts[0], parts[0].test(values), depth, telling)
+            yield from _rows(parts[0], parts[0].test(values), depth, telling, told)
             return
     below = parts
     if kind != "all" or depth > 0:
@@ -154,11 +160,20 @@ def _rows(
             if truth is True and not _on_record(about, telling.chart):
                 return  # what nothing on record speaks for needs no row for each of its parts
             below = about.parts
+        fact = about.node.fact
+        if fact is not None and below:
+            if fact in told:
+                return
+            told.add(fact)
+        truth = about.test(values)
         if len(below) == 1 and below[0].kind == "all":
             below = below[0].parts
         depth += 1
+    if truth is False:
+        # Of conditions that must all be met those that are not say why.
+        below = tuple([part for part in below if part.test(values) is False])
     for part in below:
-        yield from _rows(part, part.test(values), depth, telling)
+        yield from _rows(part, part.test(values), depth, telling, told)
 
 
 def _is_simple_any(criterion: Criterion) -> bool:

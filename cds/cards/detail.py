@@ -13,7 +13,7 @@ from cds.cards.beside import (
     settled_by,
 )
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
-from cds.cards.doubts import asks_for_weight, doubts_blocks, shown_texts
+from cds.cards.doubts import doubts_blocks
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.options import (
     drugs_blocks,
@@ -21,6 +21,7 @@ from cds.cards.options import (
     rules_of_drugs,
 )
 from cds.cards.results import say_measured, say_results
+from cds.cards.shown import asks_for_weight, texts_of
 from cds.cards.texts import (
     Telling,
     fill,
@@ -50,13 +51,12 @@ from cds.rules.words import say_certainty, say_number, say_value
 def detail_of(
     rule: Rule, card: CardTemplate, telling: Telling, cited: Iterable[EvidenceItem]
 ) -> str:
-    """The whole detail of a rule's card, as Markdown; ``cited`` is what bears on this patient."""
+    """The whole detail of a rule's card, as Markdown, of the card as it is ``shown``.
+
+    ``cited`` is the evidence that bears on this patient.
+    """
     blocks = [fill(card.lead, telling, escape)]
-    blocks += [
-        fill(passage.text, telling, escape)
-        for passage in card.passages
-        if passage.when is None or passage.when.test(telling.evaluation.values) is True
-    ]
+    blocks += [fill(passage.text, telling, escape) for passage in card.passages]
     points = points_of_measures(card, telling.ruleset)
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
@@ -87,7 +87,7 @@ def detail_of(
 
 def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     """The body weight that doses on this card are worked out with, or why the last one is not."""
-    weight = last_weight(telling.chart) if asks_for_weight(rule, card, telling) else None
+    weight = last_weight(telling.chart) if asks_for_weight(rule, card) else None
     if weight is None:
         return ""
     said = escape(say_evidence(cite(weight.measurement, telling.chart)))
@@ -285,7 +285,7 @@ def _missing(rule: Rule, card: CardTemplate, telling: Telling) -> str:
     vocabulary = telling.ruleset.terms.vocabulary
     told = {
         fact
-        for text in shown_texts(card, telling)
+        for text in texts_of(card)
         for part in text
         if isinstance(part, Slot) and part.form == "missing"
         for fact in missing_facts(part.name, telling)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from cds.cards.markdown import escape_authored
 from cds.cards.once import once
-from cds.cards.options import doubts_of_options, shown_options
-from cds.cards.resting import Doubt, doubted_choices, doubts_about
+from cds.cards.options import doubts_of_options
+from cds.cards.resting import Doubt, doubted_choices, doubts_about, rests_on
+from cds.cards.shown import asks_for_weight, texts_of
 from cds.cards.texts import Telling, parameters_behind
 from cds.chart.assessments import range_in_upper_limits
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
@@ -19,7 +20,7 @@ from cds.rules.conditions import Constant
 from cds.rules.parsing import parameter_of
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.site import SiteNumber
-from cds.rules.texts import Slot, Text
+from cds.rules.texts import Slot, Text, names_in
 from cds.rules.words import say_constant, say_number
 
 HEADS: dict[Certainty, str] = {
@@ -42,32 +43,24 @@ def doubts_blocks(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]
 
 def _doubts(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     ruleset = telling.ruleset
-    yield from _always(rule, ruleset)
-    facts = dict.fromkeys(ruleset.behind[rule.id])
-    for passage, rests in zip(card.passages, ruleset.passages[rule.id], strict=True):
-        if passage.when is not None and passage.when.test(telling.evaluation.values) is True:
-            yield from map(_of_threshold, rests.doubted)
-            facts |= dict.fromkeys(rests.behind)
+    said = (name for text in texts_of(card) for name in names_in(text))
+    rests = rests_on((rule.node, *card.shown_when), said, telling)
+    for constant, _ in rests.doubted:
+        yield _of_threshold(constant, ruleset)
+    for fact in rests.facts:
+        yield from _behind(fact, ruleset)
     yield from _shown(rule, card, telling)
-    for fact in facts:
+    for fact in rests.facts:
         if fact.startswith("dose."):
             yield from _of_dose(fact, telling)
     yield from doubts_of_options(card, telling)
-    yield from doubted_choices(facts, telling)
+    yield from doubted_choices(rests.facts, telling)
     if "measures" in card.show:
         yield from _of_ranges(telling)
 
 
 @once
-def _always(rule: Rule, ruleset: RuleSet) -> tuple[Doubt, ...]:
-    """What is in doubt whoever the patient is."""
-    found = list(map(_of_threshold, ruleset.doubted[rule.id]))
-    for fact in ruleset.behind[rule.id]:
-        found += _behind(fact, ruleset.terms.vocabulary)
-    return tuple(found)
-
-
-def _of_threshold(constant: Constant) -> Doubt:
+def _of_threshold(constant: Constant, _: RuleSet) -> Doubt:
     note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
     name = (constant.parameter or "").replace("_", " ")
     certainty = constant.number.certainty if constant.number else "verified"
@@ -79,13 +72,12 @@ def _of_threshold(constant: Constant) -> Doubt:
 
 def _shown(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
-    for text in shown_texts(card, telling):
+    for text in texts_of(card):
         yield from _in_text(text, rule.file.parameters, telling)
     for draft in card.suggestions:
-        if draft.when is None or draft.when.test(telling.evaluation.values) is True:
-            for text in draft.strings.values():
-                yield from _in_text(text, draft.parameters, telling)
-    weight = last_weight(telling.chart) if asks_for_weight(rule, card, telling) else None
+        for text in draft.strings.values():
+            yield from _in_text(text, draft.parameters, telling)
+    weight = last_weight(telling.chart) if asks_for_weight(rule, card) else None
     if weight is not None:
         yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
 
@@ -96,51 +88,34 @@ def _in_text(text: Text, own: Mapping[str, Number], telling: Telling) -> Iterato
             continue
         if part.dose is not None:
             for name, number in part.dose.numbers:
-                yield from _of_parameter(name, number)
+                yield from _of_parameter(name, number, telling.ruleset)
         elif (named := parameter_of(part.name)) is not None:
             fact, name = named
             behind = parameters_behind(fact, telling.ruleset) if fact else own
-            yield from _of_parameter(name, behind[name])
+            yield from _of_parameter(name, behind[name], telling.ruleset)
 
 
-def shown_texts(card: CardTemplate, telling: Telling) -> Iterator[Text]:
-    """The texts of a card that are shown to this patient's clinician."""
-    values = telling.evaluation.values
-    yield card.summary
-    yield card.lead
-    for passage in card.passages:
-        if passage.when is None or passage.when.test(values) is True:
-            yield passage.text
-    for option in shown_options(card, telling):
-        yield option.option
-        yield option.evidence
-
-
-def asks_for_weight(rule: Rule, card: CardTemplate, telling: Telling) -> bool:
-    """Whether a text that is shown has a dose by body weight in it."""
-    return bool(rule.file.weight_doses) and any(
-        isinstance(part, Slot) and part.dose is not None
-        for text in shown_texts(card, telling)
-        for part in text
-    )
-
-
-def _of_parameter(name: str, number: Number) -> Iterator[Doubt]:
+def _of_parameter(name: str, number: Number, ruleset: RuleSet) -> Iterator[Doubt]:
     """A number that is in doubt, unless a site set it: then it is told as such."""
     if number.certainty != "verified" and not isinstance(number, SiteNumber):
-        yield _of_threshold(Constant(number.value, number.unit, name, number))
+        yield _of_threshold(Constant(number.value, number.unit, name, number), ruleset)
 
 
 # --- numbers of the vocabulary -------------------------------------------------------------------
 
 
-def _behind(fact: str, vocabulary: Vocabulary) -> Iterator[Doubt]:
+@once
+def _behind(fact: str, ruleset: RuleSet) -> tuple[Doubt, ...]:
     """What of a fact is in doubt: the dose of a pulse, how far back a fall is looked for."""
+    return tuple(_doubted(fact, ruleset.terms.vocabulary))
+
+
+def _doubted(fact: str, vocabulary: Vocabulary) -> Iterator[Doubt]:
     kind, name, *form = fact.split(".")
     if kind == "elapsed":
         entry = vocabulary.elapsed[name]
         for each in (*entry.since, entry.until):
-            yield from _behind(each, vocabulary)
+            yield from _doubted(each, vocabulary)
     if kind == "drug" and name in vocabulary.drug_classes:
         drugs = vocabulary.drug_classes[name]
         if drugs.daily_dose_at_least is not None:

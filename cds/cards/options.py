@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from cds.cards.history import history, ingredients
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.resting import Doubt, doubted_choices
+from cds.cards.resting import Doubt, doubted_choices, rests_on
 from cds.cards.texts import Telling, fill, join_words, link, say_all, title_of, value_of
 from cds.chart.facts.drugs import CONTRAINDICATION, CURRENT, ORDERED
 from cds.chart.terms import in_sentence
@@ -29,7 +29,7 @@ from cds.rules.words import say_constant
 
 def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
     """The options of a card as blocks of Markdown; none where nothing is to be proposed."""
-    options = shown_options(card, telling)
+    options = card.options
     if not options:
         return []
     new = [option for option in options if not _given(option, telling)]
@@ -75,12 +75,6 @@ def _warned(option: Option, telling: Telling) -> bool:
     }
     drugs = ingredients(option.drug or "", telling.ruleset.terms.vocabulary)
     return bool(warned) and warned.issuperset(drugs)
-
-
-def shown_options(card: CardTemplate, telling: Telling) -> list[Option]:
-    """The options of a card whose conditions hold, those that are being given included."""
-    values = telling.evaluation.values
-    return [o for o in card.options if o.when is None or o.when.test(values) is True]
 
 
 def _given(option: Option, telling: Telling) -> bool:
@@ -365,7 +359,7 @@ def _name(option: Option, telling: Telling) -> str:
 
 def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     """What of options and drafts is in doubt: approvals, contraindications and their numbers."""
-    options = [o for o in shown_options(card, telling) if not _given(o, telling)]
+    options = [o for o in card.options if not _given(o, telling)]
     approvals: dict[Certainty, set[str]] = {}
     for o in options:
         if o.status is not None and o.status.certainty != "verified":
@@ -377,8 +371,8 @@ def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
     for rule in rules.values():
         if rule.file.evidence[0].certainty == "unverified":
             yield Doubt("unverified", f"contraindication: {in_sentence(rule.file.title)}")
-        yield from doubted_choices(telling.ruleset.behind[rule.id], telling)
-        for constant in telling.ruleset.doubted[rule.id]:
+        rests = rests_on((rule.node,), (), telling)
+        yield from doubted_choices(rests.facts, telling)
+        for constant, certainty in rests.doubted:
             name = (constant.parameter or "").replace("_", " ")
-            assert constant.number is not None  # those without are not in doubt
-            yield Doubt(constant.number.certainty, f"“{name}” {say_constant(constant)}")
+            yield Doubt(certainty, f"“{name}” {say_constant(constant)}")

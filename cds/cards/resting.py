@@ -1,9 +1,9 @@
-"""What a card rests on besides the thresholds of its rule: the choice of visits, of courses of
-treatment and of the age of adults, where those numbers are in doubt."""
+"""What a card rests on: the thresholds that decided, and the choice of visits, of courses of
+treatment and of the age of adults behind the facts that did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -11,13 +11,103 @@ from cds.cards.history import ingredients
 from cds.cards.once import once
 from cds.cards.texts import Telling
 from cds.chart.chart import Chart
+from cds.chart.facts.drugs import CONTRAINDICATION
 from cds.chart.facts.measures import last_level_of, level_of
 from cds.chart.held import instruments_of
 from cds.chart.quantities import Interval
 from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
+from cds.rules.conditions import Constant
+from cds.rules.derivations import HowMany, Ranks, Sum
+from cds.rules.nodes import Node, Values
+from cds.rules.resting import most_of
 from cds.rules.ruleset import RuleSet
+from cds.rules.site import SiteNumber
 from cds.rules.words import say_number
+
+
+class Rests(Struct, frozen=True):
+    """The thresholds on which a card rests for one patient, and the facts behind its conditions."""
+
+    constants: dict[Constant, None]
+    facts: tuple[str, ...]
+
+    @property
+    def doubted(self) -> Iterator[tuple[Constant, Certainty]]:
+        """Those thresholds that nobody read in a source of their own, but for those of a site.
+
+        These are its own decision, and are told as such.
+        """
+        for constant in self.constants:
+            number = constant.number
+            if number and number.certainty != "verified" and not isinstance(number, SiteNumber):
+                yield constant, number.certainty
+
+
+def rests_on(conditions: Iterable[Node], said: Iterable[str], telling: Telling) -> Rests:
+    """What conditions rest on, and facts that are said: of each what makes it what it is.
+
+    Where one of several that must all be met is not, it is that one; what stands behind facts that
+    rules derive is opened likewise. What speaks against drugs is told where it does.
+    """
+    ruleset, values = telling.ruleset, telling.evaluation.values
+    constants: dict[Constant, None] = {}
+    facts: dict[str, None] = {}
+    waiting: list[Node] = []
+
+    def open_fact(fact: str) -> None:
+        if fact.startswith(CONTRAINDICATION):
+            return
+        facts[fact] = None
+        if fact in ruleset.deriving:
+            waiting.append(ruleset.deriving[fact].node)
+            return
+        derivation = ruleset.derivations.get(fact)
+        match derivation.makes if derivation else None:
+            case Sum(parts=parts):
+                constants.update(dict.fromkeys(map(most_of, parts)))
+                for part in parts:
+                    if part.fact not in facts:
+                        open_fact(part.fact)
+            case HowMany(node=node):
+                waiting.append(node)
+            case Ranks(ranks=ranks):
+                for _, rank in ranks:
+                    if rank is not None:
+                        waiting.append(rank)
+                        if rank.test(values) is True:
+                            break
+
+    def open_conditions() -> None:
+        while waiting:
+            node = waiting.pop()
+            if node.kind != "fact":
+                waiting.extend(reversed(_bearing(node, values)))
+                continue
+            if node.constant is not None:
+                constants[node.constant] = None
+            if node.fact is not None and node.fact not in facts:
+                open_fact(node.fact)
+
+    for node in conditions:
+        waiting.append(node)
+        open_conditions()
+    asked = tuple(facts)
+    for fact in said:
+        if fact not in facts:
+            open_fact(fact)
+            open_conditions()
+    return Rests(constants, asked)
+
+
+def _bearing(node: Node, values: Values) -> Sequence[Node]:
+    """The parts of a condition that make it true, false or unknown."""
+    if node.kind not in ("all", "any"):
+        return node.parts
+    truth = node.test(values)
+    if truth is (node.kind == "all"):  # then every part is
+        return node.parts
+    return [part for part in node.parts if part.test(values) is truth]
 
 
 class Doubt(Struct, frozen=True):
@@ -43,12 +133,15 @@ class _Choice(Struct, frozen=True):
 
 
 def doubted_choices(facts: Iterable[str], telling: Telling) -> Iterator[Doubt]:
-    """What of the choices behind these facts is in doubt, each in a few words."""
-    for choice in _choices(tuple(facts), telling.ruleset):
-        if choice.level is not None:
-            yield from _of_level(choice.level, telling)
-        elif choice.doubt is not None and _bears(choice, telling.chart):
-            yield choice.doubt
+    """What of the choices behind these facts is in doubt, each once and in a few words."""
+    found: dict[Doubt, None] = {}
+    for fact in facts:
+        for choice in _choices(fact, telling.ruleset):
+            if choice.level is not None:
+                found.update(dict.fromkeys(_of_level(choice.level, telling)))
+            elif choice.doubt is not None and _bears(choice, telling.chart):
+                found[choice.doubt] = None
+    yield from found
 
 
 def _bears(choice: _Choice, chart: Chart) -> bool:
@@ -61,16 +154,16 @@ def _bears(choice: _Choice, chart: Chart) -> bool:
 
 
 @once
-def _choices(facts: tuple[str, ...], ruleset: RuleSet) -> tuple[_Choice, ...]:
-    """The choices behind these facts that are in doubt, whoever the patient is."""
-    return tuple(_doubted(facts, ruleset.terms.vocabulary))
+def _choices(fact: str, ruleset: RuleSet) -> tuple[_Choice, ...]:
+    """The choices behind a fact that are in doubt, whoever the patient is."""
+    return tuple(_doubted(fact, ruleset.terms.vocabulary))
 
 
-def _doubted(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
+def _doubted(fact: str, vocabulary: Vocabulary) -> Iterator[_Choice]:
     numbers = vocabulary.assessments
-    kinds = [fact.split(".") for fact in facts]
+    kind, name, *form = fact.split(".")
     if numbers is not None:
-        if any(kind in ("measure", "assessment") for kind, *_ in kinds):
+        if kind in ("measure", "assessment"):
             visits = {
                 "within": numbers.window,
                 "grace": numbers.grace,
@@ -79,44 +172,39 @@ def _doubted(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice
             }
             for doubt in doubts_about("choice of the visits compared ({})", visits):
                 yield _Choice(doubt)
-        for fact in facts:
-            if level_of(fact, vocabulary) or last_level_of(fact, vocabulary):
-                yield _Choice(level=fact)
-        if any(f in (["treatment", "line_days"], ["drug", f[1], "days"]) for f in kinds):
+        if level_of(fact, vocabulary) or last_level_of(fact, vocabulary):
+            yield _Choice(level=fact)
+        if fact == "treatment.line_days" or (kind == "drug" and form == ["days"]):
             gap = {"gap": numbers.course_gap}
             for doubt in doubts_about("what is one course of treatment ({})", gap):
                 yield _Choice(doubt)
-    named = (name for kind, name, *form in kinds if kind == "drug" and form != ["ever"])
-    drugs = dict.fromkeys(named)  # not a set: equal input, equal cards
-    for drug in dict.fromkeys(each for name in drugs for each in ingredients(name, vocabulary)):
-        covers = vocabulary.drugs[drug].covers
-        if covers is not None:
-            about = f"how long one administration counts: {vocabulary.drugs[drug].title}, {{}}"
-            for doubt in doubts_about(about, {"": covers}):
-                yield _Choice(doubt, drug)
-
-    yield from _spans(facts, vocabulary)
+    if kind == "drug" and form != ["ever"]:
+        for drug in ingredients(name, vocabulary):
+            covers = vocabulary.drugs[drug].covers
+            if covers is not None:
+                about = f"how long one administration counts: {vocabulary.drugs[drug].title}, {{}}"
+                for doubt in doubts_about(about, {"": covers}):
+                    yield _Choice(doubt, drug)
+    yield from _spans(fact, vocabulary)
 
 
-def _spans(facts: tuple[str, ...], vocabulary: Vocabulary) -> Iterator[_Choice]:
-    """For how long findings and measurements count."""
-    for kind, name, *form in (fact.split(".") for fact in facts):
-        if kind in ("diagnosis", "finding") and not form:
-            entries = vocabulary.diagnoses if kind == "diagnosis" else vocabulary.findings
-            for member in entries[name].any_of or (name,):
-                entry = entries[member]
-                if entry.counts_for is not None:
-                    about = f"for how long {in_sentence(entry.title)} counts, {{}}"
-                    for doubt in doubts_about(about, {"": entry.counts_for}):
-                        yield _Choice(doubt, asserted=f"{kind}.{member}")
-        if kind == "observation" and form in (["latest"], ["multiple"]):
-            within = vocabulary.observations[name].counts_for
-            if within is not None:
-                about = (
-                    f"for how long {in_sentence(vocabulary.observations[name].title)} counts, {{}}"
-                )
-                for doubt in doubts_about(about, {"": within}):
-                    yield _Choice(doubt, observed=name)
+def _spans(fact: str, vocabulary: Vocabulary) -> Iterator[_Choice]:
+    """For how long a finding or a measurement counts."""
+    kind, name, *form = fact.split(".")
+    if kind in ("diagnosis", "finding") and not form:
+        entries = vocabulary.diagnoses if kind == "diagnosis" else vocabulary.findings
+        for member in entries[name].any_of or (name,):
+            entry = entries[member]
+            if entry.counts_for is not None:
+                about = f"for how long {in_sentence(entry.title)} counts, {{}}"
+                for doubt in doubts_about(about, {"": entry.counts_for}):
+                    yield _Choice(doubt, asserted=f"{kind}.{member}")
+    if kind == "observation" and form in (["latest"], ["multiple"]):
+        within = vocabulary.observations[name].counts_for
+        if within is not None:
+            about = f"for how long {in_sentence(vocabulary.observations[name].title)} counts, {{}}"
+            for doubt in doubts_about(about, {"": within}):
+                yield _Choice(doubt, observed=name)
 
 
 def _of_level(fact: str, telling: Telling) -> Iterator[Doubt]:

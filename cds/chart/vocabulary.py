@@ -155,7 +155,8 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
     A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
     are those instruments that stand in for the others in a child only, where no other has a value
-    at both visits. ``levels`` name the levels of which rules ask for how long they have been held.
+    at both visits. ``levels`` name the levels of which rules ask for how long they have been held,
+    and ``worsenings`` the days, up to now, of which rules ask how much worse than its best it is.
     An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
     listed on the card as left out, and never counted.
     """
@@ -168,6 +169,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     choose: Literal["first", "highest multiple of upper limit"] = "first"
     maximum: Codes = {}
     levels: dict[str, MeasureLevel] = {}
+    worsenings: dict[str, Number] = {}
 
 
 class Unrecorded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -775,9 +777,22 @@ def _check_ranges(vocabulary: Vocabulary, places: Places) -> None:
 
 
 def _check_levels(vocabulary: Vocabulary, places: Places) -> None:
-    """A level of a measure must say what is at it, of its own instruments and in their units."""
+    """A level of a measure must say what is at it, of its own instruments and in their units.
+
+    And a worsening has an id and a number of days.
+    """
     for name, entry in vocabulary.measures.items():
         document, steps = places["measures", name]
+        for key in entry.worsenings:
+            if not _ID.fullmatch(key) or key == "by":
+                document.report(
+                    "bad-id",
+                    (*steps, "worsenings", key),
+                    f"a worsening cannot be called `{key}`: use small letters, digits and _, and "
+                    "not by",
+                )
+        days = [(("worsenings", key), number, "d") for key, number in entry.worsenings.items()]
+        _check_units(document, steps, days)
         for key, level in entry.levels.items():
             at = (*steps, "levels", key)
             if not _ID.fullmatch(key):

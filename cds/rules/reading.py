@@ -60,7 +60,7 @@ from cds.rules.language import (
 )
 from cds.rules.nodes import Node, compile_node
 from cds.rules.parsing import ByWeight, Scope, parameter_of, parse_condition, parse_count
-from cds.rules.resting import Behind, chosen_of, doubted_of, facts_behind, passages_of
+from cds.rules.resting import Behind, chosen_of, facts_behind
 from cds.rules.ruleset import (
     CardTemplate,
     Option,
@@ -226,8 +226,6 @@ def check_ruleset(
                 if rule is not None and rule.status in _UNFINISHED
             },
             behind={r.id: facts_behind(facts_of(r.node.condition), rests) for r in active},
-            doubted={r.id: doubted_of(r, rests) for r in active},
-            passages={r.id: passages_of(r, rests) for r in active if r.card is not None},
             chosen={r.id: chosen_of(r, rests) for r in active},
             site=changes,
             ordered=tuple(ordered),

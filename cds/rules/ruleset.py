@@ -18,7 +18,7 @@ from cds.chart.terms import Terms
 from cds.chart.vocabulary import Number
 from cds.located import Place, Steps
 from cds.rules.compiler import Compiler
-from cds.rules.conditions import Constant, Count
+from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, Ranks, work_out
 from cds.rules.engine import Engine
 from cds.rules.language import (
@@ -152,17 +152,6 @@ class Selections(Mapping[str, Selection]):
         return len(self._nodes)
 
 
-class Resting(Struct, frozen=True):
-    """What a passage of a card rests on: thresholds that are in doubt, and facts.
-
-    ``doubted`` has those thresholds that the rest of the card does not rest on; ``behind`` are
-    the facts of its condition, with those behind facts that other rules derive.
-    """
-
-    doubted: tuple[Constant, ...]
-    behind: tuple[str, ...]
-
-
 class Evaluation(Struct, frozen=True):
     """What the rules make of one patient: the facts, and the truth of each rule."""
 
@@ -189,12 +178,10 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
 
     ``rules`` are those that are true, false or unknown; ``derivations``, by their fact, those that
     work out a number or a category. ``ordered`` has each after those whose conclusions it waits
-    for. ``deriving`` has the rule of each fact that is true, false or unknown; ``doubted``, by
-    rule, the thresholds that it rests on and that are not ``verified``, those of the facts that
-    it waits for included; ``passages`` what each passage of its card rests on beside them, which
-    counts where that is shown.
+    for. ``deriving`` has the rule of each fact that is true, false or unknown.
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
-    ``chosen`` has, likewise, the parameters that a site set, by name; ``site`` is that site.
+    ``chosen`` has, by rule, the parameters that it rests on and a site set, by name; ``site`` is
+    that site.
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
     that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
     two engines are compared on; ``selecting`` has the count behind each selection.
@@ -218,8 +205,6 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     deriving: Mapping[str, Rule]
     derivations: Mapping[str, Derivation]
     unfinished: Mapping[str, Status]
-    doubted: Mapping[str, tuple[Constant, ...]]
-    passages: Mapping[str, tuple[Resting, ...]]
     chosen: Mapping[str, tuple[tuple[str, SiteNumber], ...]]
     site: Site | None
     ordered: tuple[Rule | Derivation, ...]

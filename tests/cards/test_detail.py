@@ -15,6 +15,7 @@ from markdown_it.token import Token
 from cds.advice import Advice
 from cds.cards.card import Card
 from cds.cards.detail import MOST_TREATMENTS, detail_of, say_change
+from cds.cards.shown import shown
 from cds.cards.texts import Telling
 from cds.chart.assessments import MeasureChange
 from cds.chart.measurements import Measurement
@@ -221,7 +222,8 @@ def shown_with(tell: Telling, *show: str) -> str:
     """The detail of the card about an improved patient, with other tables."""
     rule = next(r for r in tell.ruleset.card_rules if r.id == "response-improved")
     assert rule.card is not None
-    return detail_of(rule, msgspec.structs.replace(rule.card, show=show), tell, ())
+    card = msgspec.structs.replace(shown(rule.card, tell.evaluation.values), show=show)
+    return detail_of(rule, card, tell, ())
 
 
 def test_without_the_measures_a_sum_has_a_table_of_its_own(telling: Tell) -> None:

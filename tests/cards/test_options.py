@@ -8,6 +8,7 @@ import pytest
 from cds.advice import Advice, advise
 from cds.cards.card import Card
 from cds.cards.options import options_blocks
+from cds.cards.shown import shown
 from cds.cards.texts import Telling
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
 from cds.rules.ruleset import RuleSet
@@ -115,7 +116,8 @@ def test_without_the_orders_nobody_knows_what_was_had(telling: Tell) -> None:
     rule = next(r for r in told.ruleset.rules if r.id == "escalate-inadequate-response")
     assert rule.card is not None
     blocks = options_blocks(
-        rule.card, Telling(told.ruleset, told.chart, evaluation, told.parameters)
+        shown(rule.card, evaluation.values),
+        Telling(told.ruleset, told.chart, evaluation, told.parameters),
     )
     (ruxolitinib,) = [line for line in "\n".join(blocks).splitlines() if "| Ruxolitinib" in line]
     assert "| not known whether given before |" in ruxolitinib

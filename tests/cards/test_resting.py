@@ -1,12 +1,16 @@
-"""What a card rests on besides the thresholds of its rule."""
+"""What a card rests on: the thresholds that decided, and the choices behind facts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from cds.advice import Advice
-from cds.cards.resting import doubted_choices
+from cds.cards.resting import Rests, doubted_choices, rests_on
 from cds.cards.texts import Telling
+from cds.chart.vocabulary import Number
+from cds.rules.conditions import Constant
+from cds.rules.site import SiteNumber
 
 Tell = Callable[[str, str], Telling]
 
@@ -22,6 +26,65 @@ def choices(facts: list[str], tell: Telling) -> list[str]:
     found = list(doubted_choices(facts, tell))
     assert {doubt.certainty for doubt in found} <= {"unverified"}
     return [doubt.said for doubt in found]
+
+
+def behind(tell: Telling, rule: str, said: tuple[str, ...] = ()) -> Rests:
+    """Return what the condition of a rule rests on for a patient, and facts that are said."""
+    (found,) = (each for each in tell.ruleset.rules if each.id == rule)
+    return rests_on((found.node,), said, tell)
+
+
+def names(rests: Rests) -> set[str]:
+    """Return the parameters among the thresholds."""
+    return {constant.parameter or "" for constant in rests.constants}
+
+
+def test_a_rule_rests_on_the_numbers_behind_the_facts_that_it_waits_for(telling: Tell) -> None:
+    """Twelve weeks, of the rule that derives an inadequate response."""
+    tell = telling("escalate-inadequate-response", "not-improved")
+    rests = behind(tell, "escalate-inadequate-response")
+    assert "adequate_trial" in names(rests)
+    assert "treatment.days_judged" in rests.facts
+
+
+def test_of_conditions_that_must_all_be_met_it_rests_on_those_that_are_not(telling: Tell) -> None:
+    """An active patient is not inactive whatever troponin and lung function are."""
+    active = telling("first-line-untreated", "new-untreated-dermatomyositis")
+    assert names(behind(active, "sustained-inactivity")) == {"inactive_for"}
+    quiet = telling("response-improved", "complete-clinical-response")
+    assert {"inactive_for", "troponin_recent", "strength"} <= names(
+        behind(quiet, "sustained-inactivity")
+    )
+
+
+def test_of_alternatives_it_rests_on_those_that_hold(telling: Tell) -> None:
+    """Worse by extramuscular activity, and not by three of six."""
+    tell = telling("response-worsened", "worsened-at-one-visit")
+    rests = behind(tell, "worsening")
+    holding = {"vas"} if "any_measure" not in names(rests) else {"vas", "any_measure"}
+    assert names(rests) == holding
+
+
+def test_a_text_rests_on_the_numbers_behind_what_it_says(telling: Tell) -> None:
+    """The age of adults, on which the category in it depends; no condition asks for it."""
+    tell = telling("response-improved", "improved-at-six-months")
+    without = behind(tell, "response-improved")
+    rests = behind(tell, "response-improved", ("response.tis.category",))
+    assert "adult_from" in names(rests) - names(without)
+    assert rests.facts == without.facts
+
+
+def test_a_number_of_the_site_is_not_listed_as_recalled() -> None:
+    """The site's own decision is told as that, and not a second time as unverified."""
+    recalled = Number(value=Decimal(12), unit="wk", certainty="unverified")
+    own = SiteNumber(
+        value=Decimal(16), unit="wk", certainty="unverified", site="X", of="x", shipped=recalled
+    )
+    read = Number(value=Decimal(20), unit="%", source="rider-2004")
+    shipped = Constant(Decimal(84), "d", "trial", recalled)
+    others = [Constant(Decimal(112), "d", "trial", own), Constant(Decimal(20), "%", "x", read)]
+    rests = Rests(dict.fromkeys([shipped, *others]), ())
+    assert list(rests.doubted) == [(shipped, "unverified")]
 
 
 def test_whatever_compares_visits_says_how_they_were_chosen(telling: Tell) -> None:
@@ -73,7 +136,6 @@ def test_what_counts_as_no_activity_is_said_where_there_is_none(telling: Tell) -
         "no activity: Physician global activity, VAS 0–10 cm at most 0 cm",
         GAP,
         "not above its upper limit: Muscle enzyme at most 1 × its upper limit",
-        GAP,
     ]
     active = telling("complete-response-or-remission", "worsened")
     assert choices(facts, active) == [VISITS]

@@ -1,4 +1,4 @@
-"""What rules and the passages of their cards rest on."""
+"""What rules rest on, whoever the patient is."""
 
 from __future__ import annotations
 
@@ -20,55 +20,6 @@ def ruleset() -> Iterator[RuleSet]:
     read = load_rules(RULES)
     yield read
     read.close()
-
-
-def doubted(ruleset: RuleSet, rule: str) -> set[str]:
-    """Return the parameters that a rule always rests on and that are in doubt."""
-    return {constant.parameter or "" for constant in ruleset.doubted[rule]}
-
-
-def test_a_rule_rests_on_the_numbers_behind_the_facts_that_it_waits_for(ruleset: RuleSet) -> None:
-    """Twelve weeks, of the rule that derives an inadequate response."""
-    assert "adequate_trial" in doubted(ruleset, "escalate-inadequate-response")
-
-
-def test_a_passage_rests_on_the_numbers_behind_what_it_says(ruleset: RuleSet) -> None:
-    """The age of adults, on which the category in its text depends; no condition asks for it."""
-    condition = facts_behind(["response.deterioration_confirmed"], _behind(ruleset))
-    assert "response.tis.category" not in condition
-    resting = ruleset.passages["deterioration-confirmed"]
-    assert "adult" in {constant.parameter for each in resting for constant in each.doubted}
-
-
-def test_what_a_passage_rests_on_is_apart(ruleset: RuleSet) -> None:
-    """The months without activity, behind the passage that says so and behind no other."""
-    (card,) = (rule.card for rule in ruleset.card_rules if rule.id == "response-improved")
-    assert card is not None
-    assert "inactive_for" not in doubted(ruleset, "response-improved")
-    by_passage = [
-        {constant.parameter for constant in resting.doubted}
-        for resting in ruleset.passages["response-improved"]
-    ]
-    assert len(by_passage) == len(card.passages)
-    saying = [i for i, found in enumerate(by_passage) if "inactive_for" in found]
-    asked = [card.passages[i].when for i in saying]
-    assert len(saying) == 3
-    *others, sustained, which = asked
-    assert ["Inadequate response" in str(when) for when in others] == [True]
-    assert all("Sustained inactivity" in str(when) for when in (sustained, which))
-    for i in saying:
-        assert (
-            "measure.physician_global.days_inactive"
-            in ruleset.passages["response-improved"][i].behind
-        )
-
-
-def test_what_is_said_always_is_not_said_again_of_a_passage(ruleset: RuleSet) -> None:
-    """Each number once on a card, though several of its parts rest on it."""
-    for rule in ruleset.card_rules:
-        base = ruleset.doubted[rule.id]
-        for resting in ruleset.passages[rule.id]:
-            assert not set(base) & set(resting.doubted), rule.id
 
 
 def test_facts_behind_facts_are_found_through_every_rule(ruleset: RuleSet) -> None:

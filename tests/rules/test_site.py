@@ -318,12 +318,6 @@ def test_a_parameter_has_the_sites_value_in_the_condition(minimal: Path, site: P
     }
 
 
-def test_a_number_of_the_site_is_not_listed_as_recalled(minimal: Path, site: Path) -> None:
-    """The site's own decision is told as that, and not a second time as unverified."""
-    write_changes(site, 'parameters: {improved: {threshold: {value: 25, unit: "%", note: Ours}}}\n')
-    assert read_ruleset(minimal, site).doubted == {"improved": (), "taper": ()}
-
-
 def test_a_parameter_of_a_suggestion_can_be_set(minimal: Path, site: Path) -> None:
     """A draft is offered by the site's number, which the card then shows."""
     shipped = (minimal / "suggestions.yaml").read_text(encoding="utf-8")

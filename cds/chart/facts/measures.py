@@ -9,11 +9,11 @@ from typing import Literal
 from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart
 from cds.chart.facts.declaration import Declaration, Event, Evidence, EvidenceReader, Value
-from cds.chart.facts.observations import cite
+from cds.chart.facts.observations import cite, last_of_days
 from cds.chart.held import days_held, last_at, values_behind
-from cds.chart.measurements import Measurement
+from cds.chart.measurements import Measurement, plain
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
-from cds.chart.vocabulary import MeasureLevel, Vocabulary
+from cds.chart.vocabulary import MeasureLevel, Number, Vocabulary
 
 
 def declare(vocabulary: Vocabulary) -> list[Declaration]:
@@ -89,7 +89,23 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
             )
             for key, level in entry.levels.items()
         ]
+        made += [
+            Declaration(
+                name=f"measure.{name}.{WORSE}{key}",
+                kind="number",
+                title=f"{entry.title}, worse than its best of {plain(back.value)} days",
+                unit="%",
+                sense="worse",
+                read=_worse_than_best(name, back),
+                evidence=_best_and_last(name, back),
+            )
+            for key, back in entry.worsenings.items()
+        ]
     return made
+
+
+WORSE = "worse_"
+"""What the last part of a fact begins with that says how much worse than at its best it is."""
 
 
 HELD = "days_"
@@ -197,6 +213,46 @@ def last_measured(name: str, chart: Chart) -> Measurement | None:
         and (chart.adult is False or instrument not in measure.for_children)
     ]
     return max(taken, key=lambda m: m.day) if taken else None
+
+
+def _best_of(name: str, back: Number, chart: Chart) -> list[tuple[Measurement, Measurement]]:
+    """Of each instrument the best and the last value of the days that count, where it has two."""
+    vocabulary = chart.terms.vocabulary
+    found = []
+    for instrument in vocabulary.measures[name].instruments:
+        taken = [
+            m
+            for m in last_of_days(chart, instrument)
+            if (chart.as_of - m.day).days <= back.value and m.value is not None
+        ]
+        if len(taken) > 1:
+            best = min if vocabulary.observations[instrument].worse == "higher" else max
+            found.append((best(taken, key=lambda m: m.low), taken[-1]))
+    return found
+
+
+def _worse_than_best(name: str, back: Number) -> Callable[[Chart], Value]:
+    """The greatest worsening by any instrument, in percent of its best value.
+
+    It is at least that where there may be values that were not read.
+    """
+
+    def read(chart: Chart) -> Value:
+        percents = [
+            abs(best.low - last.low) / best.low * 100
+            for best, last in _best_of(name, back, chart)
+            if best.low > 0
+        ]
+        if not percents:
+            return UNKNOWN
+        most = max(percents)
+        return Interval(most, most if "Observation" in chart.complete else INFINITY)
+
+    return read
+
+
+def _best_and_last(name: str, back: Number) -> EvidenceReader:
+    return lambda chart: tuple(cite(m, chart) for pair in _best_of(name, back, chart) for m in pair)
 
 
 def _last_measured(name: str) -> Callable[[Chart], Value]:

@@ -5,15 +5,19 @@ import pytest
 from cds.chart.facts.catalogue import groups
 from cds.chart.facts.declaration import Event
 from cds.chart.facts.measures import level_of
-from cds.chart.quantities import UNKNOWN, Interval
+from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from tests.chart.conftest import (
+    AS_OF,
     FACTS,
     PATIENT,
     TERMS,
     ago,
+    chart_of,
     ck,
+    deliver,
     exactly,
     fact,
+    mmt150,
     observation,
     patient_global,
     physician,
@@ -121,3 +125,41 @@ def test_a_change_says_whether_more_is_better() -> None:
     assert FACTS["measure.muscle_strength.previous.worsening"].sense == "worse"
     assert FACTS["measure.physician_global.worse_by"].sense is None
     assert FACTS["observation.spo2.latest"].sense is None
+
+
+LATELY = "measure.muscle_strength.worse_lately"
+
+
+@pytest.mark.parametrize(
+    ("values", "percent"),
+    [
+        ([(150, 180), (140, 90), (120, 5)], exactly(20)),
+        ([(150, 184), (140, 90), (126, 5)], exactly(10)),
+        ([(120, 90), (140, 5)], exactly(0)),
+        ([(140, 5)], UNKNOWN),
+        ([(150, 200), (140, 184)], UNKNOWN),
+        ([(0, 90), (0, 5)], UNKNOWN),
+    ],
+)
+def test_how_much_worse_than_its_best_of_some_time_a_measure_is(
+    values: list[tuple[int, int]], percent: Interval
+) -> None:
+    """In percent of the best value of these days; one value alone, or a best of 0, says nothing."""
+    chart = read(*(mmt150(value, ago(days)) for value, days in values))
+    assert fact(chart, LATELY) == percent
+
+
+def test_each_instrument_is_compared_with_itself() -> None:
+    """The greatest worsening counts, and the best and the last value of each are its evidence."""
+    one_side = [observation("core_set|mmt8-80", n, None, ago(d)) for n, d in ((80, 90), (60, 9))]
+    chart = read(mmt150(150, ago(90)), mmt150(135, ago(9)), *one_side)
+    assert fact(chart, LATELY) == exactly(25)
+    assert [day for _, day, _ in evidence(chart, LATELY)] == [ago(90), ago(9)] * 2
+
+
+def test_a_worsening_may_be_greater_where_not_everything_was_read() -> None:
+    """It is at least that of the values that were."""
+    chart = chart_of(
+        deliver(mmt150(150, ago(90)), mmt150(120, ago(9)), delivered={"Condition"}), AS_OF
+    )
+    assert fact(chart, LATELY) == Interval(Decimal(20), INFINITY)
