@@ -544,6 +544,15 @@ def check_servable(settings: Settings) -> None:
                 "CDS_CLIENTS, and leave CDS_FHIR_SERVERS out.",
             )
         )
+    if "*" in settings.operation.cors_origins and not is_this_machine(settings.host):
+        raise SettingsInvalid(
+            (
+                f"CDS_CORS_ORIGINS is '*' and CDS_HOST is {settings.host!r}, which is not a "
+                "loopback address: a page of any origin, opened by anybody who reaches this "
+                "address, could call without authentication and read the cards. Write the origins "
+                "that may call, or CDS_HOST=127.0.0.1 for a trial on this machine.",
+            )
+        )
     if (
         settings.auth == "off"
         and not settings.off_on_network

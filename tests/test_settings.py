@@ -224,6 +224,16 @@ def test_without_authentication_a_network_is_served_where_the_risk_was_accepted(
     check_servable(settings_with(auth="off", host="0.0.0.0", off_on_network=True))
 
 
+def test_pages_of_any_origin_may_call_on_this_machine_only() -> None:
+    """Elsewhere each visitor's browser would open the service to the pages that it shows."""
+    any_origin = Operation(cors_origins=("*",))
+    check_servable(settings_with(auth="off", operation=any_origin))
+    with pytest.raises(SettingsInvalid, match=r"CDS_CORS_ORIGINS is '\*' and CDS_HOST is '0\.0"):
+        check_servable(
+            settings_with(auth="off", host="0.0.0.0", off_on_network=True, operation=any_origin)
+        )
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 @pytest.mark.parametrize("accepted", [False, True])
 def test_required_authentication_is_not_served_without_clients(host: str, accepted: bool) -> None:

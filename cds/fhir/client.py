@@ -342,12 +342,12 @@ async def _body(answer: httpx2.Response, allowance: Allowance) -> bytes:
     # Not asked for; read as it is, it could unfold to any size.
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise CannotBeHad("the FHIR server compressed its answer, although it was asked not to")
-    parts = []
-    chunks: AsyncIterator[bytes] = answer.aiter_raw()
-    async for part in chunks:
-        allowance.take_bytes(len(part))
-        parts.append(part)
-    return b"".join(parts)
+    body = bytearray()  # a list of many small pieces would take far more than is counted
+    pieces: AsyncIterator[bytes] = answer.aiter_raw()
+    async for piece in pieces:
+        allowance.take_bytes(len(piece))
+        body += piece
+    return bytes(body)
 
 
 def _read(body: bytes) -> AnyResource:

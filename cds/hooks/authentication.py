@@ -314,7 +314,7 @@ class RequiresToken:
     """Lets requests through that carry an accepted token, and says whose it is.
 
     ``request.state.caller`` is the ``Caller`` then, and None without an authenticator. Open to
-    everyone are only the paths of ``is_open`` and preflights (OPTIONS), which browsers send
+    everyone are only the requests of ``is_open`` and preflights (OPTIONS), which browsers send
     without a token. ``fail`` makes the answer to a fault of our own; ``refused`` is told why a
     request was not let through. Of senders that are not known at most ``MOST_LINES`` lines a
     second are logged: who floods the service must not flood the log, and push out of it the rest.
@@ -324,7 +324,7 @@ class RequiresToken:
         self,
         app: ASGIApp,
         authenticator: Authenticator | None,
-        is_open: Callable[[str], bool],
+        is_open: Callable[[Scope], bool],
         fail: Callable[[Exception], Response],
         refused: Callable[[Reason], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
@@ -346,7 +346,7 @@ class RequiresToken:
         if (
             self.authenticator is not None
             and scope["method"] != "OPTIONS"
-            and not self.is_open(scope["path"])
+            and not self.is_open(scope)
         ):
             try:
                 sent = Headers(scope=scope).getlist("authorization")

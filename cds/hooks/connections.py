@@ -49,7 +49,7 @@ END_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
 """How long an idle connection is kept when the service stops, for what is already on its way."""
 MOST_CONNECTIONS = 500
-"""Open ones of one process; beyond them the one that has waited longest for a request is closed."""
+"""Open ones of one process; beyond them the one that waits longest for its client is closed."""
 
 _A_MOMENT = 0.05
 """Time to read what has arrived already, before a connection is given up for its silence."""
@@ -137,7 +137,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
         self._waits_since: float | None = None
-        """When it began to wait for a request, or for the rest of its head."""
+        """When it began to wait for a request, the rest of its head, or for its client to end."""
         self._deaf = False
         """Whether all that still arrives is thrown away."""
         self._ending = False
@@ -351,7 +351,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._unread_timer = None
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest, or this one where all others are at work."""
+        """End the connection that waits longest, or this one where all others are at work."""
         waiting = (each for each in self.connections if isinstance(each, BoundedConnection))
         longest = min(waiting, key=lambda each: (each._waits_since is None, each._waits_since or 0))
         if longest is self:
@@ -406,6 +406,7 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self._ending = self._deaf = True
         self._stop_waiting()
+        self._waits_since = self.loop.time()  # who stays on after an answer makes room as well
         self.flow.resume_reading()
         self._socket.write_eof()
         self._timer = self.loop.call_later(self._end_seconds, self._cut, "not-ending")

@@ -27,7 +27,8 @@ HEALTH = "/health/"
 _OBJECTS_AN_ENTRY = 20
 """JSON objects that are read before a body is refused uncounted, for each entry it may have.
 
-FHIR resources have about ten of some 80 bytes each, so no chart comes near.
+FHIR resources have about ten of some 80 bytes each, and fewer arrays, of which there may be as many
+beside them: no chart comes near. A body of brackets alone would take seconds, and much memory.
 """
 
 
@@ -95,7 +96,7 @@ class KeepsLimits:
     A request counts as one of them once its body is there: who sends none keeps nobody out.
     ``request.state.share`` is its ``Share`` of the bytes that may be held, for what is fetched for
     it. ``refused`` is told the reason of each refusal here: ``busy``, ``held``, ``body``,
-    ``entries``, ``receive`` or ``answer``. The body is handed over whole, in one message.
+    ``entries``, ``receive`` or ``answer``.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class KeepsLimits:
         if not _has_few_entries(body, self.limits.entries):
             raise _beyond_entries(self.limits)
         held = [body]
-        del body  # it is given away, so that it lives no longer than whoever reads it wants
+        del body  # it is given away: Starlette makes a copy of it, which is then the only one
 
         async def replay() -> Message:
             if not held:
@@ -188,7 +189,7 @@ async def _read(receive: Receive, most: int, announced: int, share: Share) -> by
     read to its end and thrown away: a client that is still sending would find its connection broken
     instead of the answer.
     """
-    chunks: list[bytes] = []
+    body = bytearray()  # as a list, pieces of a byte each would take far more than is counted
     size = 0
     more = True
     if share.room < announced <= most:
@@ -201,9 +202,9 @@ async def _read(receive: Receive, most: int, announced: int, share: Share) -> by
         size += len(chunk)
         if max(size, announced) <= most:
             share.become(size, min(2 * size, announced))
-            chunks.append(chunk)
+            body += chunk
         else:
-            chunks.clear()
+            body.clear()
             share.become(0)
         more = message.get("more_body", False)
     if size > most:
@@ -214,7 +215,7 @@ async def _read(receive: Receive, most: int, announced: int, share: Share) -> by
             f"The body has {size} bytes; this service reads at most {most} (CDS_MAX_BODY_BYTES). "
             "Send only what the prefetch templates ask for.",
         )
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return bytes(body)
 
 
 def _has_few_entries(body: bytes, most: int) -> bool:
@@ -223,11 +224,9 @@ def _has_few_entries(body: bytes, most: int) -> bool:
     Every entry is an object, so a body with few braces need not be decoded for this.
     """
     objects = body.count(b"{")
-    if objects <= most:
-        return True
-    if objects > most * _OBJECTS_AN_ENTRY:
+    if max(objects, body.count(b"[")) > most * _OBJECTS_AN_ENTRY:
         return False
-    return count_entries(body) <= most
+    return objects <= most or count_entries(body) <= most
 
 
 def _beyond_calls() -> Beyond:
@@ -256,7 +255,8 @@ def _beyond_entries(limits: Limits) -> Beyond:
         "entries",
         "too-costly",
         f"The Bundles of this request have more than {limits.entries} entries (CDS_MAX_ENTRIES), "
-        "or far more JSON objects than that. Send only what the prefetch templates ask for.",
+        "or far more JSON objects or arrays than that. "
+        "Send only what the prefetch templates ask for.",
     )
 
 

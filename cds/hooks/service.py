@@ -295,9 +295,13 @@ class _TakesRules:
             await self.app(scope, receive, send_named)
 
 
-def _is_open(path: str) -> bool:
-    """Whether a path is answered without a token: the entrance, and whether the service lives."""
-    return path == "/" or path.startswith(HEALTH)
+def _is_open(scope: Scope) -> bool:
+    """Whether a request is answered without a token: the entrance, and whether the service lives.
+
+    Neither reads a body: who is not known must not use up what may be held of all.
+    """
+    entrance = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
+    return entrance or scope["path"].startswith(HEALTH)
 
 
 def create_app(
@@ -411,7 +415,7 @@ def create_app(
             response = _outcome(404, "not-found", [problem])
         else:
             request.state.service = service.id
-            response = await decide(request, service, await _body(request))
+            response = await decide(request, service, await request.body())
         response.headers[DECISION_HEADER] = decision
         name = UNKNOWN if service is None else service.id
         metrics.answered(name, response.status_code, time.perf_counter() - started)
@@ -464,7 +468,7 @@ def create_app(
             try:
                 check_type(request.headers)
                 items = await take_feedback(
-                    await _body(request), store, client_of(request), service_id
+                    await request.body(), store, client_of(request), service_id
                 )
             except Refused as refusal:
                 _log.info("feedback_refused", status=refusal.status, problems=refusal.problems)
@@ -491,12 +495,6 @@ def _served(request: Request) -> Served:
     """The rules that were in service when the request began."""
     served: Served = request.state.served
     return served
-
-
-async def _body(request: Request) -> bytes:
-    """The body, which ``KeepsLimits`` hands over whole; Starlette would make and keep a copy."""
-    body: bytes = (await request.receive())["body"]
-    return body
 
 
 def _fetching_for(request: Request, fetching: Fetching | None) -> Fetching | None:

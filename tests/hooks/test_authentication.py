@@ -697,6 +697,28 @@ def test_point_17_without_a_token_nothing_is_answered(
     assert (answer.status_code, answer.content) == (401, b"")
 
 
+def test_of_who_is_not_known_no_body_is_read(served: TestClient) -> None:
+    """What may be held of bodies is for those who are known: the entrance is only looked at."""
+
+    async def receive() -> Any:
+        raise AssertionError("was read")
+
+    async def ask(method: str, path: str) -> Any:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": method, "path": path, "query_string": b""}
+        await served.app(scope | {"headers": [(b"host", b"testserver")]}, receive, send)
+        return sent[0]["status"]
+
+    for path in ("/", "/cds-services", "/nowhere"):
+        for method in ("POST", "PUT", "DELETE"):
+            assert asyncio.run(ask(method, path)) == 401
+    assert asyncio.run(ask("POST", "/health/live")) == 405
+
+
 def test_the_entrance_is_open(served: TestClient) -> None:
     """It says nothing but where discovery is."""
     assert served.get("/").json()["discovery"] == DISCOVERY

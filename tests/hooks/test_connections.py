@@ -517,6 +517,23 @@ def test_beyond_the_most_connections_the_one_that_waits_longest_makes_room(
     assert (len(echo.asked), echo.ended) == (2, ["made-room"])
 
 
+def test_who_stays_on_after_the_last_answer_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is refused before a body is read, and keeps the connection, keeps nobody out."""
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)
+
+    async def staying(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"/first", b"/early") + b"Content-Length: 9\r\n\r\n")
+        assert await answered(reader) == (ok(3, last=True), b"yes")
+        await asyncio.sleep(0.3)
+
+    async def asking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await answered(reader) == (ok(3), b"yes")
+
+    echo = talk(staying, asking)
+    assert (len(echo.asked), echo.ended) == (2, ["made-room"])
+
+
 def test_a_connection_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that makes room and has not read its answer made room, and is not counted again."""
     monkeypatch.setattr(connections, "MOST_CONNECTIONS", 1)

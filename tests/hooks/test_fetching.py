@@ -3,17 +3,21 @@ import contextlib
 import json
 import runpy
 import threading
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client import generate_latest
 from structlog.testing import LogCapture
 
 from cds.fhir.client import FhirClient, encode_query
 from cds.fhir.servers import read_servers
 from cds.hooks.clients import Caller, Client
 from cds.hooks.fetching import MOST_MEDICATIONS, Fetching, gather
+from cds.hooks.limits import Limits
 from cds.hooks.outcomes import Refused
 from cds.hooks.prefetch import Template
 from cds.hooks.requests import Authorization, read_request
@@ -727,6 +731,78 @@ def test_the_number_of_medications_that_are_fetched_is_bounded(
     assert ask(request, untreated.server.base).status_code == 200
 
     assert len(untreated.server.asked) == MOST_MEDICATIONS
+
+
+# --- what is held --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["conditions", "Medication/m1"])
+def test_what_is_fetched_is_held_with_the_bodies_of_all_calls(
+    untreated: Ehr, example: Example, ruleset: RuleSet, key: str
+) -> None:
+    """Without room for it the call is refused, to be sent again, and leaves nothing behind."""
+    request = request_to(untreated, example)
+    if key == "conditions":
+        del request["prefetch"]["conditions"]
+    else:
+        request["prefetch"]["medication_requests"] = referring(key)
+    sent = json.dumps(request)
+    got = []
+    for room in (20, 20_000):
+        fetching = Fetching(FhirClient(), read_servers([untreated.server.base]), 10)
+        limits = Limits(held_bytes=len(sent) + room)
+        app = create_app(ruleset, lambda: AS_OF, fetching=fetching, limits=limits)
+        with TestClient(app) as client:
+            got += [client.post(CALL, content=sent) for _ in range(10)]
+        counted = generate_latest(app.state.metrics.registry).decode()
+        refused = f'refusals_total{{limit="held"}} {10 * (room == 20):.1f}\n'
+        assert (refused in counted) is (room == 20)
+
+    assert [answer.status_code for answer in got] == [503] * 10 + [200] * 10
+    assert got[0].headers["Retry-After"] == "5"
+    assert got[0].headers["X-Decision-Id"] != got[1].headers["X-Decision-Id"]
+    assert "(CDS_MAX_HELD_BYTES)" in got[0].json()["issue"][0]["diagnostics"]
+
+
+def test_a_call_that_waits_for_its_server_holds_its_body_once(
+    ehr: Ehr, example: Example, ruleset: RuleSet
+) -> None:
+    """The framework has no copy of it."""
+    request = request_to(ehr, example, extension={"long": "a" * 4_000_000})
+    del request["prefetch"]["conditions"]
+    sent = json.dumps(request).encode()
+    del request
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    said = {"Content-Type": "application/json"}
+
+    class Waits(FhirClient):
+        async def fetch(self, *asked: Any) -> Any:
+            begun.set()
+            await go_on.wait()
+            return await super().fetch(*asked)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(sent), 65536):
+            yield sent[at : at + 65536]
+
+    async def run() -> float:
+        fetching = Fetching(Waits(), read_servers([ehr.server.base]), 10)
+        app = create_app(ruleset, lambda: AS_OF, fetching=fetching)
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+            tracemalloc.start()
+            try:
+                before, _ = tracemalloc.get_traced_memory()
+                call = asyncio.create_task(client.post(CALL, content=pieces(), headers=said))
+                await asyncio.wait_for(begun.wait(), 30)
+                held = tracemalloc.get_traced_memory()[0] - before
+            finally:
+                tracemalloc.stop()
+            go_on.set()
+            assert (await call).status_code == 200
+        return held / len(sent)
+
+    assert 1.0 <= asyncio.run(run()) < 1.3
 
 
 # --- who may ask whom ----------------------------------------------------------------------------

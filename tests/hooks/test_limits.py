@@ -107,10 +107,12 @@ BUNDLE = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Pat
         ({"objects": [{}] * 59}, 200),
         ({"objects": [{}] * 60}, 413),
         ({"text": "{" * 60}, 413),
+        ({"lists": [[]] * 59}, 200),
+        ({"lists": [[]] * 60}, 413),
     ],
 )
 def test_entries_are_counted_wherever_bundles_are(body: Any, status: int) -> None:
-    """Entries of all Bundles count together; twenty times as many objects are not even counted."""
+    """Those of all Bundles together; twenty times as many objects or arrays are not even read."""
 
     async def run() -> None:
         limited = Limited(entries=3)
@@ -369,6 +371,34 @@ def test_a_body_is_in_memory_once() -> None:
             tracemalloc.stop()
 
     asyncio.run(run())
+
+
+def test_a_body_that_arrives_in_small_pieces_takes_no_more() -> None:
+    """What is held while it arrives is its bytes too, and not an object for each piece."""
+    size = 200_000
+
+    async def run() -> float:
+        arrived = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(size // 2):
+                yield (at % 65536).to_bytes(2, "big")
+            arrived.set()
+            await asyncio.Event().wait()
+
+        limited = Limited()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            call = asyncio.create_task(ask(limited, pieces))
+            await arrived.wait()
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        call.cancel()
+        return held / size
+
+    assert 1.0 <= asyncio.run(run()) < 1.5
 
 
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
