@@ -230,7 +230,7 @@ def test_a_full_journal_refuses_the_call_and_says_so(
     answer = serving.post(CALL, json=example("rp-ild-mda5"))
     store.close()
 
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     (issue,) = answer.json()["issue"]
     assert issue["code"] == "transient"
     assert "cannot record its decisions" in issue["diagnostics"]

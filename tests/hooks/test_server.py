@@ -440,6 +440,27 @@ def test_a_served_process_reads_nothing_but_http_1_of_an_orderly_client(serving:
     assert endless.count(b"HTTP/1.1") == 1
 
 
+def test_a_served_process_answers_beside_those_who_announce_and_send_nothing() -> None:
+    """More of them than may be answered at a time, and than may be held, keep nobody out."""
+    body = (CHECKOUT / "fhir_examples/rp-ild-mda5.request.json").read_bytes()
+    head = (
+        b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 8388608\r\n\r\n"
+    )
+    said = {"Content-Type": "application/json"}
+    with serve(CDS_MAX_CALLS="5") as running, contextlib.ExitStack() as open_:
+        host, port = running.url.removeprefix("http://").split(":")
+        for sent in (b"", b"{") * 20:
+            silent = open_.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            silent.sendall(head + sent)
+        answer = httpx2.post(
+            f"{running.url}/cds-services/myositis-patient-view", content=body, headers=said
+        )
+
+    assert answer.status_code == 200
+    assert answer.json()["cards"][0]["indicator"] == "critical"
+
+
 def test_a_served_process_lets_nobody_without_a_token_keep_a_connection(clients: Path) -> None:
     """After its 401 a client that drips its body on, or does not read, is soon cut off."""
     head = b"POST /cds-services/myositis-patient-view HTTP/1.1\r\nHost: localhost\r\n"
