@@ -1046,7 +1046,7 @@ def coverage_of_files(
     site: SiteOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """List the codes of Observations, Conditions and drugs that nothing maps.
+    """List the codes of Observations, Conditions, drugs and allergies that nothing maps.
 
     Each comes with how often it was met, the entries that are called like it, and the line that
     would map it in a site's site.yaml. A file that cannot be read is named on stderr, and the

@@ -175,7 +175,7 @@ def test_each_shipped_rule_has_cases_and_an_example(shipped: Report) -> None:
         ("criteria/imacs-improvement.yaml", "worsening < ", "worsening <= "),
         (
             "guidance/life-threatening/pulse-for-myocarditis.yaml",
-            "        - unknown: drug.pulse_methylprednisolone within parameters.recent\n",
+            "- unknown: drug.pulse_methylprednisolone within pulse.adult_dose.parameters.recent\n",
             "",
         ),
         (

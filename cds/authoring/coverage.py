@@ -16,6 +16,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from cds.chart.allergies import may_be_of_drugs, substances
 from cds.chart.coding import find_all, texts
 from cds.chart.measurements import Unusable
 from cds.chart.terms import Terms
@@ -24,12 +25,13 @@ from cds.chart.vocabulary import CodedEntry, Vocabulary
 from cds.fhir.bundles import Delivery
 from cds.fhir.resources import CodeableConcept
 
-Kind = Literal["Observation", "Condition", "drug"]
+Kind = Literal["Observation", "Condition", "drug", "allergy"]
 
 SECTIONS: Mapping[Kind, tuple[str, ...]] = {
     "Observation": ("observations", "antibodies", "statuses"),
     "Condition": ("diagnoses", "findings"),
     "drug": ("drugs",),
+    "allergy": ("drugs", "allergens", "allergy_statements"),
 }
 """Where in the vocabulary the codes of each kind are declared."""
 
@@ -157,6 +159,21 @@ def _concepts(
         by_code = bool(find_all(terms.drugs, concept))
         drugs = [f"drugs.{match.entry}" for match in find_drugs(concept, terms)]
         yield "drug", concept, by_code, " and ".join(drugs) or None
+    for record in filter(may_be_of_drugs, delivery.allergies):
+        for concept in substances(record):
+            indexes = (terms.drugs, terms.allergens, terms.allergy_statements)
+            by_code = any(find_all(index, concept) for index in indexes)
+            counted_as = " and ".join(_allergens_named(concept, terms))
+            yield "allergy", concept, by_code, counted_as or None
+
+
+def _allergens_named(concept: CodeableConcept, terms: Terms) -> list[str]:
+    """What an allergy is to, or what it says of allergies as a whole, by its name."""
+    said = texts(concept)
+    named = {f"drugs.{match.entry}" for match in find_drugs(concept, terms)}
+    named |= {f"allergens.{each}" for text in said for each in terms.allergen_names.find_all(text)}
+    stated = {terms.allergy_statement_names.get(text.strip().casefold()) for text in said}
+    return sorted(named | {f"allergy_statements.{each}" for each in stated if each})
 
 
 def _unmapped(group: _Group, systems: _Systems, candidates: Mapping[str, _Candidate]) -> Unmapped:
@@ -340,6 +357,7 @@ _PLURALS: Mapping[Kind, str] = {
     "Observation": "Observations",
     "Condition": "Conditions",
     "drug": "Drugs",
+    "allergy": "Allergies to drugs",
 }
 
 

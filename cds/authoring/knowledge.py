@@ -166,6 +166,7 @@ def _contents(
     by_folder: Sequence[tuple[str, Sequence[Rule | Derivation]]], ruleset: RuleSet
 ) -> Iterator[str]:
     yield "- [What nobody has read in a source](#what-nobody-has-read-in-a-source)"
+    yield "- [What was read in one secondary source](#what-was-read-in-one-secondary-source)"
     yield "- [Rules](#rules)"
     for name, rules in by_folder:
         yield f"  - {_heading(name)}"

@@ -34,8 +34,8 @@ class Criterion(Struct, frozen=True):
     """A condition of a rule, with all that a row says of it whoever the patient is.
 
     ``says`` is Markdown; ``see`` says what was seen. ``parts`` are the conditions inside, of a
-    derived fact that of the rule that derives it. ``measures`` is a count of what stands in the
-    table of measures.
+    derived fact that of the rule that derives it. ``behind`` reads the evidence of all these, of
+    each fact once. ``measures`` is a count of what stands in the table of measures.
     """
 
     node: Node
@@ -45,6 +45,7 @@ class Criterion(Struct, frozen=True):
     see: Callable[[Values], str]
     evidence: EvidenceReader
     parts: tuple[Criterion, ...]
+    behind: tuple[EvidenceReader, ...]
     measures: bool
 
 
@@ -73,6 +74,9 @@ def _criterion(node: Node, ruleset: RuleSet) -> Criterion:
         evidence = ruleset.facts[node.fact].evidence
         deriving = ruleset.deriving.get(node.fact)
         parts = (deriving.node,) if deriving is not None else ()
+    inner = tuple(_criterion(part, ruleset) for part in parts)
+    behind = dict.fromkeys((evidence, *(each for part in inner for each in part.behind)))
+    behind.pop(no_evidence, None)
     return Criterion(
         node,
         node.kind,
@@ -80,7 +84,8 @@ def _criterion(node: Node, ruleset: RuleSet) -> Criterion:
         escape_authored(_says(node)),
         _see(node, ruleset),
         evidence,
-        tuple(_criterion(part, ruleset) for part in parts),
+        inner,
+        tuple(behind),
         node.kind == "count" and node.members[0].startswith("measure."),
     )
 
@@ -189,7 +194,7 @@ def _not_met(criterion: Criterion, depth: int, telling: Telling) -> tuple[str, .
 
 def _on_record(criterion: Criterion, chart: Chart) -> bool:
     """Whether there is evidence of what a condition asks for, or of what stands behind that."""
-    return any(each.evidence(chart) for each in _walk(criterion))
+    return any(read(chart) for read in criterion.behind)
 
 
 def _cite(criterion: Criterion, telling: Telling) -> str:

@@ -21,7 +21,7 @@ from cds.cards.options import (
     rules_of_drugs,
 )
 from cds.cards.results import say_measured, say_results
-from cds.cards.shown import asks_for_weight, texts_of
+from cds.cards.shown import asks_for_weight, slots_of
 from cds.cards.texts import (
     Telling,
     fill,
@@ -57,6 +57,7 @@ def detail_of(
     """
     blocks = [fill(card.lead, telling, escape)]
     blocks += [fill(passage.text, telling, escape) for passage in card.passages]
+    slots = slots_of(card)
     points = points_of_measures(card, telling.ruleset)
     if "measures" in card.show:
         blocks += ["**Core set measures**", measures_table(telling, points), _visits(telling)]
@@ -74,20 +75,20 @@ def detail_of(
     for shown in card.show:
         if shown == "treatments" or shown.startswith("drug."):
             blocks += ["**Treatment on record**", _treatments(shown, telling)]
-    blocks += [_weight(rule, card, telling)]
+    blocks += [_weight(slots, telling)]
     blocks += ["**Why this card**", criteria_table(rule, telling)]
-    if missing := _missing(rule, card, telling):
+    if missing := _missing(rule, slots, telling):
         blocks += [f"**Missing:** {missing}"]
     if chosen := _chosen(rule, telling):
         blocks += [chosen]
-    blocks += doubts_blocks(rule, card, telling)
+    blocks += doubts_blocks(rule, card, slots, telling)
     blocks += ["**Sources**", _sources(cited, telling)]
     return "\n\n".join(filter(None, blocks))
 
 
-def _weight(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _weight(slots: tuple[Slot, ...], telling: Telling) -> str:
     """The body weight that doses on this card are worked out with, or why the last one is not."""
-    weight = last_weight(telling.chart) if asks_for_weight(rule, card) else None
+    weight = last_weight(telling.chart) if asks_for_weight(slots) else None
     if weight is None:
         return ""
     said = escape(say_evidence(cite(weight.measurement, telling.chart)))
@@ -278,17 +279,16 @@ MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""
 
 
-def _missing(rule: Rule, card: CardTemplate, telling: Telling) -> str:
+def _missing(rule: Rule, slots: tuple[Slot, ...], telling: Telling) -> str:
     """What is not known and would settle what the card leaves open, but for what its texts name."""
     leaves: dict[str, None] = {}
     of = Seen(telling.ruleset, telling.chart, telling.evaluation)
     vocabulary = telling.ruleset.terms.vocabulary
     told = {
         fact
-        for text in texts_of(card)
-        for part in text
-        if isinstance(part, Slot) and part.form == "missing"
-        for fact in missing_facts(part.name, telling)
+        for slot in slots
+        if slot.form == "missing"
+        for fact in missing_facts(slot.name, telling)
     }
     for node, truth in _unknowns(criterion_of(rule, telling.ruleset), telling.evaluation.values):
         for leaf in undecided(Trace(node, of, truth)):

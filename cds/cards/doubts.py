@@ -11,7 +11,7 @@ from cds.cards.markdown import escape_authored
 from cds.cards.once import once
 from cds.cards.options import doubts_of_options
 from cds.cards.resting import Doubt, doubted_choices, doubts_about, rests_on
-from cds.cards.shown import asks_for_weight, texts_of
+from cds.cards.shown import asks_for_weight
 from cds.cards.texts import Telling, parameters_behind
 from cds.chart.assessments import range_in_upper_limits
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
@@ -30,9 +30,14 @@ HEADS: dict[Certainty, str] = {
 """How what is in doubt is headed on a card, by its certainty."""
 
 
-def doubts_blocks(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]:
-    """What is in doubt on the card of a rule, as blocks of Markdown: one for each certainty."""
-    found = list(dict.fromkeys(_doubts(rule, card, telling)))
+def doubts_blocks(
+    rule: Rule, card: CardTemplate, slots: tuple[Slot, ...], telling: Telling
+) -> list[str]:
+    """What is in doubt on the card of a rule, as blocks of Markdown: one for each certainty.
+
+    ``slots`` are those of its texts.
+    """
+    found = list(dict.fromkeys(_doubts(rule, card, slots, telling)))
     blocks = []
     for certainty, head in HEADS.items():
         said = [escape_authored(each.said) for each in found if each.certainty == certainty]
@@ -41,15 +46,17 @@ def doubts_blocks(rule: Rule, card: CardTemplate, telling: Telling) -> list[str]
     return blocks
 
 
-def _doubts(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
+def _doubts(
+    rule: Rule, card: CardTemplate, slots: tuple[Slot, ...], telling: Telling
+) -> Iterator[Doubt]:
     ruleset = telling.ruleset
-    said = (name for text in texts_of(card) for name in names_in(text))
-    rests = rests_on((rule.node, *card.shown_when), said, telling)
+    rests = rests_on((rule.node, *card.shown_when), names_in(slots), telling)
     for constant, _ in rests.doubted:
         yield _of_threshold(constant, ruleset)
     for fact in rests.facts:
-        yield from _behind(fact, ruleset)
-    yield from _shown(rule, card, telling)
+        if fact.startswith(("drug.", "elapsed.", "observation.")):
+            yield from _behind(fact, ruleset)
+    yield from _shown(rule, card, slots, telling)
     for fact in rests.facts:
         if fact.startswith("dose."):
             yield from _of_dose(fact, telling)
@@ -70,14 +77,15 @@ def _of_threshold(constant: Constant, _: RuleSet) -> Doubt:
 # --- numbers in texts ----------------------------------------------------------------------------
 
 
-def _shown(rule: Rule, card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
+def _shown(
+    rule: Rule, card: CardTemplate, slots: tuple[Slot, ...], telling: Telling
+) -> Iterator[Doubt]:
     """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
-    for text in texts_of(card):
-        yield from _in_text(text, rule.file.parameters, telling)
+    yield from _in_text(slots, rule.file.parameters, telling)
     for draft in card.suggestions:
         for text in draft.strings.values():
             yield from _in_text(text, draft.parameters, telling)
-    weight = last_weight(telling.chart) if asks_for_weight(rule, card) else None
+    weight = last_weight(telling.chart) if asks_for_weight(slots) else None
     if weight is not None:
         yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
 

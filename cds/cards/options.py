@@ -212,6 +212,10 @@ _WEIGHTS = ("contraindicated", "advised against", "caution")
 """How much a rule speaks against a drug, the most first."""
 
 
+UNREAD = "recalled, not read"
+"""What is said of the basis of a reason that nobody read in a source."""
+
+
 def _reasons(option: Option, telling: Telling) -> list[str]:
     """What speaks against an option, the strongest reason first."""
     return [_say_against(each, telling) for each in _ranked(against(option, telling, truth=True))]
@@ -226,14 +230,17 @@ def _say_against(each: Against, telling: Telling) -> str:
     rule = each.rule
     assert rule.against is not None
     own = Telling(telling.ruleset, telling.chart, telling.evaluation, rule.file.parameters)
-    first = rule.file.evidence[0]
-    # What nobody read in a source is said to be so, in place of the source.
-    basis = "unverified" if first.certainty == "unverified" else link(first.source, telling)
     texts = [rule.against]
     if each.own:
         texts = [about_drug(rule.against, drug) for drug in each.concerned]
     said = "; ".join(dict.fromkeys(fill(text, own, escape) for text in texts))
-    return f"**{each.weight}**{each.titles}: {said} ({basis})"
+    told = f"**{each.weight}**{each.titles}: {said}"
+    if each.own:  # it rests on the record that it cites
+        return told
+    first = rule.file.evidence[0]
+    # What nobody read in a source is said to be so, in place of the source.
+    basis = UNREAD if first.certainty == "unverified" else link(first.source, telling)
+    return f"{told} ({basis})"
 
 
 MOST_CITED = 4
@@ -247,7 +254,7 @@ def _on_record(speaking: Iterable[Against], telling: Telling) -> str:
         if each.own:  # what is on record of the drug stands beside it
             continue
         for leaf in holding(_trace(each.rule, telling)):
-            if cited := say_all(leaf.evidence, MOST_CITED):
+            if cited := say_all(leaf.evidence, MOST_CITED) or _as_seen(leaf, telling):
                 found[f"- {_title(leaf, telling)}: {escape(cited)}"] = None
     return "\n".join(found)
 
@@ -270,6 +277,12 @@ def _unknown(perhaps: Iterable[Against], telling: Telling) -> str:
     return "; ".join(
         f"{title} ({', '.join(names)})" if names else title for title, names in found.items()
     )
+
+
+def _as_seen(leaf: Trace, telling: Telling) -> str:
+    """A number that no resource stands for, such as an age."""
+    number = telling.ruleset.facts[leaf.node.fact or ""].kind == "number"
+    return leaf.seen if number else ""
 
 
 def _trace(rule: Rule, telling: Telling) -> Trace:

@@ -104,10 +104,14 @@ def _bearing(node: Node, values: Values) -> Sequence[Node]:
     """The parts of a condition that make it true, false or unknown."""
     if node.kind not in ("all", "any"):
         return node.parts
-    truth = node.test(values)
-    if truth is (node.kind == "all"):  # then every part is
-        return node.parts
-    return [part for part in node.parts if part.test(values) is truth]
+    truths = [part.test(values) for part in node.parts]
+    for decisive in (
+        node.kind == "any",
+        None,
+    ):  # what one part alone brings about, then what it may
+        if decisive in truths:
+            return [p for p, truth in zip(node.parts, truths, strict=True) if truth is decisive]
+    return node.parts
 
 
 class Doubt(Struct, frozen=True):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from cds.rules.nodes import Values
-from cds.rules.ruleset import CardTemplate, Option, Passage, Rule, Suggestion
-from cds.rules.texts import Slot, Text
+from cds.rules.ruleset import CardTemplate, Option, Passage, Suggestion
+from cds.rules.texts import Slot
 
 T = TypeVar("T", Passage, Option, Suggestion)
 
@@ -28,19 +27,14 @@ def _holding(parts: tuple[T, ...], values: Values) -> tuple[T, ...]:
     return tuple([p for p in parts if p.when is None or p.when.test(values) is True])
 
 
-def texts_of(card: CardTemplate) -> Iterator[Text]:
-    """The texts of a card, without those of its drafts."""
-    yield card.summary
-    yield card.lead
-    for passage in card.passages:
-        yield passage.text
+def slots_of(card: CardTemplate) -> tuple[Slot, ...]:
+    """The places in the texts of a card where something is put in, without those of its drafts."""
+    texts = [card.summary, card.lead, *[passage.text for passage in card.passages]]
     for option in card.options:
-        yield option.option
-        yield option.evidence
+        texts += (option.option, option.evidence)
+    return tuple([part for text in texts for part in text if isinstance(part, Slot)])
 
 
-def asks_for_weight(rule: Rule, card: CardTemplate) -> bool:
-    """Whether a text has a dose by body weight in it."""
-    return bool(rule.file.weight_doses) and any(
-        isinstance(part, Slot) and part.dose is not None for text in texts_of(card) for part in text
-    )
+def asks_for_weight(slots: tuple[Slot, ...]) -> bool:
+    """Whether a dose by body weight is put in."""
+    return any(slot.dose is not None for slot in slots)

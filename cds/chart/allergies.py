@@ -98,7 +98,7 @@ class _Open(_NotUsed):
 
 
 def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Allergy]:
-    concepts = _concepts(record)
+    concepts = substances(record)
     verification = codes_of(record.verificationStatus)
     if denied := verification & DENIED:
         raise _NotUsed(f"its verificationStatus is {min(denied)}")
@@ -128,17 +128,18 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
         raise _Open(
             f"a text in it has more than {LONGEST_TEXT} characters, and was not looked through"
         )
-    if not any(map(texts, concepts)) and _may_be_of_drugs(record):
+    if not any(map(texts, concepts)) and may_be_of_drugs(record):
         raise _Open("its substance has no name, and no code that this service knows")
     raise _NotUsed("its substance is not mapped to anything that this service knows")
 
 
-def _concepts(record: AllergyIntolerance) -> list[CodeableConcept]:
+def substances(record: AllergyIntolerance) -> list[CodeableConcept]:
     """What a record says that it is about, and what it says was reacted to."""
     return [c for c in (record.code, *(r.substance for r in record.reaction)) if c is not None]
 
 
-def _may_be_of_drugs(record: AllergyIntolerance) -> bool:
+def may_be_of_drugs(record: AllergyIntolerance) -> bool:
+    """Whether a record is not said to be of something else, such as food."""
     return not record.category or not {"medication", "biologic"}.isdisjoint(record.category)
 
 
@@ -241,7 +242,7 @@ def _describe(record: AllergyIntolerance, remarks: tuple[str, ...]) -> str:
 
     With its criticality and what else must be known of it: ``(criticality high, unconfirmed)``.
     """
-    concepts = _concepts(record)
+    concepts = substances(record)
     kind = _KINDS.get(record.type or "", "allergy or intolerance to")
     told = f"{kind} {_named(concepts) or 'a substance that is not named'}"
     reactions = []

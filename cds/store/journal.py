@@ -26,10 +26,10 @@ import secrets
 import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from isal.isal_zlib import crc32
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -118,8 +118,8 @@ class Journal:
 
         Raises ``JournalFull``, and then nothing was noted.
         """
-        head = _EARLIER_HEAD.pack(len(record), zlib.crc32(record))
-        framed = _HEAD.pack(len(record), zlib.crc32(record), zlib.crc32(head)) + record
+        head = _EARLIER_HEAD.pack(len(record), crc32(record))
+        framed = _HEAD.pack(len(record), crc32(record), crc32(head)) + record
         with self._lock:
             known = sum(each.size for each in self._handed_over) + self._size
             if known + len(framed) > self._most and self._waiting() + len(framed) > self._most:
@@ -159,7 +159,7 @@ class Journal:
 
 def _noted(size: int) -> bytes:
     """What a file says of the bytes of records that it has."""
-    return _NOTED.pack(size, zlib.crc32(size.to_bytes(8)))
+    return _NOTED.pack(size, crc32(size.to_bytes(8)))
 
 
 def _write_at(handle: int, position: int, content: bytes) -> None:
@@ -285,11 +285,11 @@ def _read_record(
     if len(head) < size:
         return None, position
     length, checksum = _EARLIER_HEAD.unpack_from(head)
-    if not earlier and _HEAD.unpack(head)[2] != zlib.crc32(head[: _EARLIER_HEAD.size]):
+    if not earlier and _HEAD.unpack(head)[2] != crc32(head[: _EARLIER_HEAD.size]):
         return None, position
     begin = position + size
     # Zeros, which a disk may leave at the end of a file, would be records without bytes.
     if not length or begin + length > end:
         return None, position
     record = os.pread(handle, length, begin)
-    return (record, begin + length) if zlib.crc32(record) == checksum else (None, position)
+    return (record, begin + length) if crc32(record) == checksum else (None, position)

@@ -71,6 +71,16 @@ def order(drug: Json) -> Json:
     }
 
 
+def allergy(substance: Json | None, **members: object) -> Json:
+    """An allergy to a substance."""
+    made = {
+        "resourceType": "AllergyIntolerance",
+        "id": f"a{next(_numbers)}",
+        "code": substance,
+    }
+    return {key: value for key, value in (made | members).items() if value is not None}
+
+
 def the_one(coverage: Coverage) -> Unmapped:
     """The one concept that is not mapped."""
     (unmapped,) = coverage.unmapped
@@ -87,6 +97,7 @@ def test_what_is_mapped_is_counted_and_not_listed(terms: Terms) -> None:
         ("Observation", 1, 1),
         ("Condition", 1, 1),
         ("drug", 1, 1),
+        ("allergy", 0, 0),
     ]
     assert coverage.unmapped == ()
     assert coverage.systems == {}
@@ -200,6 +211,31 @@ def test_a_drug_without_a_code_is_mapped_by_its_name(terms: Terms) -> None:
     known = the_one(find_unmapped([deliver(order(concept("Azathioprine tablets")))], terms))
     assert known.counted_as == "drugs.azathioprine"
     assert known.snippet == ""
+
+
+def test_the_substance_of_an_allergy_is_mapped_as_a_drug_or_a_group_of_them(terms: Terms) -> None:
+    """What is known by its name only is listed with what it counts as; food is not looked at."""
+    known = allergy(concept(None, ("http://snomed.info/sct", "387381009", None)))
+    none = allergy(concept(None, ("http://snomed.info/sct", "716186003", None)))
+    rtx = allergy(concept("Rituximab", (FLOWSHEET, "1", None)))
+    sulfa = allergy(concept("Sulfa drugs", (FLOWSHEET, "2", None)))
+    nuts = allergy(concept("Nuts", (FLOWSHEET, "3", None)), category=["food"])
+    coverage = find_unmapped([deliver(known, none, rtx, sulfa, nuts)], terms)
+    assert (coverage.totals[-1].concepts, coverage.totals[-1].mapped) == (4, 2)
+    assert {each.kind for each in coverage.unmapped} == {"allergy"}
+    assert [(each.counted_as, each.snippet) for each in coverage.unmapped] == [
+        ("drugs.rituximab", 'drugs.rituximab: {flowsheet: {"1": "Rituximab"}}'),
+        ("allergens.sulfonamide", 'allergens.sulfonamide: {flowsheet: {"2": "Sulfa drugs"}}'),
+    ]
+
+
+def test_an_allergy_that_only_its_reaction_names_is_listed_too(terms: Terms) -> None:
+    """A record without a code may name its substance with the reaction."""
+    named = concept("Azathioprin", (FLOWSHEET, "4", None))
+    record = allergy(None, reaction=[{"substance": named, "manifestation": [{"text": "Rash"}]}])
+    unmapped = the_one(find_unmapped([deliver(record)], terms))
+    assert (unmapped.kind, unmapped.counted_as) == ("allergy", None)
+    assert unmapped.likely[0].entry == "drugs.azathioprine"
 
 
 def test_an_observation_without_a_system_cannot_be_mapped(terms: Terms) -> None:

@@ -83,7 +83,7 @@ def test_every_unverified_number_stands_at_the_top(text: str, ruleset: RuleSet) 
     assert "| `measures.physician_global` | levels: inactive: no worse than: physician" in top
     assert "| `observations.fvc_percent_predicted` | falls: fall | 183 days |" in top
     assert "`observations.ck`" not in top
-    assert "loinc 2708-6 (Oxygen saturation in Arterial blood)" in top
+    assert "loinc 98979-8 (Glomerular filtration rate" in top
     assert text.index("What nobody has read") < text.index("\n## Rules")
 
 

@@ -18,6 +18,7 @@ DAY = date(2026, 11, 23)
 ILD = "guidance/life-threatening/suspected-rapidly-progressive-ild.yaml"
 SATURATION = "criteria/saturation-low.yaml"
 FELL_BELOW = "criteria/saturation-fell-below.yaml"
+PROPHYLAXIS = "guidance/safety/pneumocystis-prophylaxis-with-order.yaml"
 PULSE = "guidance/life-threatening/pulse-for-myocarditis.yaml"
 TROPONIN = "guidance/life-threatening/troponin-without-myocarditis.yaml"
 NOT_IMPROVED = "guidance/response/response-not-improved.yaml"
@@ -531,11 +532,11 @@ SEEDED = (
     ),
     Mistake(
         "a threshold is changed in one of two rules",
-        PULSE,
-        "same_episode: {value: 14,",
-        "same_episode: {value: 28,",
+        PROPHYLAXIS,
+        "higher_dose: {value: 15,",
+        "higher_dose: {value: 20,",
         "overlapping-thresholds",
-        "same_episode: {value: 28,",
+        "higher_dose: {value: 20,",
         "make them equal",
     ),
     Mistake(

@@ -53,6 +53,7 @@ def test_every_fact_of_the_shipped_rules_is_of_a_kind_in_the_reference() -> None
     for name in ruleset.facts.keys() - derived:
         general = re.sub(rf"^({entries})\.\w+", r"\1.x", name)
         general = re.sub(r"^(dose|measure)\.x\.(days|last)_\w+", r"\1.x.\2_y", general)
+        general = re.sub(r"^measure\.x\.worse_(?!by)\w+", "measure.x.worse_y", general)
         if re.fullmatch(r"observation\.x\.(?!latest|previous|multiple)\w+", general):
             general = "observation.x.y"
         assert f"| `{general}` |" in made, name

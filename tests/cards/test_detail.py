@@ -536,7 +536,7 @@ def test_a_dose_by_weight_names_the_weight_and_what_of_it_nobody_read(example: E
 
     assert "at most 1000 mg a day (for 32 kg, 2026-11-12: 960 mg);" in card.detail
     assert (
-        "**Doses by weight:** Body weight 32 kg (code not verified), 2026-11-12 "
+        "**Doses by weight:** Body weight 32 kg, 2026-11-12 "
         "(Observation/juvenile-rp-ild-weight-2026-11-12)."
     ) in card.detail
     assert "for how long a body weight counts, 90 days" in card.detail

@@ -35,9 +35,12 @@ def test_what_was_read_in_one_secondary_source_is_said_apart(example: Example) -
 
 
 def test_ages_behind_a_risk_are_said_as_they_were_read(example: Example) -> None:
-    """Of the ages that count for a JAK inhibitor one was read in one source, the other nowhere."""
+    """Of JAK inhibitors one age was read in one source, one in its own; of immunoglobulin none."""
     risk = card_of(example("jak-inhibitor-with-risk"), "JAK inhibitor")
-    assert "50 years" in said(risk, "Read in one secondary source")
+    assert said(risk, "Read in one secondary source").startswith("“age with risk factor” 50 years")
+    assert "65 years" in risk.detail
+    assert said(risk, "Not verified in a source") == ""
+    risk = card_of(example("immunoglobulin-with-thrombotic-risk"), "Immunoglobulin")
     assert "65 years" in said(risk, "Not verified in a source")
 
 

@@ -33,7 +33,7 @@ def said(name: str, form: Form, telling: Telling) -> str:
 @pytest.mark.parametrize(
     "name, form, case, expected",
     [
-        ("parameters.recent", "value", "rp-ild-already-pulsed", "14 days"),
+        ("pulse.adult_dose.parameters.recent", "value", "rp-ild-already-pulsed", "14 days"),
         ("patient.id", "value", "rp-ild-already-pulsed", "already-pulsed"),
         ("patient.age", "value", "rp-ild-already-pulsed", "52 years"),
         ("antibody.mda5", "value", "rp-ild-already-pulsed", "not known"),

@@ -64,9 +64,9 @@ def test_codings_that_disagree_are_refused() -> None:
 
 def test_an_unverified_code_says_so() -> None:
     """A match by a code that was recalled, not read, carries that on the evidence."""
-    spo2 = concept(Coding(system=LOINC, code="2708-6"))
-    found = find(TERMS.observations, spo2)
-    assert found == Match("observation.spo2", "code not verified")
+    egfr = concept(Coding(system=LOINC, code="98979-8"))
+    found = find(TERMS.observations, egfr)
+    assert found == Match("observation.egfr", "code not verified")
 
 
 def test_a_verified_code_clears_the_doubt_of_another() -> None:

@@ -726,8 +726,8 @@ def test_codings_beside_a_known_one_do_no_harm() -> None:
 
 
 def test_a_remark_on_the_code_stays_with_the_measurement() -> None:
-    """SpO2 by the code that was recalled says so."""
-    (taken,) = series(read(observation("loinc|2708-6", 91, "%")), "spo2")
+    """eGFR by the code that was recalled says so."""
+    (taken,) = series(read(observation("loinc|98979-8", 91, "mL/min/{1.73_m2}")), "egfr")
     assert taken.remark == "code not verified"
 
 

@@ -27,11 +27,11 @@ def weighed(value: object, unit: str = "kg", days: int = 0) -> Json:
     ],
 )
 def test_a_weight_is_held_in_kilograms_exactly(value: object, unit: str, kilograms: str) -> None:
-    """Grams and pounds are converted by exact factors, and the code is told as not verified."""
+    """Grams and pounds are converted by exact factors."""
     weight = last_weight(read(ADULT, weighed(value, unit)))
     assert weight is not None
     assert weight.measurement.value == Decimal(kilograms)
-    assert weight.measurement.remark == "code not verified"
+    assert weight.measurement.remark == ""
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_evidence_of_a_result() -> None:
     chart = read(
         ck(600, id="ck"),
         observation(TROPONIN, id="t", valueQuantity=quantity(5, "ng/L", comparator="<")),
-        observation("loinc|2708-6", 91, "%", id="s"),
+        observation("loinc|98979-8", 91, "mL/min/{1.73_m2}", id="s"),
         observation("core_set|mmt8-150", 120, id="m"),
     )
     assert evidence(chart, "observation.ck.latest") == [
@@ -192,8 +192,8 @@ def test_evidence_of_a_result() -> None:
     assert evidence(chart, "observation.troponin_t_hs.latest") == [
         ("Observation/t", ago(0), "High-sensitivity troponin T <5 ng/L")
     ]
-    assert evidence(chart, "observation.spo2.latest") == [
-        ("Observation/s", ago(0), "SpO2 91 % (code not verified)")
+    assert evidence(chart, "observation.egfr.latest") == [
+        ("Observation/s", ago(0), "eGFR 91 mL/min/1.73 m2 (code not verified)")
     ]
     assert evidence(chart, "observation.mmt8_150.latest") == [
         ("Observation/m", ago(0), "MMT-8, both sides and axial, 0–150 120")
