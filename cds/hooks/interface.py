@@ -111,25 +111,32 @@ def _json(schema: str) -> Json:
 
 
 def _responses(schema: str | None, said: str, errors: tuple[int, ...]) -> Json:
-    headers = {
-        "X-Rules-Version": {
-            "description": "The version of the rules that it was answered by.",
-            "required": True,
-            "schema": {"type": "string"},
-        }
-    }
-    answered: Json = {"description": said, "headers": headers}
+    answered: Json = {"description": said, "headers": _headers(required=True)}
     if schema is not None:
         answered["content"] = _json(schema)
     refused = {
         str(status): {
             "description": _ERRORS[status],
-            "headers": headers,
+            "headers": _headers(required=status not in _BEFORE_RULES),
             "content": _json("operation-outcome"),
         }
         for status in errors
     }
     return {"200": answered, **refused}
+
+
+def _headers(*, required: bool) -> Json:
+    return {
+        "X-Rules-Version": {
+            "description": "The version of the rules that it was answered by.",
+            "required": required,
+            "schema": {"type": "string"},
+        }
+    }
+
+
+_BEFORE_RULES = (408, 500, 503)
+"""May be answered before it is known who calls, or what for: then no rules were taken for it."""
 
 
 def _title(name: str) -> str:

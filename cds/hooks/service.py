@@ -1,10 +1,10 @@
 """The CDS Hooks service over HTTP: discovery, cards when a hook calls, the rules in service.
 
 https://cds-hooks.hl7.org/2.0/#discovery and #calling-a-cds-service. Whatever is not answered with
-success carries an OperationOutcome, and a fault is never answered with cards left out. Every
-response names the version of the rules that it was made with, in the header `X-Rules-Version`, and
-the answer to a call also itself, in `X-Decision-Id`, as its line in the log does. Only a request
-without an accepted token is answered with none of these, and a bare 401.
+success carries an OperationOutcome, and a fault is never answered with cards left out. Whatever is
+answered with rules names their version, in the header `X-Rules-Version`, and the answer to a call
+also itself, in `X-Decision-Id`, as its line in the log does. What is refused before that has
+neither: a request without an accepted token (a bare 401), a preflight, what is no whole request.
 """
 
 from __future__ import annotations
