@@ -57,8 +57,8 @@ async def gather(
     ``drafts`` are its draft orders, which may tell with it which server all of it is of.
 
     Nothing is fetched where every key is satisfied and every drug has a name, and without
-    ``fetching``. Medications that orders refer to are fetched too; where one cannot be had, its
-    drug stays unknown.
+    ``fetching``. Medications that orders refer to, drafts among them, are fetched too; where one
+    cannot be had, its drug stays unknown.
 
     Raises ``Refused``: status 412 naming each needed key that cannot be had and why; status 400
     where the Patient that was sent is another than the call is about; and as ``fetching.hold``.
@@ -66,7 +66,7 @@ async def gather(
     delivery, unsatisfied = read_sent(
         request.prefetch or {}, templates, request.patient, request.fhirServer, drafts
     )
-    if not unsatisfied and not _nameless(delivery):
+    if not unsatisfied and not _nameless(delivery, drafts):
         return delivery
     access = _access(request, fetching)
     if fetching is None or not isinstance(access, Access):
@@ -90,7 +90,7 @@ async def gather(
             for key, problem in problems.items()
         }
         refuse_without(told, templates, delivery)
-    await _fetch_medications(delivery, fetch)
+    await _fetch_medications(delivery, drafts, fetch)
     return delivery
 
 
@@ -170,17 +170,25 @@ def _take(
 # --- medications ---------------------------------------------------------------------------------
 
 
-def _nameless(delivery: Delivery) -> list[str]:
-    """The references to Medications that were not delivered, of uses that name no drug besides."""
+def _nameless(delivery: Delivery, drafts: Delivery | None) -> list[str]:
+    """The references to Medications that were not delivered, of uses that name no drug besides.
+
+    Those of drafts come first: what is fetched is bounded, and the call is about them.
+    """
     found: dict[str, None] = {}
-    for use in delivery.uses:
+    known = delivery.medications
+    uses = delivery.uses
+    if drafts is not None:
+        known = {**known, **drafts.medications}
+        uses = [*drafts.uses, *uses]
+    for use in uses:
         pointer = use.medicationReference
         if pointer is None or use.medicationCodeableConcept is not None or pointer.display:
             continue
         reference = pointer.reference
         if not reference or reference.startswith("#"):
             continue
-        if find_medication(reference, delivery.medications) is None:
+        if find_medication(reference, known) is None:
             found[reference.split("/_history/")[0]] = None
     return list(found)
 
@@ -188,10 +196,12 @@ def _nameless(delivery: Delivery) -> list[str]:
 _MEDICATION = re.compile(r"Medication/[A-Za-z0-9._-]+")
 
 
-async def _fetch_medications(into: Delivery, fetch: Callable[[str], Fetch]) -> None:
+async def _fetch_medications(
+    into: Delivery, drafts: Delivery | None, fetch: Callable[[str], Fetch]
+) -> None:
     """Fetch the Medications of the server of those that orders only refer to."""
     # What is of that server is settled to be named without its address.
-    of_server = [reference for reference in _nameless(into) if _MEDICATION.fullmatch(reference)]
+    of_server = [each for each in _nameless(into, drafts) if _MEDICATION.fullmatch(each)]
     asked = of_server[:MOST_MEDICATIONS]
     if not asked:
         return

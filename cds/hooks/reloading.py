@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from msgspec import Struct
 
 from cds.advice import load_rules
 from cds.hooks.logs import describe
@@ -30,6 +31,7 @@ from cds.rules.contents import Stamps, content_version, read_stamps
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import EnginesDisagree, RuleSet
 from cds.ruletests import run
+from cds.store.archive import pack, rebuild
 
 _log = structlog.get_logger()
 
@@ -108,14 +110,18 @@ def prepare(
             )
         warm_up(ruleset)
 
-    return prepare_tested(folder, site, test)
+    return _tried(load_rules(folder, site), test)
 
 
-def prepare_tested(folder: Path, site: Path | None, warm_up: Callable[[RuleSet], None]) -> Served:
-    """Read, check and compile rules as ``prepare`` does, but leave the tests to who ran them."""
-    ruleset = load_rules(folder, site)
+def prepare_published(version: str, files: bytes, warm_up: Callable[[RuleSet], None]) -> Served:
+    """Make what another process has tested of the files that it published."""
+    return _tried(rebuild(version, files), warm_up)
+
+
+def _tried(ruleset: RuleSet, try_out: Callable[[RuleSet], None]) -> Served:
+    """What can be served; where that is not so, the engine's memory is given back."""
     try:
-        warm_up(ruleset)
+        try_out(ruleset)
         return make_served(ruleset)
     except BaseException:
         ruleset.close()
@@ -205,43 +211,48 @@ class Reloader:
         self._tell(attempt)
 
 
+class Published(Struct, frozen=True):
+    """An attempt, and where it was accepted the files of the rules (``cds.store.archive``)."""
+
+    attempt: Attempt
+    files: bytes | None = None
+
+
 class Follower:
     """Keeps the rules in service as another process has tried them.
 
-    ``last`` tells what that one attempted last; ``prepare`` makes what can be served, without
-    trying it again. ``tell`` is told of each attempt that is followed. ``check`` is for one thread.
+    ``last`` gives what that one published last; ``prepare`` makes of a version and its files what
+    can be served, without testing it again. The folders are not looked at: they may have changed
+    since. ``tell`` is told of each attempt that is followed. ``check`` is for one thread.
     """
 
     def __init__(
         self,
         in_service: InService,
-        last: Callable[[], Attempt | None],
-        prepare: Prepare,
+        last: Callable[[], Published | None],
+        prepare: Callable[[str, bytes], Served],
         tell: Tell = lambda _: None,
     ) -> None:
         self._in_service = in_service
         self._last = last
         self._prepare = prepare
         self._tell = tell
-        self._followed: Attempt | None = None
+        # Of a process that is begun later, what was told already to those before it.
+        self._followed = in_service.last_attempt
 
     def check(self) -> None:
         """Look once; what cannot be followed is logged, and tried again at the next look."""
         self._in_service.close_unused()
         try:
-            attempt = self._last()
-            if attempt is None or attempt == self._followed:
+            last = self._last()
+            if last is None or last.attempt == self._followed:
                 return
-            if attempt.accepted and attempt.version != self._in_service.served.version:
-                served = self._prepare()
-                if served.version != attempt.version:  # another attempt is under way
-                    served.ruleset.close()
-                    return
-                _take(self._in_service, served, attempt)
-            else:
+            attempt = last.attempt
+            version = attempt.version
+            if last.files is None or version in (None, self._in_service.served.version):
                 self._in_service.last_attempt = attempt
-        except FilesInvalid:  # likewise: what was accepted had no errors
-            return
+            else:
+                _take(self._in_service, self._prepare(version, last.files), attempt)
         except Exception as fault:
             # The watch must outlive it, or it would end in silence.
             _log.error("rules_not_followed", **describe(fault))
@@ -264,23 +275,27 @@ def watch(check: Callable[[], None], seconds: float, stop: threading.Event) -> N
         check()
 
 
-def publish(attempt: Attempt, file: Path) -> None:
-    """Let other processes know of an attempt by a file, which they find whole or not at all."""
+def publish(attempt: Attempt, file: Path, in_service: InService) -> None:
+    """Let other processes know of an attempt by a file, which they find whole or not at all.
+
+    ``in_service`` has the rules that were accepted.
+    """
+    files = pack(in_service.served.ruleset.contents) if attempt.accepted else None
     written = file.with_suffix(".new")
-    written.write_bytes(_ATTEMPT.encode(attempt))
+    written.write_bytes(_ENCODER.encode(Published(attempt, files)))
     os.replace(written, file)
 
 
-def published(file: Path) -> Attempt | None:
-    """The last attempt that was published in a file; None where there was none yet."""
+def published(file: Path) -> Published | None:
+    """What was published in a file last; None where nothing was yet."""
     try:
-        return _ATTEMPTS.decode(file.read_bytes())
+        return _DECODER.decode(file.read_bytes())
     except FileNotFoundError:
         return None
 
 
-_ATTEMPT = msgspec.json.Encoder()
-_ATTEMPTS = msgspec.json.Decoder(Attempt)
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Published)
 
 
 _FAULT = (

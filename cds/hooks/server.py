@@ -9,7 +9,7 @@ import shlex
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +42,7 @@ from cds.hooks.reloading import (
     poll,
     polling,
     prepare,
-    prepare_tested,
+    prepare_published,
     publish,
     published,
     settle_memory,
@@ -146,12 +146,12 @@ def serve(settings: Settings) -> None:
         if alone:
             _work(settings, clients, fetching, in_service, trying, log, listening, metrics)
             return
-        told = Path(open_until_the_end.enter_context(_folder_in_memory())) / "attempt.json"
+        told = Path(open_until_the_end.enter_context(_folder_in_memory())) / "attempt"
         following = partial(
             Follower,
             in_service,
             partial(published, told),
-            partial(prepare_tested, *folders, warm_up),
+            partial(prepare_published, warm_up=warm_up),
         )
         work = partial(_work, settings, clients, fetching, in_service, following, log, listening)
         jobs = [
@@ -163,12 +163,15 @@ def serve(settings: Settings) -> None:
             count_in(open_until_the_end.enter_context(_folder_in_memory()))
             jobs.append(Job("metrics", partial(_serve_metrics, settings, metrics)))
             died = forget
-        jobs.append(Job("store", partial(_write, settings)))
+        sockets = [listening] if metrics is None else [listening, metrics]
+        jobs.append(Job("store", partial(_write, settings, sockets)))
         if settings.reload_seconds:
-            jobs.append(Job("rules", partial(_try_rules, trying, told, settings.reload_seconds)))
+            tell = partial(publish, file=told, in_service=in_service)
+            try_rules = partial(_try_rules, trying(tell).check, settings.reload_seconds, sockets)
+            jobs.append(Job("rules", try_rules))
         Supervisor(
             jobs,
-            [listening] if metrics is None else [listening, metrics],
+            sockets,
             tend=following().check,
             seconds=settings.reload_seconds,
             shutdown_seconds=operation.shutdown_seconds,
@@ -257,13 +260,13 @@ wait after every few steps, and with the 5 ms of Python would come to do one ste
 is answered: then the journal grows until it is full."""
 
 
-def _write(settings: Settings) -> None:
+def _write(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     """Write into the database what the workers note, until SIGTERM.
 
     Not in the workers: a thread beside the answering keeps calls waiting, for the interpreter and
     for its turn to write.
     """
-    os.nice(_LESS_URGENT)
+    _stand_beside(sockets)
     store = _open_store(settings)
     try:
         threading.Event().wait()
@@ -271,10 +274,17 @@ def _write(settings: Settings) -> None:
         store.close()
 
 
-def _try_rules(keep: Keep, told: Path, seconds: float) -> None:
-    """Try what changes of the rules, and let the others know by a file, until SIGTERM."""
+def _try_rules(check: Callable[[], None], seconds: float, sockets: Sequence[socket.socket]) -> None:
+    """Try what changes of the rules, and let the others know of it, until SIGTERM."""
+    _stand_beside(sockets)
+    watch(check, seconds, threading.Event())
+
+
+def _stand_beside(sockets: Sequence[socket.socket]) -> None:
+    """Be less urgent than the workers, and hold no socket open at which they have ceased to."""
     os.nice(_LESS_URGENT)
-    watch(keep(partial(publish, file=told)).check, seconds, threading.Event())
+    for listening in sockets:
+        listening.close()
 
 
 _LESS_URGENT = 5

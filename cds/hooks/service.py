@@ -545,7 +545,10 @@ _STORE_AWAY = (
     "accounted for: send it again later."
 )
 _RETRY_SECONDS = "5"
-_FEEDBACK_FAILED = "The service failed, and kept nothing of this feedback: send it again later."
+_FEEDBACK_FAILED = (
+    "The service failed, and cannot say whether it kept this feedback: send it again later. What "
+    "was kept already counts once."
+)
 
 
 def client_of(request: Request) -> str:

@@ -321,6 +321,27 @@ def test_point_19_clocks_may_differ_by_a_minute(changed: dict[str, Any]) -> None
     assert authenticate(sign(claims(**changed))) == client()
 
 
+def test_point_19_the_name_of_a_key_may_be_any_base64() -> None:
+    """Some clients name a key by its hash, with `+`, `/` and `=` in it."""
+    for name in ("a+b/c==", KID):
+        key = RSAKey.generate_key(2048, {"kid": name})
+        published = Published()
+        published.content = key_set(key)
+        assert authenticate(sign(key=key, kid=name), known=authenticator(published)) == client()
+
+
+def test_point_19_the_audience_of_feedback_is_its_own_address() -> None:
+    """That of the service alone does not let feedback in."""
+    feedback = CALL + "/feedback"
+    assert authenticate(sign(claims(aud=BASE + feedback)), feedback) == client()
+    assert authenticate(sign(claims(aud=BASE + CALL)), feedback) == "audience"
+
+
+def test_point_19_a_token_may_be_valid_from_before_it_was_made() -> None:
+    """Some clients set `nbf` five minutes before `iat`."""
+    assert authenticate(sign(claims(nbf=NOW - 300, iat=NOW))) == client()
+
+
 def test_point_17_headers_that_are_not_known_are_ignored() -> None:
     """Such as certificates, which many identity providers send along."""
     token = sign(x5t="YWJj", x5c=["MIIC" * 300], vendor={"a": 1})

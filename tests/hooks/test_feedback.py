@@ -221,7 +221,7 @@ def test_feedback_that_cannot_be_kept_is_not_acknowledged(
     answer = serving.post(FEEDBACK, json={"feedback": [OVERRIDDEN]})
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-    assert "kept nothing of this feedback" in answer.json()["issue"][0]["diagnostics"]
+    assert "cannot say whether it kept this feedback" in answer.json()["issue"][0]["diagnostics"]
     assert "Next week" not in str(log.entries)
 
 

@@ -670,6 +670,41 @@ def test_medications_of_orders_that_were_fetched_are_fetched_too(
     assert targets == [untreated.queries["medication_requests"], "Medication/m1"]
 
 
+@pytest.mark.parametrize("hook", ["order-sign", "order-select"])
+def test_a_medication_that_a_draft_order_refers_to_is_fetched(
+    templates: tuple[Template, ...], example: Example, ask: Callable[..., Any], hook: str
+) -> None:
+    """The draft then gets the cards of one that names its drug, and before all others."""
+    with serve_ehr("methotrexate-ordered-with-ild", templates) as ehr:
+        request = request_to(ehr, example, hook=hook)
+        first = request["context"]["draftOrders"]["entry"][0]
+        first["fullUrl"] = f"{ehr.server.base}/MedicationRequest/{first['resource']['id']}"
+        draft = first["resource"]
+        if hook == "order-select":
+            request["context"]["selections"] = [f"MedicationRequest/{draft['id']}"]
+        as_named = ask(request).json()
+        ehr.changed["Medication/mtx"] = {
+            "resourceType": "Medication",
+            "id": "mtx",
+            "code": draft.pop("medicationCodeableConcept"),
+        }
+        draft["medicationReference"] = {"reference": "Medication/mtx"}
+        without = ask(request).json()
+        answer = ask(request, ehr.server.base).json()
+        others = referring(*(f"Medication/m{n}" for n in range(MOST_MEDICATIONS)))
+        for entry in others["entry"]:
+            entry["resource"]["subject"] = draft["subject"]
+        request["prefetch"]["medication_requests"] = others
+        ehr.server.asked.clear()
+        ask(request, ehr.server.base)
+
+    assert any("ethotrexate" in card["summary"] for card in as_named["cards"])
+    assert without != as_named
+    assert answer == as_named
+    assert "Medication/mtx" in ehr.fetched
+    assert len(ehr.server.asked) == MOST_MEDICATIONS
+
+
 @pytest.mark.parametrize(
     "changed",
     [

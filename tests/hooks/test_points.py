@@ -22,6 +22,7 @@ CLAUSES = {
         "an_authorization_that_cannot_be_used_is_malformed",
         "an_authorization_for_another_patient_is_malformed_where_all_was_sent",
         "a_token_for_this_patient_is_used",
+        "a_token_for_the_fhir_server_is_never_kept",
         "what_the_specification_requires_is_enough",
         "each_required_field_is_missed",
         "each_field_of_a_wrong_kind_is_named",
@@ -128,7 +129,12 @@ CLAUSES = {
         "only_clients_are_answered",
         "a_token_is_used_once_whichever_worker_is_asked",
     ),
-    19: ("clocks_may_differ_by_a_minute",),
+    19: (
+        "clocks_may_differ_by_a_minute",
+        "the_name_of_a_key_may_be_any_base64",
+        "a_token_may_be_valid_from_before_it_was_made",
+        "the_audience_of_feedback_is_its_own_address",
+    ),
     20: (
         "a_preflight_needs_no_token",
         "a_page_of_a_named_origin_may_call_with_a_token",

@@ -119,6 +119,28 @@ def test_every_example_is_recorded_without_the_patient_and_comes_out_equal_again
     assert [card.uuid for card in decision.cards] == [card["uuid"] for card in given]
 
 
+def test_point_07_a_token_for_the_fhir_server_is_never_kept(
+    ruleset: RuleSet, tmp_path: Path, example: Any
+) -> None:
+    """Neither in the decision, nor in any file of the store, of which its journal is one."""
+    token = "s3cret-t0ken-of-the-fhir-server"
+    request = example("rp-ild-mda5") | {
+        "fhirServer": "https://fhir.hospital.example/r4",
+        "fhirAuthorization": {"access_token": token, "token_type": "Bearer"},
+    }
+    store = open_store(Place(tmp_path))
+    call(TestClient(create_app(ruleset, lambda: AS_OF, store=store)), request)
+    files = list(tmp_path.rglob("*"))
+    written = b"".join(file.read_bytes() for file in files if file.is_file())
+    (decision,) = kept(store)
+    store.close()
+    at_last = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+    assert decision.hook_instance.encode() in at_last
+    for part in (written, at_last, decision.inputs, decision.facts, decision.answer):
+        assert token.encode() not in part
+
+
 def without_uuids(cards: Any) -> Any:
     """Cards without what differs from call to call."""
     return [

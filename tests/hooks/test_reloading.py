@@ -26,10 +26,11 @@ from cds.hooks import reloading, service
 from cds.hooks.connections import BoundedConnection
 from cds.hooks.reloading import (
     Follower,
+    Published,
     Reloader,
     polling,
     prepare,
-    prepare_tested,
+    prepare_published,
     publish,
     published,
     watch,
@@ -40,6 +41,7 @@ from cds.located import Problem
 from cds.rules.contents import content_version
 from cds.rules.engine import EngineFault
 from cds.rules.ruleset import RuleSet
+from cds.store.archive import pack
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLES = CHECKOUT / "fhir_examples"
@@ -690,19 +692,27 @@ class Following(Running):
 
     def __init__(self, rules: Path) -> None:
         super().__init__(rules)
-        self.prepare = partial(prepare_tested, rules, None, no_warm_up)
-        self.last: Attempt | None = None
+        self.last: Published | None = None
         self.told: list[Attempt] = []
-        self.follower = Follower(
-            self.in_service, lambda: self.last, self._prepare, self.told.append
-        )
+        self.followed = partial(prepare_published, warm_up=no_warm_up)
+        self.follower = Follower(self.in_service, lambda: self.last, self._follow, self.told.append)
 
-    def attempted(self, version: str, *problems: str) -> None:
-        """Say what was tried, and look once."""
-        self.last = Attempt(
-            at=datetime.now(UTC), version=version, accepted=not problems, problems=problems
-        )
-        self.follower.check()
+    def _follow(self, version: str, files: bytes) -> Served:
+        self.prepared += 1
+        return self.followed(version, files)
+
+    def accepted(self) -> str:
+        """Say that what the folder holds now was accepted; its version."""
+        ruleset = load_rules(self.rules)
+        ruleset.close()
+        attempt = Attempt(at=datetime.now(UTC), version=ruleset.version, accepted=True, problems=())
+        self.last = Published(attempt, pack(ruleset.contents))
+        return ruleset.version
+
+    def refused(self, version: str | None, *problems: str) -> None:
+        """Say that something was refused."""
+        attempt = Attempt(at=datetime.now(UTC), version=version, accepted=False, problems=problems)
+        self.last = Published(attempt)
 
 
 @pytest.fixture
@@ -718,19 +728,19 @@ def test_what_another_process_accepted_is_taken_once_and_not_tested_again(
 ) -> None:
     """Also without the tests, which that process has run; nothing is taken before it has spoken."""
     first = following.call()
-    version = reword(following.rules, "Changed:")
+    reword(following.rules, "Changed:")
     (following.rules / TEST).unlink()
-    version = content_version(following.rules, None)
     following.follower.check()
     before = following.call()
-    following.attempted(version)
+    version = following.accepted()
+    following.follower.check()
     following.follower.check()
 
     assert before == first
     assert following.call() == (version, f"Changed: {first[1]}"[:140])
     assert following.prepared == 1
     assert following.shown()["last_attempt"]["version"] == version
-    assert following.told == [following.last]
+    assert following.told == [following.last and following.last.attempt]
 
 
 def test_what_another_process_refused_is_told_and_the_last_good_rules_stay(
@@ -738,9 +748,11 @@ def test_what_another_process_refused_is_told_and_the_last_good_rules_stay(
 ) -> None:
     """With its problems, and without reading the rules; so is that they were changed back."""
     first = following.call()
-    following.attempted("v", "a.yaml:1:1 wrong-type this")
+    following.refused("v", "a.yaml:1:1 wrong-type this")
+    following.follower.check()
     refused = following.shown()["last_attempt"]
-    following.attempted(first[0])
+    following.accepted()
+    following.follower.check()
 
     assert (refused["accepted"], refused["version"]) == (False, "v")
     assert refused["problems"] == ["a.yaml:1:1 wrong-type this"]
@@ -749,25 +761,29 @@ def test_what_another_process_refused_is_told_and_the_last_good_rules_stay(
     assert following.prepared == 0
 
 
-@pytest.mark.parametrize(
-    "change", [("status: active", "status: actve"), ("version: ", "version: 1")]
-)
-def test_what_changed_again_since_it_was_accepted_waits_for_the_next_attempt(
-    following: Following, change: tuple[str, str], log: LogCapture
+def test_what_was_accepted_is_taken_whatever_the_folder_holds_by_then(
+    following: Following,
 ) -> None:
-    """What the folder holds by then was tried by nobody, whether or not it can be read."""
-    first = following.call()
-    version = reword(following.rules, "Changed:")
-    accepted = (following.rules / RULE).read_text()
-    write(following.rules, RULE, *change)
-    following.attempted(version)
-    assert following.call() == first
-    assert "last_attempt" not in following.shown()
-
-    (following.rules / RULE).write_text(accepted)
+    """So all processes serve the same, also those that look late."""
+    reword(following.rules, "Changed:")
+    version = following.accepted()
+    write(following.rules, RULE, "status: active", "status: actve")
     following.follower.check()
+
     assert following.call()[0] == version
-    assert [entry["event"] for entry in entries_of(log)] == ["rules_accepted"]
+
+
+def test_a_process_that_is_begun_later_does_not_tell_of_an_attempt_again(
+    following: Following,
+) -> None:
+    """It begins with the rules, and with the last attempt, of the process that begins it."""
+    following.refused("v", "a.yaml:1:1 wrong-type this")
+    following.follower.check()
+    told: list[Attempt] = []
+    Follower(following.in_service, lambda: following.last, following.followed, told.append).check()
+
+    assert len(following.told) == 1
+    assert told == []
 
 
 def test_a_fault_while_an_attempt_is_followed_is_logged_and_tried_again(
@@ -775,34 +791,41 @@ def test_a_fault_while_an_attempt_is_followed_is_logged_and_tried_again(
 ) -> None:
     """The rules in service stay until it works; nothing of the fault's text is told."""
     first = following.call()
-    version = reword(following.rules, "Changed:")
-
-    def fail() -> Served:
-        raise ZeroDivisionError("patient 42")
-
-    prepared, following.prepare = following.prepare, fail
-    following.attempted(version)
+    reword(following.rules, "Changed:")
+    version = following.accepted()
+    whole = following.last
+    assert whole is not None
+    following.last = Published(whole.attempt, b"patient 42")
+    following.follower.check()
     assert following.call() == first
 
-    following.prepare = prepared
+    following.last = whole
     following.follower.check()
     assert following.call()[0] == version
     events = [(entry["event"], entry.get("fault")) for entry in entries_of(log)]
-    assert events == [("rules_not_followed", "ZeroDivisionError"), ("rules_accepted", None)]
+    assert events == [("rules_not_followed", "ArchiveUnusable"), ("rules_accepted", None)]
     assert "42" not in str(log.entries)
 
 
-def test_an_attempt_is_published_whole(tmp_path: Path) -> None:
+def test_an_attempt_is_published_whole_with_the_files_that_were_accepted(
+    running: Running, tmp_path: Path
+) -> None:
     """Another process reads what was attempted last, or that nothing was yet."""
-    file = tmp_path / "attempt.json"
+    file = tmp_path / "told" / "attempt"
+    file.parent.mkdir()
     none = published(file)
-    refused = Attempt(
-        at=datetime.now(UTC), version="v", accepted=False, problems=("a.yaml:1:1 wrong-type this",)
-    )
-    unread = Attempt(at=datetime.now(UTC), accepted=False, problems=("unreadable",))
-    publish(refused, file)
+    accepted = Attempt(at=datetime.now(UTC), version=running.call()[0], accepted=True, problems=())
+    publish(accepted, file, running.in_service)
     first = published(file)
-    publish(unread, file)
+    refused = Attempt(at=datetime.now(UTC), accepted=False, problems=("a.yaml:1:1 unreadable",))
+    publish(refused, file, running.in_service)
 
-    assert (none, first, published(file)) == (None, refused, unread)
-    assert [each.name for each in tmp_path.iterdir()] == ["attempt.json"]
+    assert none is None
+    assert first is not None
+    assert first.attempt == accepted
+    assert first.files is not None
+    followed = prepare_published(running.call()[0], first.files, no_warm_up)
+    assert followed.version == running.call()[0]
+    followed.ruleset.close()
+    assert published(file) == Published(refused)
+    assert [each.name for each in file.parent.iterdir()] == ["attempt"]
