@@ -314,10 +314,11 @@ def test_reasons_for_not_following_a_card_are_codings(ruleset: RuleSet, example:
 
     assert encoded(card)["overrideReasons"] == [
         {
-            "code": "data-wrong",
+            "code": code,
             "system": OVERRIDE_REASONS,
-            "display": ruleset.override_reasons["data-wrong"].display,
+            "display": ruleset.override_reasons[code].display,
         }
+        for code in ("not-appropriate", "data-wrong")
     ]
 
 
