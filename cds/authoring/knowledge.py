@@ -294,8 +294,8 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
     file = rule.file
     yield f'<a id="{file.id}"></a>\n\n#### {file.title}'
     yield (
-        f"`{file.id}`, version {file.version}, {file.status}. Makes {_makes(file)}. Asked at: "
-        f"{', '.join(file.hooks)}. Owner: {file.owner}. Reviewed {file.reviewed}, to be reviewed "
+        f"`{file.id}`, version {file.version}, {file.status}. Makes {_makes(file)}. "
+        f"{_asked(file)}. Owner: {file.owner}. Reviewed {file.reviewed}, to be reviewed "
         f"by {file.review_by}. File: `rules/{rule.place.file}`."
     )
     if said := _comment(folder / rule.place.file):
@@ -474,8 +474,17 @@ def _makes(file: RuleFile) -> str:
     if file.card is not None:
         return f"a card ({file.card.indicator})"
     if file.contraindication is not None:
-        return "a contraindication, which the options of cards show"
+        return "a contraindication"
     return f"`{file.derive}`, for other rules"
+
+
+def _asked(file: RuleFile) -> str:
+    """Where a rule is asked for; only one with a card is so at hooks of its own."""
+    if file.card is not None:
+        return f"Asked at: {', '.join(file.hooks)}"
+    if file.contraindication is not None:
+        return "Shown with options, and with drugs that are given or ordered"
+    return "Worked out wherever a card asks for it"
 
 
 def _drug(name: str, ruleset: RuleSet) -> str:
@@ -754,13 +763,17 @@ def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
 
 def _sources(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
     for key, source in ruleset.sources.items():
-        retired = "; retired" if source.retired else ""
         title = f"[{_cell(source.title)}]({source.url})" if source.url else _cell(source.title)
-        read = "**recalled**" if source.checked == "recalled" else "read"
+        known = ["**recalled**" if source.checked == "recalled" else "read"]
+        if key == _POLICY:  # which nobody could read elsewhere
+            known = []
+        if source.retired:
+            known.append("retired")
+        remarks = f" ({'; '.join(known)})" if known else ""
         yield (
             f'<a id="source-{key}"></a>`{key}`',
             title,
-            f"{_cell(source.citation)} ({read}{retired})",
+            f"{_cell(source.citation)}{remarks}",
             _cell(source.note or ""),
         )
 

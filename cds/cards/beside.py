@@ -3,7 +3,7 @@ measures that are shown and never counted, and, of those missing, what they woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from datetime import date
 
 from msgspec.structs import replace
@@ -191,6 +191,7 @@ def _would_settle(telling: Telling) -> dict[str, list[str]]:
     What in turn waits only for something of this is not told beside it.
     """
     would: dict[str, list[str]] = {}
+    open_: set[str] = set()
     if telling.chart.visits.current is None:
         return would
     ruleset = telling.ruleset
@@ -203,12 +204,25 @@ def _would_settle(telling: Telling) -> dict[str, list[str]]:
         else:
             known = value is not None
         if not known:
+            open_.add(name)
             for fact in missing_facts(name, telling):
                 would.setdefault(fact, []).append(name)
     return {
-        fact: [ruleset.facts[name].title for name in _foremost(names, ruleset)]
+        fact: [_what_is_open(name, open_, ruleset) for name in _foremost(names, ruleset)]
         for fact, names in would.items()
     }
+
+
+def _what_is_open(name: str, open_: Set[str], ruleset: RuleSet) -> str:
+    """The title of a derived fact; of a score whose category is known in any case, its points."""
+    categories = {
+        each
+        for each, rule in ruleset.derivations.items()
+        if ruleset.facts[each].kind == "category" and name in asked(rule)
+    }
+    settled = categories and categories.isdisjoint(open_)
+    title = ruleset.facts[name].title
+    return f"{title}: its points; the category stands" if settled else title
 
 
 def _foremost(names: Sequence[str], ruleset: RuleSet) -> list[str]:

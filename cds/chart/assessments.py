@@ -83,18 +83,22 @@ def choose_visits(
     named_baseline: date | None = None,
     *,
     adult: bool | None = None,
+    ended: bool = False,
 ) -> Visits:
     """Choose baseline and current date.
 
     Baseline: the date that the caller names; else the last assessment on or before the start of the
-    current treatment line (with a grace after it); else the earliest within the look-back. Current:
-    the latest assessment at least the least interval after it. Assessments stand on the days of
-    measures taken at a visit; laboratory values only where there are no others.
+    current treatment line (with a grace after it); else the earliest within the look-back. The
+    reason says where there was treatment that ``ended``. Current: the latest assessment at least
+    the least interval after it. Assessments stand on the days of measures taken at a visit;
+    laboratory values only where there are no others.
     """
     numbers = _numbers(terms)
     days = _visit_days(series, terms, laboratory=False, adult=adult)
     laboratory_days = _visit_days(series, terms, laboratory=True, adult=adult)
-    baseline, reason = _baseline(days or laboratory_days, numbers, as_of, line, named_baseline)
+    baseline, reason = _baseline(
+        days or laboratory_days, numbers, as_of, line, named_baseline, ended=ended
+    )
     every = tuple(days)
     if baseline is None:
         return Visits(None, None, reason, days=every)
@@ -152,6 +156,8 @@ def _baseline(
     as_of: date,
     line: TreatmentLine | None,
     named: date | None,
+    *,
+    ended: bool,
 ) -> tuple[date | None, str]:
     if named is not None:
         window = timedelta(days=int(numbers.window.value))
@@ -178,7 +184,8 @@ def _baseline(
     recent = [d for d in days if d >= as_of - timedelta(days=look_back)]
     if not recent:
         return None, f"no assessment within {look_back} days"
-    why = f"none precedes {began}" if began else "no start of treatment is known"
+    none = "no treatment is current" if ended else "no start of treatment is known"
+    why = f"none precedes {began}" if began else none
     return recent[0], f"the earliest assessment within {look_back} days; {why}"
 
 

@@ -22,6 +22,7 @@ from cds.chart.measurements import Measurements, read_observations
 from cds.chart.terms import Terms, in_sentence
 from cds.chart.treatments import (
     NO_DRAFTS,
+    TREATMENT_TYPES,
     Course,
     Drafts,
     Exposure,
@@ -114,21 +115,23 @@ def read_chart(
         if name in exposures
     }
     courses |= {name: course(entry, exposures, as_of, gap) for name, entry in classes.items()}
+    complete = frozenset(delivery.delivered - delivery.incomplete - unread)
     line = _line(terms, courses)
+    ended = complete >= TREATMENT_TYPES and _ended(terms, courses)
     years = age(born, as_of)
     adult_from = numbers.adult_from.value if numbers else None
     adult = None
     if years is not None and adult_from is not None:
         adult = True if years[0] >= adult_from else False if years[1] < adult_from else None
     series = measurements.series
-    visits = choose_visits(series, terms, as_of, line, baseline, adult=adult)
+    visits = choose_visits(series, terms, as_of, line, baseline, adult=adult, ended=ended)
     return Chart(
         terms,
         patient,
         as_of,
         born,
         adult,
-        frozenset(delivery.delivered - delivery.incomplete - unread),
+        complete,
         _with_statuses(conditions, measurements, terms, as_of),
         measurements,
         exposures,
@@ -203,3 +206,9 @@ def _line(terms: Terms, courses: dict[str, Course]) -> TreatmentLine | None:
         return None
     latest = max(started)
     return TreatmentLine(latest, " and ".join(started[latest]))
+
+
+def _ended(terms: Terms, courses: dict[str, Course]) -> bool:
+    """Whether there was treatment that opens a line, and surely none is current."""
+    lines = [courses[name] for name, each in terms.vocabulary.drug_classes.items() if each.line]
+    return any(each.events for each in lines) and all(each.current is False for each in lines)

@@ -39,6 +39,11 @@ from cds.fhir.resources import (
 
 Kind = Literal["ordered", "given", "stated", "drafted"]
 
+TREATMENT_TYPES = frozenset(
+    {"MedicationRequest", "MedicationAdministration", "MedicationStatement"}
+)
+"""The types of resource that tell of a treatment."""
+
 _ORDER_INTENTS = frozenset(
     {"order", "original-order", "reflex-order", "filler-order", "instance-order"}
 )

@@ -126,6 +126,16 @@ def test_every_source_says_whether_it_was_read(text: str, ruleset: RuleSet) -> N
         (row,) = (line for line in said.splitlines() if f'id="source-{key}"' in line)
         assert ("**recalled**" in row) is (source.checked == "recalled")
         assert source.citation.replace("|", "\\|") in row
+        assert ("(read" in row) is (source.checked == "read" and key != "project-policy")
+
+
+def test_where_a_rule_is_asked_for_is_said_of_cards_alone(text: str) -> None:
+    """Criteria and contraindications have no hooks of their own."""
+    assert "Asked at: order-select, order-sign. Owner" in rule(text, "draft-advised-against")
+    assert "Worked out wherever a card asks for it. Owner" in rule(text, "refractory")
+    assert "Shown with options, and with drugs that are given or ordered. Owner" in rule(
+        text, "drug-allergy"
+    )
 
 
 def test_every_link_within_the_document_leads_somewhere(text: str) -> None:

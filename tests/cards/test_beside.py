@@ -203,11 +203,12 @@ def test_a_measure_is_named_with_its_instrument(telling: Tell) -> None:
 
 
 def test_what_is_missing_names_what_it_would_settle(telling: Tell) -> None:
-    """The last value with its day, and the conclusions that depend on the measure."""
+    """The last value with its day, and what depends on it: of a score perhaps only its points."""
     tell = telling("core-set-measures-missing", "measures-missing")
     said = settled_by(["measure.patient_global", "measure.physician_global"], tell)
     assert said.splitlines()[2:] == [
-        "| Patient global activity | 4 cm (2026-08-10) | ACR/EULAR Total Improvement Score |",
+        "| Patient global activity | 4 cm (2026-08-10) | "
+        "ACR/EULAR Total Improvement Score: its points; the category stands |",
         "| Physician global activity | 2 cm (2026-11-11) | nothing that is open now |",
     ]
 

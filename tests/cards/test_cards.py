@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cds.advice import Advice, load_rules
+from cds.authoring.possible import Possible, bounds_of
 from cds.cards.card import SUMMARY_LIMIT, Card
 from cds.cards.cards import OVERRIDE_REASONS, make_card, make_cards, rank_cards
 from cds.chart.facts.declaration import Evidence
@@ -313,10 +314,11 @@ def test_reasons_for_not_following_a_card_are_codings(ruleset: RuleSet, example:
 
     assert encoded(card)["overrideReasons"] == [
         {
-            "code": "data-wrong",
+            "code": code,
             "system": OVERRIDE_REASONS,
-            "display": ruleset.override_reasons["data-wrong"].display,
+            "display": ruleset.override_reasons[code].display,
         }
+        for code in ("not-appropriate", "data-wrong")
     ]
 
 
@@ -325,7 +327,8 @@ def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Exampl
     card, *_ = example("rp-ild-mda5").cards
     rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
     keys = [item.source for item in rule.file.evidence if item.when is None]
-    cited = [ruleset.sources[key] for key in dict.fromkeys([*keys, "eular-pjp-2022"])]
+    sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, "eular-pjp-2022"])]
+    cited = [source for source in sources if source.url is not None]
 
     assert [(link.label, link.url) for link in card.links] == [(s.title, s.url) for s in cited]
     assert card.source.url == cited[0].url
@@ -369,6 +372,24 @@ def test_a_rule_with_a_lasting_reason_says_for_how_long(ruleset: RuleSet) -> Non
         assert not lasting or threatens or card.quiet_days is not None, rule.id
         most = min(longest[card.indicator], 14) if threatens else longest[card.indicator]
         assert (card.quiet_days or 0) <= most, rule.id
+
+
+def test_what_a_card_says_was_recalled_is_among_its_sources(ruleset: RuleSet) -> None:
+    """Where a paragraph says so, the card cites evidence that nobody read in a source."""
+    possible = Possible(ruleset.facts, bounds_of(ruleset.facts, ruleset.terms.vocabulary))
+    for rule in ruleset.card_rules:
+        card = rule.card
+        assert card is not None
+        unread = [
+            when
+            for evidence, when in zip(rule.file.evidence, card.cited, strict=True)
+            if evidence.certainty == "unverified"
+        ]
+        for passage in card.passages:
+            said = "".join(part for part in passage.text if isinstance(part, str))
+            shown = [passage.when] if passage.when else []
+            cited = any(when is None or possible.implies(shown, when) for when in unread)
+            assert cited or "recalled" not in said, f"{rule.id}: {said}"
 
 
 def test_of_an_order_a_reason_holds_for_that_order(ruleset: RuleSet) -> None:

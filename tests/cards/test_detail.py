@@ -446,13 +446,22 @@ def test_the_strict_reading_is_said_where_it_changes_the_answer(example: Example
 
 
 def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example: Example) -> None:
-    """Each line has author and year, the address, what it supports, and how certain that is."""
+    """Each line has author and year, the address, what it supports, and how certain that is.
+
+    Choices of the project have no address, and say that they are such.
+    """
     card, *_ = example("rp-ild-mda5").cards
     rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
 
-    *lines, prophylaxis = card.detail.split("**Sources**\n\n")[1].splitlines()
+    every = card.detail.split("**Sources**\n\n")[1].splitlines()
+    choices = [line for line in every if line.startswith("- A choice of this project")]
+    *lines, prophylaxis = [line for line in every if line not in choices]
 
-    cited = [item for item in rule.file.evidence if item.when is None]
+    assert choices
+    assert all(line.endswith(" (certainty: unverified)") for line in choices)
+    cited = [
+        item for item in rule.file.evidence if item.when is None and item.source != "project-policy"
+    ]
     for line, item in zip(lines, cited, strict=True):
         assert f"]({ruleset.sources[item.source].url})" in line
         assert line.endswith(f"{item.supports} (certainty: {say_certainty(item.certainty)})")

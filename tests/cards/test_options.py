@@ -289,7 +289,7 @@ def test_a_selected_draft_is_not_told_what_speaks_against_another(
 def test_a_drug_that_is_given_says_what_on_record_speaks_against_it(example: Example) -> None:
     """A pregnancy while mycophenolate is given brings one card, with the drug and its reason."""
     text = next(
-        c.detail for c in example("mycophenolate-in-pregnancy").cards if "Given" in c.summary
+        c.detail for c in example("mycophenolate-in-pregnancy").cards if "being given" in c.summary
     )
     assert "| Given | What speaks against it |" in text
     assert "**contraindicated**: teratogenic, and pregnancy is recorded" in text

@@ -14,8 +14,10 @@ from tests.chart.conftest import (
     Json,
     ago,
     between,
+    chart_of,
     ck,
     concept,
+    deliver,
     exactly,
     given,
     haq,
@@ -344,6 +346,30 @@ def test_without_treatment_the_earliest_within_the_look_back() -> None:
     assert chart.visits.reason == (
         "the earliest assessment within 730 days; no start of treatment is known"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "known"),
+    [
+        ("stopped", "no treatment is current"),
+        # Whether it still goes on is not recorded.
+        ("unknown", "no start of treatment is known"),
+    ],
+)
+def test_after_treatment_the_earliest_within_the_look_back(status: str, known: str) -> None:
+    """Where treatment surely ended the reason says that none is current, not that none began."""
+    ended = order(concept("rxnorm|6851"), ago(500), status)
+    chart = read(ended, physician(5, ago(400)), physician(5, ago(0)))
+    assert visits(chart) == (on(400), on(0))
+    assert chart.visits.reason == f"the earliest assessment within 730 days; {known}"
+
+
+def test_that_treatment_ended_is_not_said_where_not_all_was_delivered() -> None:
+    """An order that is current may be among those that were not sent."""
+    ended = order(concept("rxnorm|6851"), ago(500), "stopped")
+    delivery = deliver(ended, physician(5, ago(400)), physician(5, ago(0)))
+    chart = chart_of(msgspec.structs.replace(delivery, incomplete={"MedicationRequest"}))
+    assert chart.visits.reason.endswith("no start of treatment is known")
 
 
 def test_nothing_within_the_look_back() -> None:

@@ -63,12 +63,20 @@ def drugs(*resources: Json) -> set[str]:
         ({"coding": [coding("urn:x|1", "Azathioprine 50 mg")]}, "azathioprine", "matched by name"),
         ("METHOTREXATE 2.5 mg tablet", "methotrexate", "matched by name"),
         ("Cyclosporine capsule", "ciclosporin", "matched by name"),
+        ("Human normal immunoglobulin 10 % infusion", "immunoglobulin", "matched by name"),
+        ("Immunoglobulin, intravenous", "immunoglobulin", "matched by name"),
     ],
 )
 def test_a_drug_is_known_by_code_then_by_name(named: Any, drug: str, remark: str) -> None:
     """A code decides; where none is known, the name as a whole word, which the evidence shows."""
     (found,) = exposures(read(order(named, ago(5))))
     assert (found.drug, found.remark) == (drug, remark)
+
+
+@pytest.mark.parametrize("antigen", ["Anti-D", "Tetanus", "Hepatitis B"])
+def test_immunoglobulin_against_one_antigen_is_no_treatment_of_myositis(antigen: str) -> None:
+    """It is another drug than the normal immunoglobulin, and its name alone is not matched."""
+    assert exposures(read(order(f"{antigen} immunoglobulin", ago(5)))) == []
 
 
 def test_a_name_does_not_add_to_a_code() -> None:

@@ -425,6 +425,7 @@ def test_the_classes_of_immunosuppressive_drugs_agree() -> None:
     assert classes["glucocorticoid"] <= classes["immunomodulating"]
     apart = {"rituximab", "immunoglobulin"} | classes["jak_inhibitor"]
     assert classes["steroid_sparing"] - apart == classes["immunosuppressant"]
+    assert classes["steroid_sparing"] - {"immunoglobulin"} == classes["immunosuppressive"]
 
 
 def test_every_code_has_a_display_and_is_of_a_system_with_a_form() -> None:

@@ -21,6 +21,7 @@ from cds.chart.facts.declaration import (
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.chart.treatments import (
     NO_COURSE,
+    TREATMENT_TYPES,
     Exposure,
     carried_out,
     describe,
@@ -28,10 +29,6 @@ from cds.chart.treatments import (
     was_current,
 )
 from cds.chart.vocabulary import Vocabulary
-
-_TREATMENT_TYPES = frozenset(
-    {"MedicationRequest", "MedicationAdministration", "MedicationStatement"}
-)
 
 
 def declare(vocabulary: Vocabulary) -> list[Declaration]:
@@ -180,7 +177,7 @@ def cite_exposure(exposure: Exposure, chart: Chart) -> Evidence:
 
 def treatments_complete(chart: Chart) -> bool:
     """Whether all was delivered that could tell of a treatment."""
-    return chart.complete >= _TREATMENT_TYPES
+    return chart.complete >= TREATMENT_TYPES
 
 
 def is_current(name: str) -> Callable[[Chart], Value]:

@@ -130,7 +130,8 @@ def test_which_values_a_fall_is_looked_for_in_stands_in_its_title() -> None:
         ", fall within 183 days, since the last intravenous pulse methylprednisolone"
     )
     assert FACTS[f"{of}.fall_on_treatment"].title.endswith(
-        ", on systemic glucocorticoid or immunosuppressive drug other than a glucocorticoid"
+        ", on systemic glucocorticoid or immunoglobulin, or immunosuppressive drug other than a "
+        "glucocorticoid"
     )
 
 
