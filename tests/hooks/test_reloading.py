@@ -167,7 +167,7 @@ def test_a_good_change_is_taken_at_the_second_look(running: Running, log: LogCap
     assert running.shown()["version"] == version
     (entry,) = entries_of(log)
     assert (entry["event"], entry["replaced"]) == ("rules_accepted", first[0])
-    assert entry["rules"] == {"inclusion-body-myositis": "1.1.0"}
+    assert entry["rules"] == {"inclusion-body-myositis": "1.2.0"}
 
 
 def test_discovery_changes_with_the_vocabulary(running: Running) -> None:
@@ -410,17 +410,17 @@ def test_the_rules_in_service_are_shown(running: Running) -> None:
         "rules": [
             {
                 "id": "inclusion-body-myositis",
-                "version": "1.1.0",
+                "version": "1.2.0",
                 "title": "Inclusion body myositis is outside the scope of this guidance",
             }
         ],
     }
     assert datetime.fromisoformat(shown["since"]) <= before
 
-    write(running.rules, RULE, "version: 1.1.0", "version: 1.2.0")
+    write(running.rules, RULE, "version: 1.2.0", "version: 1.3.0")
     running.look_twice()
     shown = running.shown()
-    assert [rule["version"] for rule in shown["rules"]] == ["1.2.0"]
+    assert [rule["version"] for rule in shown["rules"]] == ["1.3.0"]
     assert shown["last_attempt"] == {
         "at": shown["last_attempt"]["at"],
         "version": shown["version"],

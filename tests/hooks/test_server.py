@@ -122,7 +122,7 @@ def test_the_log_is_json_and_tells_nothing_of_the_patient(serving: Serving) -> N
     assert refused.status_code == 412
     assert made["event"] == "pseudonym_key_made"
     assert (started["event"], started["rules_version"]) == ("rules_in_service", version)
-    assert started["rules"]["inclusion-body-myositis"] == "1.1.0"
+    assert started["rules"]["inclusion-body-myositis"] == "1.2.0"
     assert line["rules_version"] == version
     assert (line["event"], line["status"], line["level"]) == ("request_refused", 412, "info")
     assert line["problems"][0].startswith("`prefetch.conditions` should be a Bundle")
@@ -299,7 +299,7 @@ def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_pa
 
     with serve(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0.05") as serving:
         first = httpx2.get(serving.url).headers["X-Rules-Version"]
-        file.write_text(file.read_text().replace("version: 1.1.0", "version: 1.2.0"))
+        file.write_text(file.read_text().replace("version: 1.2.0", "version: 1.3.0"))
         second = last_attempt(serving, accepted=True)["version"]
         file.write_text(file.read_text().replace("status: active", "status: actve"))
         (problem,) = last_attempt(serving, accepted=False)["problems"]
@@ -314,7 +314,7 @@ def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_pa
         ("rules_accepted", second),
         ("rules_refused", second),
     ]
-    assert [line["rules"]["inclusion-body-myositis"] for line in lines[:2]] == ["1.1.0", "1.2.0"]
+    assert [line["rules"]["inclusion-body-myositis"] for line in lines[:2]] == ["1.2.0", "1.3.0"]
     assert status == 0
 
 
