@@ -167,7 +167,7 @@ def serve(settings: Settings) -> None:
         jobs.append(Job("store", partial(_write, settings, sockets)))
         if settings.reload_seconds:
             tell = partial(publish, file=told, in_service=in_service)
-            try_rules = partial(_try_rules, trying(tell).check, settings.reload_seconds, sockets)
+            try_rules = partial(_try_rules, partial(trying, tell), settings.reload_seconds, sockets)
             jobs.append(Job("rules", try_rules))
         Supervisor(
             jobs,
@@ -274,10 +274,15 @@ def _write(settings: Settings, sockets: Sequence[socket.socket]) -> None:
         store.close()
 
 
-def _try_rules(check: Callable[[], None], seconds: float, sockets: Sequence[socket.socket]) -> None:
-    """Try what changes of the rules, and let the others know of it, until SIGTERM."""
+def _try_rules(
+    begin: Callable[[], Reloader], seconds: float, sockets: Sequence[socket.socket]
+) -> None:
+    """Try what changes of the rules, and let the others know of it, until SIGTERM.
+
+    A process that is begun again begins with the rules that are in service by then.
+    """
     _stand_beside(sockets)
-    watch(check, seconds, threading.Event())
+    watch(begin().check, seconds, threading.Event())
 
 
 def _stand_beside(sockets: Sequence[socket.socket]) -> None:
