@@ -252,13 +252,18 @@ def make_table(engine: Engine, table: Table) -> None:
         table.create(connection, checkfirst=True)
 
 
+def kind_of(fault: Exception) -> str:
+    """What kind a fault of the database is, without its text, which holds what was to be kept."""
+    return type(getattr(fault, "orig", None) or fault).__name__
+
+
 @contextlib.contextmanager
 def _reaching(engine: Engine) -> Iterator[None]:
     """Tell a database that cannot be reached or changed as ``DatabaseUnusable``."""
     try:
         yield
     except SQLAlchemyError as fault:
-        reason = type(getattr(fault, "orig", None) or fault).__name__
+        reason = kind_of(fault)
         raise DatabaseUnusable(
             f"The database {called(engine)} cannot be used ({reason}): is it there, may this "
             "user create tables in it, and is there room on its disk?"

@@ -23,6 +23,7 @@ from cds.store.database import (
     check_identity,
     connect,
     identity,
+    kind_of,
     make_table,
     private_file,
     private_folder,
@@ -216,8 +217,7 @@ class Store:
             with self._asked.connect() as connection:
                 return find_told(connection, client[:200], patient, now)
         except SQLAlchemyError as fault:
-            cause = getattr(fault, "orig", None) or fault
-            _log.error("overrides_not_known", fault=type(cause).__name__)
+            _log.error("overrides_not_known", fault=kind_of(fault))
             # Every call of this process waits while one asks: none does again before it answers.
             self._silent.set()
             threading.Thread(target=self._await_answer, name="silent", daemon=True).start()
@@ -267,8 +267,7 @@ class Store:
                 return unknown_cards(connection, client[:200], unknown)
         except SQLAlchemyError as fault:
             # It is kept, whatever became of this; ``name_all`` does it later.
-            cause = getattr(fault, "orig", None) or fault
-            _log.warning("feedback_not_named", fault=type(cause).__name__)
+            _log.warning("feedback_not_named", fault=kind_of(fault))
             return unknown
 
     def settle(self) -> None:

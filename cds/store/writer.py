@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -17,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from cds.rules.reading import LONGEST_QUIET
-from cds.store.database import check_identity, identity, reading
+from cds.store.database import check_identity, identity, kind_of, reading
 from cds.store.decisions import Decision, Entry, decode_entry, insert_rows, rows_of
 from cds.store.feedback import name_all, name_patients, wait_for_cards
 from cds.store.journal import DAMAGED, Batch, Journal, Leftover, leftovers
@@ -57,7 +58,7 @@ class Writer:
         self._turn = turn
         self._used_tokens = used_tokens
         self._unreadable: set[Path] = set()
-        self._round: list[Iterator[int]] = []
+        self._round: Iterator[int] = iter(())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self.failing = False
@@ -92,9 +93,7 @@ class Writer:
             work()
         except Exception as fault:
             if not self.failing:
-                # The texts of these faults hold what was to be written.
-                cause = getattr(fault, "orig", None) or fault
-                _log.error("store_fails", fault=type(cause).__name__, waiting=self._journal.pending)
+                _log.error("store_fails", fault=kind_of(fault), waiting=self._journal.pending)
             self.failing = True
             return False
         if self.failing:
@@ -198,21 +197,17 @@ class Writer:
 
     def _go_on(self) -> None:
         """Do a transaction of what this round is for; what fails is left to the next one."""
-        while self._round:
-            first = self._round.pop(0)
-            for _ in first:
-                self._round.insert(0, first)
-                return
+        next(self._round, None)
 
-    def _begin_round(self) -> list[Iterator[int]]:
-        """What is done now and then, each of them a transaction at a time."""
+    def _begin_round(self) -> Iterator[int]:
+        """What is done now and then, a transaction at a time."""
         now = datetime.now(UTC)
-        return [
+        return chain(
             # What is older counts for no override any more.
             name_all(self._engine, now - timedelta(days=LONGEST_QUIET), self._turn),
             self._used_tokens.forget_expired(now),
             self._delete_old(now),
-        ]
+        )
 
     def _delete_old(self, now: datetime) -> Iterator[int]:
         gone = 0
