@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cds.chart.chart import Chart, age
 from cds.chart.conditions import Assertion
-from cds.chart.facts.declaration import Declaration, Evidence, Value
+from cds.chart.facts.declaration import Declaration, Evidence, Value, days_ago
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.vocabulary import ConditionEntry, Unrecorded, Vocabulary
 from cds.fhir.dates import DateSpan
@@ -82,10 +82,7 @@ def _dated(key: str, chart: Chart, choose: Choose) -> DateSpan | None:
 def _days_since(key: str, choose: Choose) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         began = _dated(key, chart, choose)
-        if began is None:
-            return UNKNOWN
-        low, high = (chart.as_of - began.last).days, (chart.as_of - began.first).days
-        return Interval(Decimal(max(low, 0)), Decimal(high))
+        return UNKNOWN if began is None else days_ago(began, chart)
 
     return read
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Literal
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from cds.chart.chart import Chart
 from cds.chart.quantities import Category, Interval
+from cds.fhir.dates import DateSpan
 
 Kind = Literal["boolean", "number", "event", "category"]
 
@@ -60,6 +62,18 @@ class Declaration(Struct, frozen=True, kw_only=True):
 def no_evidence(_: Chart) -> tuple[Evidence, ...]:
     """The evidence of what nobody recorded."""
     return ()
+
+
+def days_ago(span: DateSpan, chart: Chart) -> Interval:
+    """Days since a date that may be known in part: at the least, not below 0, and at the most."""
+    least, most = (chart.as_of - span.last).days, (chart.as_of - span.first).days
+    return Interval(Decimal(max(least, 0)), Decimal(most))
+
+
+def observed_on(day: date | None, chart: Chart) -> Event:
+    """An event that Observations tell of, by its day; None where they tell of none."""
+    days = None if day is None else Decimal((chart.as_of - day).days)
+    return Event(days, days, "Observation" in chart.complete)
 
 
 def any_so(known: list[Value]) -> Value:

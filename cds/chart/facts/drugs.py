@@ -17,6 +17,7 @@ from cds.chart.facts.declaration import (
     Kind,
     Value,
     any_so,
+    days_ago,
 )
 from cds.chart.quantities import UNKNOWN, Interval
 from cds.chart.treatments import (
@@ -223,10 +224,7 @@ def _ever(name: str) -> Callable[[Chart], Value]:
 def _days_on(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         since = chart.courses.get(name, NO_COURSE).since
-        if since is None:
-            return UNKNOWN
-        low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
-        return Interval(Decimal(max(low, 0)), Decimal(high))
+        return UNKNOWN if since is None else days_ago(since, chart)
 
     return read
 
@@ -285,8 +283,7 @@ def _longest(tried: tuple[str, ...], chart: Chart) -> tuple[str, Interval]:
     if not begun:
         return "", UNKNOWN
     drug, since = min(begun.items(), key=lambda each: each[1].last)
-    low, high = (chart.as_of - since.last).days, (chart.as_of - since.first).days
-    return drug, Interval(Decimal(max(low, 0)), Decimal(high))
+    return drug, days_ago(since, chart)
 
 
 def _of_course(name: str, chart: Chart) -> list[Exposure]:

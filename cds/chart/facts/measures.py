@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Literal
 
 from cds.chart.assessments import MeasureChange
 from cds.chart.chart import Chart
-from cds.chart.facts.declaration import Declaration, Event, Evidence, EvidenceReader, Value
+from cds.chart.facts.declaration import (
+    Declaration,
+    Evidence,
+    EvidenceReader,
+    Value,
+    observed_on,
+)
 from cds.chart.facts.observations import cite, last_of_days
 from cds.chart.held import days_held, last_at, values_behind
 from cds.chart.measurements import Measurement, plain
@@ -258,11 +263,7 @@ def _best_and_last(name: str, back: Number) -> EvidenceReader:
 def _last_measured(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         last = last_measured(name, chart)
-        complete = "Observation" in chart.complete
-        if last is None:
-            return Event(None, None, complete)
-        days = Decimal((chart.as_of - last.day).days)
-        return Event(days, days, complete)
+        return observed_on(None if last is None else last.day, chart)
 
     return read
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
-from decimal import Decimal
 
 from msgspec.structs import replace
 
 from cds.chart.chart import Chart
-from cds.chart.facts.declaration import Declaration, Event, Evidence, EvidenceReader, Value
+from cds.chart.facts.declaration import (
+    Declaration,
+    Evidence,
+    EvidenceReader,
+    Value,
+    observed_on,
+)
 from cds.chart.measurements import (
     Measurement,
     multiple_of_upper_limit,
@@ -218,11 +223,7 @@ def _falling(name: str, fall: Fall) -> Callable[[Chart], tuple[Evidence, ...]]:
 def _last_taken(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         taken = chart.measurements.series.get(name)
-        complete = "Observation" in chart.complete
-        if not taken:
-            return Event(None, None, complete)
-        days = Decimal((chart.as_of - taken[-1].day).days)
-        return Event(days, days, complete)
+        return observed_on(taken[-1].day if taken else None, chart)
 
     return read
 

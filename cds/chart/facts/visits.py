@@ -9,11 +9,11 @@ from decimal import Decimal
 from cds.chart.chart import Chart, age
 from cds.chart.facts.declaration import (
     Declaration,
-    Event,
     Evidence,
     EvidenceReader,
     Value,
     no_evidence,
+    observed_on,
 )
 from cds.chart.facts.measures import is_recorded
 from cds.chart.quantities import UNKNOWN, Interval
@@ -34,15 +34,7 @@ def declare() -> list[Declaration]:
         return Interval(days, days)
 
     def ago(day: Callable[[Chart], date | None]) -> Callable[[Chart], Value]:
-        def read(chart: Chart) -> Value:
-            that = day(chart)
-            complete = "Observation" in chart.complete
-            if that is None:
-                return Event(None, None, complete)
-            days = Decimal((chart.as_of - that).days)
-            return Event(days, days, complete)
-
-        return read
+        return lambda chart: observed_on(day(chart), chart)
 
     def on(day: Callable[[Chart], date | None], text: str) -> EvidenceReader:
         def evidence(chart: Chart) -> tuple[Evidence, ...]:
