@@ -9,6 +9,7 @@ from datetime import date
 from msgspec.structs import replace
 
 from cds.cards.markdown import escape, escape_authored, table
+from cds.cards.once import once
 from cds.cards.texts import Telling, missing_facts, title_of
 from cds.chart.assessments import MeasureChange, trend
 from cds.chart.facts.measures import last_measured
@@ -215,20 +216,28 @@ def _would_settle(telling: Telling) -> dict[str, list[str]]:
 
 def _what_is_open(name: str, open_: Set[str], ruleset: RuleSet) -> str:
     """The title of a derived fact; of a score whose category is known in any case, its points."""
-    categories = {
-        each
-        for each, rule in ruleset.derivations.items()
-        if ruleset.facts[each].kind == "category" and name in asked(rule)
-    }
+    categories = _categories_of(name, ruleset)
     settled = categories and categories.isdisjoint(open_)
     title = ruleset.facts[name].title
     return f"{title}: its points; the category stands" if settled else title
 
 
+@once
+def _categories_of(name: str, ruleset: RuleSet) -> frozenset[str]:
+    """The categories that are worked out from a derived fact."""
+    return frozenset(
+        each
+        for each in ruleset.derivations
+        if ruleset.facts[each].kind == "category" and name in _asked(each, ruleset)
+    )
+
+
+@once
+def _asked(name: str, ruleset: RuleSet) -> frozenset[str]:
+    """The facts that a derived fact waits for."""
+    return frozenset(asked(ruleset.deriving.get(name) or ruleset.derivations[name]))
+
+
 def _foremost(names: Sequence[str], ruleset: RuleSet) -> list[str]:
     """Derived facts without those that ask for another of them."""
-    return [
-        name
-        for name in names
-        if set(names).isdisjoint(asked(ruleset.deriving.get(name) or ruleset.derivations[name]))
-    ]
+    return [name for name in names if _asked(name, ruleset).isdisjoint(names)]

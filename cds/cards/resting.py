@@ -105,10 +105,8 @@ def _bearing(node: Node, values: Values) -> Sequence[Node]:
     if node.kind not in ("all", "any"):
         return node.parts
     truths = [part.test(values) for part in node.parts]
-    for decisive in (
-        node.kind == "any",
-        None,
-    ):  # what one part alone brings about, then what it may
+    # What one part alone brings about; then what one that is not known may.
+    for decisive in (node.kind == "any", None):
         if decisive in truths:
             return [p for p, truth in zip(node.parts, truths, strict=True) if truth is decisive]
     return node.parts
