@@ -106,7 +106,7 @@ def test_conditions_are_in_words(text: str) -> None:
         "  - all of these:\n"
         "    - Physician global activity, worse by ≥ 2 cm\n" in said
     )
-    assert "at least 3 of 5 (Physician global activity, Patient global activity," in said
+    assert "at least 3 of 5 (Physician global activity, Patient or parent global activity," in said
 
 
 def test_scores_and_categories_are_in_words(text: str) -> None:
