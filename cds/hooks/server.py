@@ -327,13 +327,14 @@ def _run(
     ended: TellsOfConnections | None = None,
     **more: Any,
 ) -> None:
+    own = share or shares(1)[0]
+    connection = partial(
+        BoundedConnection, ended=ended or TellsOfConnections(), has_too_many=own.has_too_many
+    )
     config = uvicorn.Config(
         app,
         **more,
-        http=cast(
-            "type[BoundedConnection]",
-            partial(BoundedConnection, ended=ended or TellsOfConnections()),
-        ),
+        http=cast("type[BoundedConnection]", connection),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
         lifespan="off",
@@ -344,7 +345,7 @@ def _run(
         # What one request notes for the log would otherwise stand in the next one's.
         reset_contextvars=True,
     )
-    server = SharingServer(config, share or shares(1)[0])
+    server = SharingServer(config, own)
     if threading.current_thread() is threading.main_thread():
         # uvicorn does so itself, but only when its loop is running.
         stop_by(server.handle_exit)
