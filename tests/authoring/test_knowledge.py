@@ -207,7 +207,7 @@ def test_doses_in_options_and_the_time_after_a_reason_are_shown(text: str) -> No
     assert "| immunoglobulin every | 4 weeks |" in numbers
     assert "| severe pulse | 1 g |" in numbers
     assert "Prednisolone {first_line.adult_dose.parameters.adult_start} to " in rule(
-        text, "first-line-untreated"
+        text, "shared-first-line-glucocorticoid"
     )
     assert "After a lasting reason it stays away for 365 days." in rule(text, "fracture-risk")
     assert "It does not stay away after a reason." in rule(
