@@ -126,8 +126,7 @@ def test_connections_are_shared_out_evenly() -> None:
         for client in clients:
             client.close()
     finally:
-        serving.process.terminate()
-        serving.process.wait(30)
+        serving.stop()
 
     assert len(answering) == 2
     assert max(answering.values()) <= 5
