@@ -1,7 +1,8 @@
 """What the entries of the vocabulary are made of, for those who have to approve it.
 
 Each class of drugs with its drugs, each group of diagnoses with its members, and of each entry the
-codes and names by which it is recognised; codes that nobody read are marked.
+codes and names by which it is recognised; codes that nobody read are marked. Their numbers stand in
+a table of their own, to which these lead.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from cds.chart.vocabulary import (
     ConditionEntry,
     DrugClassEntry,
     DrugEntry,
-    Number,
     Unrecorded,
     Vocabulary,
 )
-from cds.rules.words import say_number
 
 HEADINGS = (
     "Classes of drugs",
@@ -32,6 +31,11 @@ HEADINGS = (
 """The headings of what ``entries`` yields, for a table of contents."""
 
 
+def anchor_of(entry: str) -> str:
+    """Where the numbers of an entry (``drugs.rituximab``) stand in the table of numbers."""
+    return f"number-{entry}"
+
+
 def entries(vocabulary: Vocabulary) -> Iterator[str]:
     """The sections on the entries of the vocabulary, as blocks of Markdown."""
     yield "## Classes of drugs"
@@ -39,7 +43,11 @@ def entries(vocabulary: Vocabulary) -> Iterator[str]:
     yield table(
         ("Class", "Drugs", "Only where"),
         (
-            (_called(name, entry.title), _titles(entry.any_of, vocabulary.drugs), _limits(entry))
+            (
+                _called(name, entry.title),
+                _titles(entry.any_of, vocabulary.drugs),
+                _limits(name, entry),
+            )
             for name, entry in vocabulary.drug_classes.items()
         ),
     )
@@ -48,7 +56,7 @@ def entries(vocabulary: Vocabulary) -> Iterator[str]:
     yield table(
         ("Drug", "Codes", "Names", "One administration counts for"),
         (
-            (_called(name, drug.title), _codes(drug), _listed(drug.names), _covers(drug))
+            (_called(name, drug.title), _codes(drug), _listed(drug.names), _covers(name, drug))
             for name, drug in vocabulary.drugs.items()
         ),
     )
@@ -56,6 +64,7 @@ def entries(vocabulary: Vocabulary) -> Iterator[str]:
         ("Diagnoses", vocabulary.diagnoses),
         ("Findings", vocabulary.findings),
     ):
+        kind = heading.lower()
         yield f"## {heading}"
         yield table(
             ("Entry", "Members, or codes", "Names", "What else it means"),
@@ -64,7 +73,7 @@ def entries(vocabulary: Vocabulary) -> Iterator[str]:
                     _called(name, entry.title),
                     _titles(entry.any_of, section) if entry.any_of else _codes(entry),
                     _listed((*entry.names, *entry.phrases)),
-                    _more(entry, section, vocabulary.findings),
+                    _more(f"{kind}.{name}", entry, section, vocabulary.findings),
                 )
                 for name, entry in section.items()
             ),
@@ -132,11 +141,11 @@ def _listed(words: tuple[str, ...]) -> str:
     return _cell("; ".join(words))
 
 
-def _limits(entry: DrugClassEntry) -> str:
+def _limits(name: str, entry: DrugClassEntry) -> str:
     """What a class asks for beside the drug."""
     said = [f"given by this route: {', '.join(entry.routes)}"] if entry.routes else []
     if entry.daily_dose_at_least is not None:
-        said.append(f"at least {_number(entry.daily_dose_at_least)} a day")
+        said.append(f"at least {_link(f'drug_classes.{name}', 'so much')} a day")
     if entry.single:
         said.append("each order is of the day it begins")
     if entry.line is not None:
@@ -144,11 +153,12 @@ def _limits(entry: DrugClassEntry) -> str:
     return _cell("; ".join(said))
 
 
-def _covers(drug: DrugEntry) -> str:
-    return _number(drug.covers) if drug.covers is not None else "the day itself"
+def _covers(name: str, drug: DrugEntry) -> str:
+    return _link(f"drugs.{name}", "so long") if drug.covers is not None else "the day itself"
 
 
 def _more(
+    called: str,
     entry: ConditionEntry,
     section: Mapping[str, ConditionEntry],
     findings: Mapping[str, ConditionEntry],
@@ -169,23 +179,23 @@ def _more(
     if entry.past:
         said.append(f"once it is over it counts as: {findings[entry.past].title}")
     if entry.counts_for is not None:
-        said.append(f"not known once it is older than {_number(entry.counts_for)}")
+        said.append(f"not known {_link(called, 'so long')} after it")
     if entry.denied_by:
         said.append(f"denied by: {_titles(entry.denied_by, findings)}")
     if entry.unrecorded is not None:
-        said.append(_open(entry.unrecorded))
+        said.append(_open(called, entry.unrecorded))
     return "; ".join(said)
 
 
-def _open(unrecorded: Unrecorded) -> str:
-    ages = f"{_number(unrecorded.from_age)} to {_number(unrecorded.to_age)}"
+def _open(called: str, unrecorded: Unrecorded) -> str:
+    ages = _link(called, "between two ages")
     but = f", but not in the gender {unrecorded.false_in}" if unrecorded.false_in else ""
-    return f"not known, and not false, where nobody recorded it: at the ages of {ages}{but}"
+    return f"not known, and not false, where nobody recorded it: {ages}{but}"
 
 
-def _number(number: Number) -> str:
-    doubt = " (**unverified**)" if number.certainty == "unverified" else ""
-    return say_number(number.value, number.unit) + doubt
+def _link(entry: str, said: str) -> str:
+    """The way to the numbers of an entry."""
+    return f"[{said}](#{anchor_of(entry)})"
 
 
 def _cell(text: str) -> str:

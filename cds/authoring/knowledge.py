@@ -2,7 +2,8 @@
 
 ``python -m cds.authoring.knowledge docs/knowledge.md`` makes the document from the shipped rules:
 every rule in words with its parameters, its evidence and the texts of its card, every number of the
-vocabulary, every source; and first, all that nobody has read in a source.
+vocabulary, every source; and first, all that nobody has read in a source. A number stands in one
+table, and whatever else speaks of it leads there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from cds.advice import load_rules
-from cds.authoring.entries import HEADINGS, entries
+from cds.authoring.entries import HEADINGS, anchor_of, entries
 from cds.authoring.listing import list_rules
 from cds.cards.markdown import table
 from cds.cards.texts import join_words, parameters_behind
@@ -30,7 +31,7 @@ from cds.chart.vocabulary import (
     coded_entries,
 )
 from cds.rules.conditions import Count
-from cds.rules.derivations import Derivation, HowMany, Ranks, Sum, nodes_of
+from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
 from cds.rules.language import (
     CardFile,
     EvidenceCertainty,
@@ -41,11 +42,10 @@ from cds.rules.language import (
     Term,
     WeightDose,
 )
-from cds.rules.language import Option as OptionFile
-from cds.rules.language import Passage as PassageFile
 from cds.rules.nodes import Node
 from cds.rules.parsing import parameter_of
-from cds.rules.ruleset import Option, Passage, Rule, RuleSet
+from cds.rules.ruleset import Option, Passage, Rule, RuleSet, Suggestion
+from cds.rules.texts import IT, WEIGHT_DOSE, Slot, Text
 from cds.rules.words import OPERATORS, say_certainty, say_number
 
 A = TypeVar("A")
@@ -80,7 +80,9 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         "is changed there appears here. It is meant for a clinical governance board: what is "
         "approved is each rule with its numbers, its sources and the words of its card. A "
         "condition is met only where it is surely true; what the chart does not hold is unknown, "
-        "and a rule with an unknown condition is silent."
+        "and a rule with an unknown condition is silent. Each number stands in one table; where "
+        "else it is named, that leads there. In the words of a card ⟨ ⟩ holds what is put there "
+        "for the patient."
     )
     yield "## Contents"
     yield "\n".join(_contents(by_folder, ruleset))
@@ -89,10 +91,10 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         "Each of these is used, and says so on every card that rests on it. To approve this "
         "document is to approve them as they are, or to have them read in a source first."
     )
-    yield table(("Where", "What", "Value", "Why"), _unverified(ruleset))
+    yield table(("Where", "What", "Why"), _unverified(ruleset))
     yield "## What was read in one secondary source"
     yield "This too is said on every card that rests on it."
-    yield table(("Where", "What", "Value", "Why"), _doubted(ruleset, "one source"))
+    yield table(("Where", "What", "Why"), _doubted(ruleset, "one source"))
     yield "## Rules"
     yield table(("Rule", "Title", "Version", "Owner", "Reviewed", "Review by"), _overview(ruleset))
     yield f"No rule is asked for a patient without: {_title(ruleset.applies_to, ruleset)}."
@@ -105,18 +107,14 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         yield "## What several cards say alike"
         yield "It stands on each of these cards, and here once."
         yield from _shared(ruleset)
-    yield "## Numbers of the rules"
-    yield "Every number that a rule or a draft has for itself, with the day of its review."
-    yield table(
-        ("Rule", "Number", "Value", "Certainty", "Source", "Review by", "Note"),
-        _rule_numbers(ruleset),
-    )
     yield "## Policies of this project"
     yield (
         "What no publication says, and this project chose. To approve this document is to take "
-        "them for the policies of the hospital; each can be set otherwise by a site."
+        "them for the policies of the hospital; each number can be set otherwise by a site. What "
+        "is not verified beside that, and is no number, stands among "
+        "[what nobody has read](#what-nobody-has-read-in-a-source)."
     )
-    yield table(("Where", "Policy", "Value", "Certainty", "Review by"), _policies(ruleset))
+    yield table(("Where", "Policy"), _policies(ruleset))
     yield "## Numbers of the vocabulary"
     yield "Numbers that no single rule owns: ranges of instruments, windows, doses."
     yield table(
@@ -174,7 +172,6 @@ def _contents(
             yield f"    - [{rule.file.title}](#{rule.id})"
     for heading in (
         *(["What several cards say alike"] if ruleset.shared else []),
-        "Numbers of the rules",
         "Policies of this project",
         "Numbers of the vocabulary",
         *HEADINGS,
@@ -203,31 +200,29 @@ def _overview(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
 
 
 def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]]:
-    """What rules, drafts and the vocabulary have of one certainty."""
+    """What rules, drafts and the vocabulary have of one certainty; numbers by their place."""
     for each in _authored(ruleset):
         for name, number in each.parameters.items():
             if number.certainty == certainty:
-                yield each.where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
+                yield each.where, f"“{_name(name)}”", ""
         for term in each.terms:
             if term.certainty == certainty:
                 said = f"points of {_title(term.of, ruleset)}"
-                yield each.where, said, "", _cell(term.note or "")
+                yield each.where, said, _cell(term.note or "")
         for item in each.evidence:
             if item.certainty == certainty:
-                yield each.where, "evidence", "", _cell(f"{item.supports} (`{item.source}`)")
+                yield each.where, "evidence", _cell(f"{item.supports} (`{item.source}`)")
         for option in each.options:
             if option.status is not None and option.status.certainty == certainty:
-                said = f"status of {option.option}"
-                yield each.where, _cell(said), _cell(option.status.licence), ""
+                said = f"status of {_said(option.option, ruleset)}"
+                yield each.where, _cell(said), _cell(option.status.licence)
     for suggestion in _suggestions(ruleset):
         for name, number in suggestion.parameters.items():
             if number.certainty == certainty:
-                where = f"draft `{suggestion.id}`"
-                yield where, f"“{_name(name)}”", _value(number), _cell(number.note or "")
+                yield _draft_link(suggestion), f"“{_name(name)}”", ""
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if found.certainty == certainty:
-            note = found.note if isinstance(found, Number) else None
-            yield f"`{entry}`", what, _value(found), _cell(note or "")
+            yield _entry_link(entry), what, ""
 
 
 class _Authored(Struct, frozen=True):
@@ -235,26 +230,29 @@ class _Authored(Struct, frozen=True):
 
     where: str
     evidence: Sequence[EvidenceItem]
-    options: Sequence[OptionFile]
+    options: Sequence[Option]
     parameters: Mapping[str, Number] = {}
     terms: Sequence[Term] = ()
-    review_by: str = ""
 
 
 def _authored(ruleset: RuleSet) -> Iterator[_Authored]:
     """Every rule, without what its card shares; and that, each once."""
     for rule in sorted(ruleset.every, key=_by_file):
         file = rule.file
+        options: Sequence[Option] = ()
+        if isinstance(rule, Rule) and rule.card is not None and file.card is not None:
+            together = _together(file.card.options, rule.card.options, "options", ruleset)
+            options = [option for item, option in together if not isinstance(item, SharedFile)]
         yield _Authored(
             where=f"[`{rule.id}`](#{rule.id})",
             evidence=_of_its_own(file.evidence, "evidence", ruleset),
-            options=_of_its_own(file.card.options, "options", ruleset) if file.card else (),
+            options=options,
             parameters=file.parameters,
             terms=file.sum,
-            review_by=str(file.review_by),
         )
     for name, shared in ruleset.shared.items():
-        yield _Authored(f"[`{name}`](#shared-{name})", shared.evidence, shared.options)
+        options = _parsed(shared, ruleset).options
+        yield _Authored(f"[`{name}`](#shared-{name})", shared.evidence, options)
 
 
 def _of_its_own(items: Sequence[A], part: str, ruleset: RuleSet) -> list[A]:
@@ -273,7 +271,7 @@ def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
             for code, display in by_code.items()
         ]
         if codes:
-            yield f"`{section}.{name}`", "codes", _cell("; ".join(codes)), "recalled"
+            yield f"`{section}.{name}`", "codes, recalled", _cell("; ".join(codes))
         families: Codes = coded.families if isinstance(coded, ConditionEntry) else {}
         whole = [
             f"{system} {code} ({display})"
@@ -281,10 +279,10 @@ def _unverified(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
             for code, display in by_code.items()
         ]
         if whole:
-            yield f"`{section}.{name}`", "whole categories", _cell("; ".join(whole)), "recalled"
+            yield f"`{section}.{name}`", "whole categories, recalled", _cell("; ".join(whole))
     for key, source in ruleset.sources.items():
         if source.checked == "recalled":
-            yield f"source `{key}`", "title and citation", "", "recalled"
+            yield f"source `{key}`", "title and citation", "recalled"
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -305,19 +303,11 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         yield "\n".join(_condition(rule.node, ruleset, top=True))
     else:
         yield from _derivation(rule, ruleset)
-    if file.parameters:
-        yield "**Parameters**"
-        yield table(
-            ("Parameter", "Value", "Certainty", "Source", "Note"),
-            (
-                (_name(name), _value(n), _READ[n.certainty], _ref(n.source), _cell(n.note or ""))
-                for name, n in file.parameters.items()
-            ),
-        )
+    yield from _parameters(file.parameters)
     if file.weight_doses:
         yield "**Doses by body weight**"
         yield "\n".join(
-            f"- `{{weight_dose.{name}}}`: {_per_kg(dose, file, ruleset)}, of the last recent weight"
+            f"- {_name(name)}: {_per_kg(dose, ruleset)}, of the last recent weight"
             for name, dose in file.weight_doses.items()
         )
     if isinstance(rule, Rule) and file.card is not None:
@@ -326,11 +316,25 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         titles = ", ".join(_drug(name, ruleset) for name in against.drugs)
         if against.drugs_with is not None:
             titles = f"every drug with an {against.drugs_with} on record"
-        yield f"**Said of {titles}** ({against.weight}): {against.text}"
+        said = _said(rule.against or (), ruleset) if isinstance(rule, Rule) else ""
+        yield f"**Said of {titles}** ({against.weight}): {said}"
     cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
     if isinstance(rule, Rule) and rule.card is not None:
         cited = rule.card.cited
     yield from _evidence(_together(file.evidence, cited, "evidence", ruleset), ruleset)
+
+
+def _parameters(parameters: Mapping[str, Number]) -> Iterator[str]:
+    """The numbers of a rule or a draft: the table in which each of them stands."""
+    if parameters:
+        yield "**Parameters**"
+        yield table(
+            ("Parameter", "Value", "Certainty", "Source", "Note"),
+            (
+                (_name(name), _value(n), _READ[n.certainty], _ref(n.source), _cell(n.note or ""))
+                for name, n in parameters.items()
+            ),
+        )
 
 
 def _evidence(
@@ -458,12 +462,12 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
                 yield "\n".join(_condition(node, ruleset, top=True))
 
 
-def _per_kg(dose: WeightDose, file: RuleFile, ruleset: RuleSet) -> str:
+def _per_kg(dose: WeightDose, ruleset: RuleSet) -> str:
     """A dose by body weight in words: ``30 mg/kg, at most 1000 mg``."""
 
     def said(named: str) -> str:
         fact, name = parameter_of(named) or ("", "")
-        return _value((parameters_behind(fact, ruleset) if fact else file.parameters)[name])
+        return _number_link(fact, name, ruleset) if fact else f"“{_name(name)}”"
 
     upper = f" to {said(dose.up_to)}" if dose.up_to else ""
     most = f", at most {said(dose.at_most)}" if dose.at_most else ""
@@ -502,14 +506,18 @@ def _status(status: LicenceStatus | None) -> str:
 
 
 def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
-    """The words of a card, with the facts that are put into them in braces."""
-    assert rule.card is not None
+    """The words of a card, with what is put into them for a patient named in its place."""
+    card = rule.card
+    assert card is not None
     yield f"**Card** ({file.indicator}; of several about `{file.problem}` only one is given)"
-    said = [f"**{file.summary}**", file.lead]
-    for text, template in _together(file.text, rule.card.passages, "text", ruleset):
-        said.append(_passage(text, template, ruleset))
+    said = [f"**{_said(card.summary, ruleset, rule)}**", _said(card.lead, ruleset, rule)]
+    for item, passage in _together(file.text, card.passages, "text", ruleset):
+        if isinstance(item, SharedFile):
+            said.append(f"[the text of {_shared_link(item, ruleset)}]")
+        else:
+            said.append(_passage(passage, ruleset, rule))
     yield _quote(said)
-    yield from _options(_together(file.options, rule.card.options, "options", ruleset), ruleset)
+    yield from _options(_together(file.options, card.options, "options", ruleset), ruleset, rule)
     carries = [
         f"Tables: {', '.join(file.show)}." if file.show else "",
         f"Drafts: {_listed(file.suggestions)}." if file.suggestions else "",
@@ -522,12 +530,9 @@ def _card(rule: Rule, file: CardFile, ruleset: RuleSet) -> Iterator[str]:
         yield told
 
 
-def _passage(text: str | PassageFile | SharedFile, template: Passage, ruleset: RuleSet) -> str:
-    if isinstance(text, SharedFile):
-        return f"[the text of {_shared_link(text, ruleset)}]"
-    if isinstance(text, str):
-        return text
-    return f"[where {_inline(template.when, ruleset)}] {text.text}"
+def _passage(passage: Passage, ruleset: RuleSet, rule: Rule | None = None) -> str:
+    said = _said(passage.text, ruleset, rule)
+    return said if passage.when is None else f"[where {_inline(passage.when, ruleset)}] {said}"
 
 
 def _quote(said: Iterable[str]) -> str:
@@ -535,23 +540,67 @@ def _quote(said: Iterable[str]) -> str:
 
 
 def _options(
-    options: Iterable[tuple[OptionFile | SharedFile, Option]], ruleset: RuleSet
+    options: Iterable[tuple[Any, Option]], ruleset: RuleSet, rule: Rule | None = None
 ) -> Iterator[str]:
     """The rows of a card, as a table; what cards share is named in one row."""
     rows = [
-        (f"the rows of {_shared_link(option, ruleset)}", "", "", "", "")
-        if isinstance(option, SharedFile)
+        (f"the rows of {_shared_link(item, ruleset)}", "", "", "", "")
+        if isinstance(item, SharedFile)
         else (
-            _cell(option.option),
-            _cell(option.evidence),
+            _cell(_said(option.option, ruleset, rule)),
+            _cell(_said(option.evidence, ruleset, rule)),
             _status(option.status),
             _ref(option.source),
-            _inline(template.when, ruleset),
+            _inline(option.when, ruleset),
         )
-        for option, template in options
+        for item, option in options
     ]
     if rows:
         yield table(("Option", "Evidence", "Status", "Source", "Where"), rows)
+
+
+_FORMS = {
+    "value": "{}",
+    "evidence": "what is on record of: {}",
+    "dates": "the dates of: {}",
+    "missing": "what would settle: {}",
+    "history": "the times on: {}",
+}
+"""What each form of a fact puts into a text, in words."""
+
+
+def _said(text: Text, ruleset: RuleSet, rule: Rule | None = None) -> str:
+    """A text of a card of ``rule``: numbers with the way to their table, facts by what they are."""
+    return "".join(part if isinstance(part, str) else _slot(part, ruleset, rule) for part in text)
+
+
+def _slot(slot: Slot, ruleset: RuleSet, rule: Rule | None) -> str:
+    if slot.name.startswith(WEIGHT_DOSE):
+        return f" ⟨{_name(slot.name.removeprefix(WEIGHT_DOSE))} for the last recent weight⟩"
+    named = parameter_of(slot.name)
+    if named is not None:
+        fact, name = named
+        if fact:
+            return _number_link(fact, name, ruleset)
+        assert rule is not None, "a text that is shared names no parameters of a rule"
+        return _value(rule.file.parameters[name])
+    if slot.name in ruleset.selecting:
+        counted = ruleset.selecting[slot.name].condition
+        assert isinstance(counted, Count)
+        what = f"those counted of the group “{_name(counted.group)}”"
+        return f"⟨{what}⟩" if slot.form == "value" else f"⟨what is on record of {what}⟩"
+    what = _title(slot.name, ruleset)
+    if slot.name == "patient.id":
+        what = "the id of the patient"
+    elif slot.name.startswith(IT):
+        what = f"{_name(slot.name.removeprefix(IT))} of this drug"
+    return f"⟨{_FORMS[slot.form].format(what)}⟩"
+
+
+def _number_link(fact: str, name: str, ruleset: RuleSet) -> str:
+    """A parameter of the rule that derives a fact, with the way to the table that it stands in."""
+    rule = ruleset.deriving.get(fact) or ruleset.derivations[fact]
+    return f"[{_value(parameters_behind(fact, ruleset)[name])}](#{rule.id})"
 
 
 # --- what several cards say alike -----------------------------------------------------------------
@@ -578,27 +627,55 @@ def _shared(ruleset: RuleSet) -> Iterator[str]:
     """What several cards say alike, each once, with the cards that say it."""
     for name, shared in ruleset.shared.items():
         yield f'<a id="shared-{name}"></a>\n\n### {shared.title}'
-        takers = [rule for rule in ruleset.card_rules if _takes(rule, shared)]
-        on = ", ".join(f"[`{rule.id}`](#{rule.id})" for rule in sorted(takers, key=_by_file))
+        takers = sorted(_takers(shared, ruleset), key=_by_file)
+        on = ", ".join(f"[`{rule.id}`](#{rule.id})" for rule in takers)
         yield f"`{name}`, in `rules/shared.yaml`. On the cards of {on}."
-        card, file = takers[0].card, takers[0].file.card
+        parsed = _parsed(shared, ruleset)
+        if parsed.passages:
+            yield _quote(_passage(passage, ruleset) for passage in parsed.passages)
+        yield from _options(zip(shared.options, parsed.options, strict=True), ruleset)
+        yield from _evidence(zip(shared.evidence, parsed.cited, strict=True), ruleset)
+
+
+class _Parsed(Struct, frozen=True):
+    """What cards share, as the card that takes it has it."""
+
+    passages: Sequence[Passage]
+    options: Sequence[Option]
+    cited: Sequence[Node | None]
+
+
+def _parsed(shared: SharedFile, ruleset: RuleSet) -> _Parsed:
+    """What cards share, parsed; a card may take the paragraphs and not the rows."""
+    passages: Sequence[Passage] = ()
+    options: Sequence[Option] = ()
+    cited: Sequence[Node | None] = ()
+    for rule in _takers(shared, ruleset):
+        card, file = rule.card, rule.file.card
         assert card is not None and file is not None
-        if shared.text:
-            at = _at(file.text, shared.text)
-            passages = zip(shared.text, card.passages[at:], strict=False)
-            yield _quote(_passage(text, template, ruleset) for text, template in passages)
-        at = _at(file.options, shared.options)
-        yield from _options(zip(shared.options, card.options[at:], strict=False), ruleset)
-        at = _at(takers[0].file.evidence, shared.evidence)
-        yield from _evidence(zip(shared.evidence, card.cited[at:], strict=False), ruleset)
+        passages = passages or _run(file.text, shared.text, card.passages)
+        options = options or _run(file.options, shared.options, card.options)
+        cited = cited or _run(rule.file.evidence, shared.evidence, card.cited)
+    return _Parsed(passages, options, cited)
 
 
-def _takes(rule: Rule, shared: SharedFile) -> bool:
-    card = rule.file.card
-    return card is not None and all(
-        not of or _at(items, of) < len(items)
-        for items, of in ((card.text, shared.text), (card.options, shared.options))
-    )
+def _run(items: Sequence[A], of: Sequence[A], parsed: Sequence[B]) -> Sequence[B]:
+    """What a run of items was parsed into; nothing where it is not among them."""
+    at = _at(items, of)
+    return parsed[at : at + len(of)]
+
+
+def _takers(shared: SharedFile, ruleset: RuleSet) -> list[Rule]:
+    """The rules whose cards take something of what is shared."""
+    return [
+        rule
+        for rule in ruleset.card_rules
+        if (card := rule.file.card) is not None
+        and any(
+            of and _at(items, of) < len(items)
+            for items, of in ((card.text, shared.text), (card.options, shared.options))
+        )
+    ]
 
 
 def _at(items: Sequence[Any], of: Sequence[Any]) -> int:
@@ -622,67 +699,22 @@ def _quiet(rule: Rule, file: CardFile) -> str:
     return f"After a lasting reason it stays away for {_value(number)}."
 
 
-def _rule_numbers(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
-    for rule in sorted(ruleset.every, key=_by_file):
-        for name, number in rule.file.parameters.items():
-            where = f"[`{rule.id}`](#{rule.id})"
-            yield (where, *_number_cells(name, number, str(rule.file.review_by)))
-        for said in _in_conditions(rule):
-            known = ("as its evidence", "", str(rule.file.review_by), "")
-            yield (f"[`{rule.id}`](#{rule.id})", "in its condition", _cell(said), *known)
-        for term in rule.file.sum:
-            points = "; ".join(
-                f"above {say_number(band.above, term.unit)}: {say_number(band.points, '')}"
-                for band in term.bands
-            )
-            known = (_READ[term.certainty], _ref(term.source), str(rule.file.review_by), "")
-            what = f"points of {_title(term.of, ruleset)}"
-            yield (f"[`{rule.id}`](#{rule.id})", _cell(what), _cell(points), *known)
-    for suggestion in _suggestions(ruleset):
-        for name, number in suggestion.parameters.items():
-            yield (f"draft `{suggestion.id}`", *_number_cells(name, number, ""))
-
-
-def _in_conditions(rule: Rule | Derivation) -> Iterator[str]:
-    """The numbers that stand in the conditions of a rule themselves: how many, and thresholds."""
-    waiting = [rule.node] if isinstance(rule, Rule) else list(nodes_of(rule.makes))
-    for node in waiting:  # which grows meanwhile
-        waiting.extend(node.parts)
-        several = isinstance(node.condition, Count) and node.condition.n > 1
-        written = node.constant is not None and node.constant.parameter is None
-        if several or written:
-            yield node.says
-
-
-def _number_cells(name: str, number: Number, review_by: str) -> tuple[str, ...]:
-    known = (_READ[number.certainty], _ref(number.source))
-    return (_name(name), _value(number), *known, review_by, _cell(number.note or ""))
-
-
 _POLICY = "project-policy"
 """The source of what this project chose itself."""
 
 
 def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
+    """Numbers by their place, and what else was chosen and is no doubt in itself."""
     for each in _authored(ruleset):
         for name, number in each.parameters.items():
             if _is_policy(number):
-                said = f"{_name(name)}: {number.note}" if number.note else _name(name)
-                known = _READ[number.certainty]
-                yield each.where, _cell(said), _value(number), known, each.review_by
+                yield each.where, f"“{_name(name)}”"
         for item in each.evidence:
-            if item.source == _POLICY:
-                yield (
-                    each.where,
-                    _cell(item.supports),
-                    "",
-                    _certainty(item.certainty),
-                    each.review_by,
-                )
+            if item.source == _POLICY and item.certainty != "unverified":
+                yield each.where, _cell(item.supports)
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if isinstance(found, Number) and _is_policy(found):
-            said = f"{what}: {found.note}" if found.note else what
-            yield f"`{entry}`", _cell(said), _value(found), _READ[found.certainty], ""
+            yield _entry_link(entry), what
 
 
 def _is_policy(number: Number) -> bool:
@@ -700,26 +732,30 @@ def _idle(folder: Path, active: set[str]) -> Iterator[str]:
         )
 
 
-def _suggestions(ruleset: RuleSet) -> list[Any]:
+def _suggestions(ruleset: RuleSet) -> list[Suggestion]:
     carried = {s.id: s for rule in ruleset.card_rules if rule.card for s in rule.card.suggestions}
     return [carried[name] for name in sorted(carried)]
+
+
+def _draft_link(suggestion: Suggestion) -> str:
+    return f"[draft `{suggestion.id}`](#draft-{suggestion.id})"
 
 
 def _drafts(ruleset: RuleSet) -> Iterator[str]:
     yield "A draft is a proposal: the clinician completes, changes and signs it."
     for suggestion in _suggestions(ruleset):
-        label = "".join(
-            part if isinstance(part, str) else f"{{{part.name}}}" for part in suggestion.label
-        )
-        yield f"**{label}** (`{suggestion.id}`)"
+        label = _said(suggestion.label, ruleset)
+        yield f'<a id="draft-{suggestion.id}"></a>\n\n**{label}** (`{suggestion.id}`)'
         if suggestion.when is not None:
             yield f"Where {_inline(suggestion.when, ruleset)}."
+        yield from _parameters(suggestion.parameters)
         doses = [
-            dose["text"]
-            for dose in suggestion.resource.get("dosageInstruction", ())
+            _said(suggestion.strings.get(steps, (dose["text"],)), ruleset)
+            for i, dose in enumerate(suggestion.resource.get("dosageInstruction", ()))
             if "text" in dose
+            for steps in [("dosageInstruction", i, "text")]
         ]
-        yield "\n>\n".join(f"> {text}" for text in doses) if doses else "It states no dose."
+        yield _quote(doses) if doses else "It states no dose."
 
 
 # --- vocabulary and sources ----------------------------------------------------------------------
@@ -755,10 +791,17 @@ def _of_field(name: str, what: str, value: object) -> Iterator[tuple[str, str, N
 
 
 def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
+    before = ""
     for entry, what, number in _numbers(vocabulary):
         source, note = (number.source, number.note) if isinstance(number, Number) else (None, None)
-        row = (f"`{entry}`", what, _value(number), _READ[number.certainty], _ref(source))
+        place = f'<a id="{anchor_of(entry)}"></a>' if entry != before else ""
+        row = (f"{place}`{entry}`", what, _value(number), _READ[number.certainty], _ref(source))
         yield (*row, _cell(note or ""))
+        before = entry
+
+
+def _entry_link(entry: str) -> str:
+    return f"[`{entry}`](#{anchor_of(entry)})"
 
 
 def _sources(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:

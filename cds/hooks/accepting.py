@@ -2,7 +2,10 @@
 
 Workers accept at one socket. Connections stay open for many calls, and whoever is quicker at the
 moment would get most of them: a worker with five of eight connections keeps each waiting nearly
-twice as long as one with three. Each also gives a sign of life, by which one that hangs is noticed.
+twice as long as one with three. And where one dies, the others get all of its connections, and the
+one that takes its place would have nothing to do. So a worker gives way to those with fewer when it
+accepts, and ends a connection after an answer where another one could have it. Each also gives a
+sign of life, by which one that hangs is noticed.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ _log = structlog.get_logger()
 _GIVE_WAY_SECONDS = 0.001
 _GIVE_WAY_TIMES = 5
 """So often a worker lets others go first; one that is stopped or died takes nothing."""
+_LIVES_SECONDS = 1.0
+"""One that gave no sign of life for so long, of which there are ten a second, takes nothing."""
+_NOT_YET = 2**31 - 1
+"""For the connections of one that does not accept yet: no other has more."""
 _PAUSE_SECONDS = 1.0
 """After which accepting is tried again where the process may open no more files."""
 
@@ -46,8 +53,8 @@ class Share(Struct, frozen=True):
         self.signs[self.own] = time.monotonic()
 
     def begin(self) -> None:
-        """Let the others know that this one has just been begun."""
-        self.note(0)
+        """Let the others know that this one has just been begun, and does not accept yet."""
+        self.note(_NOT_YET)
 
     def last_sign(self) -> float:
         """When this one last gave a sign of life."""
@@ -56,6 +63,15 @@ class Share(Struct, frozen=True):
     def is_above_others(self) -> bool:
         """Whether another one has fewer."""
         return bool(self.counts[self.own] > min(self.counts))
+
+    def has_too_many(self, connections: int) -> bool:
+        """Whether with so many it should leave one to another, which then still has no more."""
+        self.note(connections)
+        lately = time.monotonic() - _LIVES_SECONDS
+        return any(
+            count + 1 < connections and sign > lately
+            for count, sign in zip(self.counts, self.signs, strict=True)
+        )
 
 
 def shares(workers: int) -> list[Share]:
@@ -90,7 +106,8 @@ class SharingServer(uvicorn.Server):
         for listening in sockets or []:
             # All that uvicorn does with a server of its own is to close it and to wait for its end,
             # and that this has too.
-            self.servers.append(_Accepting(listening, protocol, self._give_way))  # type: ignore[arg-type]
+            accepting = _Accepting(listening, protocol, self._give_way, self._note)
+            self.servers.append(accepting)  # type: ignore[arg-type]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what is served, and first begin with what the operating system has let in already."""
@@ -101,11 +118,14 @@ class SharingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Let the others know of connections that ended."""
-        self._share.note(len(self.server_state.connections))
+        self._note()
         return await super().on_tick(counter)
 
-    def _give_way(self) -> bool:
+    def _note(self) -> None:
         self._share.note(len(self.server_state.connections))
+
+    def _give_way(self) -> bool:
+        self._note()
         return self._share.is_above_others()
 
 
@@ -117,11 +137,13 @@ class _Accepting:
         listening: socket.socket,
         protocol: Callable[[], asyncio.Protocol],
         give_way: Callable[[], bool],
+        note: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening = listening
         self._protocol = protocol
         self._give_way = give_way
+        self._note = note
         self._given_way = 0
         self._beginning: set[asyncio.Task[Any]] = set()
         self._waiting: asyncio.TimerHandle | None = None
@@ -160,8 +182,12 @@ class _Accepting:
         begin = self._loop.connect_accepted_socket(self._protocol, connection)
         task = self._loop.create_task(begin)
         self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        task.add_done_callback(self._has_begun)
         return True
+
+    def _has_begun(self, task: asyncio.Task[Any]) -> None:
+        self._beginning.discard(task)
+        self._note()  # at once, or the others would leave it more than its share
 
     def close(self) -> None:
         """Accept no more than what waits: with its socket it would be reset, call and all."""

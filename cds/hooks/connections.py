@@ -113,7 +113,9 @@ class BoundedConnection(HttpToolsProtocol):
     """Ends a connection whose client does not keep to the bounds.
 
     What it refuses, and what is not HTTP, is answered with an OperationOutcome too. ``ended`` is
-    told why, of each connection that its client did not end as it should.
+    told why, of each connection that its client did not end as it should. ``has_too_many`` tells of
+    how many connections are open whether one should be left to another process: it then ends after
+    the answer, and its client begins another one.
     """
 
     _head_seconds = HEAD_SECONDS
@@ -128,9 +130,11 @@ class BoundedConnection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         ended: Callable[[Reason], None] = lambda _: None,
+        has_too_many: Callable[[int], bool] = lambda _: False,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._told = ended
+        self._has_too_many = has_too_many
         self._has_told = False
         self._application = self.app
         self.app = cast("ASGI3Application", self._answer)
@@ -275,7 +279,9 @@ class BoundedConnection(HttpToolsProtocol):
         cycle = self.cycle
 
         async def send_last(message: ASGISendEvent) -> None:
-            if message["type"] == "http.response.start" and (cycle.more_body or self._stopping):
+            if message["type"] == "http.response.start" and (
+                cycle.more_body or self._stopping or self._has_too_many(len(self.connections))
+            ):
                 cycle.keep_alive = False
             await send(message)
 

@@ -315,10 +315,11 @@ def _serve_metrics(settings: Settings, listening: socket.socket) -> None:
 def _run(
     listening: socket.socket, app: Any, share: Share, ended: TellsOfConnections, **more: Any
 ) -> None:
+    connection = partial(BoundedConnection, ended=ended, has_too_many=share.has_too_many)
     config = uvicorn.Config(
         app,
         **more,
-        http=cast("type[BoundedConnection]", partial(BoundedConnection, ended=ended)),
+        http=cast("type[BoundedConnection]", connection),
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         ws="none",
         lifespan="off",

@@ -34,6 +34,9 @@ from cds.rules.conditions import (
     Within,
 )
 
+BROKEN = Number(value=Decimal(0))
+"""Stands for a parameter of a rule that cannot be read: what is wrong is told there, once."""
+
 
 class ByWeight(Struct, frozen=True):
     """A dose by body weight: from ``low`` to ``high`` for each kg, at most ``most`` in all.
@@ -353,7 +356,7 @@ def _constant(
                 f"{did_you_mean(parameter, parameters)}",
             )
             return None
-        value, given = number.value, number.unit
+        value, given = number.value, unit if number is BROKEN else number.unit
     else:
         found = _NUMBER.fullmatch(operand)
         if found is None:

@@ -59,7 +59,14 @@ from cds.rules.language import (
     Term,
 )
 from cds.rules.nodes import Node, compile_node
-from cds.rules.parsing import ByWeight, Scope, parameter_of, parse_condition, parse_count
+from cds.rules.parsing import (
+    BROKEN,
+    ByWeight,
+    Scope,
+    parameter_of,
+    parse_condition,
+    parse_count,
+)
 from cds.rules.resting import Behind, chosen_of, facts_behind
 from cds.rules.ruleset import (
     CardTemplate,
@@ -463,10 +470,6 @@ def _read_headers(reading: _Reading) -> None:
     reading.selections = frozenset(selections) | reading.abandoned.keys()
 
 
-_BROKEN = Number(value=Decimal(0))
-"""Stands for a parameter of a rule that cannot be read; only its name is ever asked for."""
-
-
 def _declare_broken(
     document: Document, selections: dict[str, tuple[Document, Steps]], reading: _Reading
 ) -> None:
@@ -475,7 +478,7 @@ def _declare_broken(
     if isinstance(data.get("derive"), str) and data["derive"] not in reading.facts:
         _declare_derived(data["derive"], "", _shape(data), reading)
         if isinstance(data.get("parameters"), dict):
-            reading.behind[data["derive"]] = dict.fromkeys(data["parameters"], _BROKEN)
+            reading.behind[data["derive"]] = dict.fromkeys(data["parameters"], BROKEN)
     for key in _CONDITIONS:
         for steps, selected in _named_selections(data.get(key), (key,)):
             selections.setdefault(selected, (document, steps))

@@ -18,7 +18,9 @@ DAY = date(2026, 11, 23)
 ILD = "guidance/life-threatening/suspected-rapidly-progressive-ild.yaml"
 SATURATION = "criteria/saturation-low.yaml"
 FELL_BELOW = "criteria/saturation-fell-below.yaml"
-PROPHYLAXIS = "guidance/safety/pneumocystis-prophylaxis-with-order.yaml"
+FELL = "criteria/saturation-fell.yaml"
+FVC_FELL = "criteria/fvc-fell.yaml"
+DETERIORATION = "criteria/confirmed-deterioration.yaml"
 PULSE = "guidance/life-threatening/pulse-for-myocarditis.yaml"
 TROPONIN = "guidance/life-threatening/troponin-without-myocarditis.yaml"
 NOT_IMPROVED = "guidance/response/response-not-improved.yaml"
@@ -180,12 +182,12 @@ SEEDED = (
     ),
     Mistake(
         "a percentage has no unit",
-        WORSENING,
-        'strength: {value: 20, unit: "%"',
-        "strength: {value: 20",
+        FVC_FELL,
+        'fvc_fall: {value: 10, unit: "%"',
+        "fvc_fall: {value: 10",
         "wrong-unit",
-        "strength:",
-        "has no unit, but what it is compared with has the unit `%`: write `20 %`",
+        "fvc_fall:",
+        "has no unit, but what it is compared with has the unit `%`: write `10 %`",
     ),
     Mistake(
         "months are not days",
@@ -290,8 +292,8 @@ SEEDED = (
     Mistake(
         "an operator is copied from a paper",
         WORSENING,
-        "muscle_strength.relative_worsening >= parameters",
-        "muscle_strength.relative_worsening ≥ parameters",
+        "muscle_strength.relative_worsening >= response",
+        "muscle_strength.relative_worsening ≥ response",
         "bad-condition",
         "- measure.muscle_strength.relative_worsening ≥",
         "write `>=` for `≥`",
@@ -478,7 +480,7 @@ SEEDED = (
     ),
     Mistake(
         "a number has a comma",
-        WORSENING,
+        DETERIORATION,
         "strength: {value: 20,",
         'strength: {value: "20,5",',
         "wrong-type",
@@ -531,12 +533,17 @@ SEEDED = (
         "remove one",
     ),
     Mistake(
-        "a threshold is changed in one of two rules",
-        PROPHYLAXIS,
-        "higher_dose: {value: 15,",
-        "higher_dose: {value: 20,",
+        "a threshold that stands in another rule is given once more, and otherwise",
+        FELL,
+        "derive: lung.saturation_fell\nwhen:\n  all:\n"
+        "    - observation.spo2.fall >= parameters.saturation_fall\n"
+        "    - observation.spo2 within lung.saturation_low.parameters.recent\n",
+        "  recent: {value: 60, unit: d, source: project-policy, certainty: unverified}\n"
+        "derive: lung.saturation_fell\nwhen:\n  all:\n"
+        "    - observation.spo2.fall >= parameters.saturation_fall\n"
+        "    - observation.spo2 within parameters.recent\n",
         "overlapping-thresholds",
-        "higher_dose: {value: 20,",
+        "recent: {value: 90,",
         "make them equal",
     ),
     Mistake(

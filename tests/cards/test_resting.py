@@ -52,9 +52,7 @@ def test_of_conditions_that_must_all_be_met_it_rests_on_those_that_are_not(telli
     active = telling("first-line-untreated", "new-untreated-dermatomyositis")
     assert names(behind(active, "sustained-inactivity")) == {"inactive_for"}
     quiet = telling("response-improved", "complete-clinical-response")
-    assert {"inactive_for", "troponin_recent", "strength"} <= names(
-        behind(quiet, "sustained-inactivity")
-    )
+    assert {"inactive_for", "recent", "strength"} <= names(behind(quiet, "sustained-inactivity"))
 
 
 def test_of_alternatives_it_rests_on_those_that_hold(telling: Tell) -> None:

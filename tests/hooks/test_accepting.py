@@ -1,4 +1,7 @@
 import asyncio
+import contextlib
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -22,6 +25,29 @@ def test_a_share_is_above_others_where_one_has_fewer() -> None:
     assert (one.is_above_others(), other.is_above_others()) == (True, False)
     one.note(2)
     assert (one.is_above_others(), other.is_above_others()) == (False, False)
+
+
+def test_a_share_leaves_one_to_another_that_then_has_no_more() -> None:
+    """With two more than another it has too many; with one more to move it would change nothing."""
+    one, other = shares(2)
+    other.note(2)
+
+    assert [one.has_too_many(connections) for connections in (2, 3, 4)] == [False, False, True]
+    assert one.counts[one.own] == 4
+
+
+def test_a_share_leaves_nothing_to_one_that_does_not_answer() -> None:
+    """One that has just been begun, or gave no sign of life for a second, has no part in this."""
+    one, other = shares(2)
+    other.begin()
+    assert not one.has_too_many(8)
+    one.note(8)
+    assert not one.is_above_others()
+
+    other.note(0)
+    assert one.has_too_many(8)
+    other.signs[other.own] -= 1
+    assert not one.has_too_many(8)
 
 
 async def say_hello(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
@@ -130,3 +156,34 @@ def test_connections_are_shared_out_evenly() -> None:
 
     assert len(answering) == 2
     assert max(answering.values()) <= 5
+
+
+def test_after_a_death_connections_are_shared_out_again() -> None:
+    """Of eight clients that go on calling, the worker that took the place soon answers some."""
+    serving = Serving()
+    try:
+        clients = [httpx2.Client(timeout=30) for _ in range(8)]
+
+        def answering() -> Counter[int]:
+            decisions = [
+                client.post(serving.url + CALL, content=BODY).headers["X-Decision-Id"]
+                for client in clients
+            ]
+            return Counter(serving.line_of(decision)["process"] for decision in decisions)
+
+        victim = min(answering())
+        os.kill(victim, signal.SIGKILL)
+        serving.wait_for("worker_died")
+        for client in clients:  # those of the dead one are begun anew
+            with contextlib.suppress(httpx2.TransportError):
+                client.post(serving.url + CALL, content=BODY)
+        while len(after := answering()) < 2:  # bounded by the time of the whole test run
+            pass
+        after = answering()
+        for client in clients:
+            client.close()
+    finally:
+        serving.stop()
+
+    assert victim not in after
+    assert max(after.values()) <= 5
