@@ -326,7 +326,11 @@ def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Exampl
     """The links are the publications of the rule that have an address."""
     card, *_ = example("rp-ild-mda5").cards
     rule = next(r for r in ruleset.rules if r.id == "pulse-for-rapidly-progressive-ild")
-    keys = [item.source for item in rule.file.evidence if item.when is None]
+    keys = [
+        item.source
+        for item in rule.file.evidence
+        if item.when is None or item.source == "etg-myositis"
+    ]
     sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, "eular-pjp-2022"])]
     cited = [source for source in sources if source.url is not None]
 

@@ -261,7 +261,8 @@ def test_the_sources_are_those_of_what_speaks_against_the_drafts(
     """The card is called after the strongest, and only what holds is said to be unverified."""
     card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
     assert ruleset.sources["eular-pregnancy-2016"].title in card.source.label
-    assert "other than rituximab, in hepatitis B" in card.detail
+    assert "reactivation of hepatitis B (HBsAg positive)" in card.detail
+    assert "**Not verified in a source:** for how long pregnancy counts, 294 days." in card.detail
     assert "drug of which too little is known in pregnancy" not in card.detail
     assert "mL/min" not in card.detail
 
