@@ -331,7 +331,8 @@ def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Exampl
         for item in rule.file.evidence
         if item.when is None or item.source == "etg-myositis"
     ]
-    sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, "eular-pjp-2022"])]
+    of_prophylaxis = ["eular-pjp-2022", "pneumocystis-review-2004"]
+    sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, *of_prophylaxis])]
     cited = [source for source in sources if source.url is not None]
 
     assert [(link.label, link.url) for link in card.links] == [(s.title, s.url) for s in cited]
