@@ -194,7 +194,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True, kw_only=True):
     at: datetime
     version: str | None = None
     accepted: bool
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 class InService:
