@@ -465,13 +465,15 @@ def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example:
         for item in rule.file.evidence
         if item.source != "project-policy" and f"{item.supports} (" in card.detail
     ]
-    *_, prophylaxis, alternatives = lines
+    *_, prophylaxis, alternatives, tested, severe = lines
     for line, item in zip(lines, cited, strict=True):
         assert f"]({ruleset.sources[item.source].url})" in line
         assert line.endswith(f"{item.supports} (certainty: {say_certainty(item.certainty)})")
     assert lines[1].endswith("(certainty: read in one secondary source)")
     assert prophylaxis.startswith("- [Fragoulis GE et al. 2022](https://ard.bmj.com/")
     assert alternatives.startswith("- [Rodriguez M et al. 2004](https://pmc.ncbi.nlm.nih.gov/")
+    assert tested.endswith("testing G6PD before dapsone (certainty: low)")
+    assert "dapsone after a severe reaction to a sulfonamide" in severe
     assert lines[1].startswith("- [Johnson SR et al. 2024](https://doi.org/10.1002/acr.25348): ")
 
 
