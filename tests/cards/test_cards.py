@@ -331,7 +331,10 @@ def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Exampl
         for item in rule.file.evidence
         if item.when is None or item.source == "etg-myositis"
     ]
-    of_prophylaxis = ["eular-pjp-2022", "pneumocystis-review-2004"]
+    of_prophylaxis = [
+        *("eular-pjp-2022", "pneumocystis-review-2004"),
+        *("dapsone-table", "etg-sulfonamide-hypersensitivity"),
+    ]
     sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, *of_prophylaxis])]
     cited = [source for source in sources if source.url is not None]
 
