@@ -223,20 +223,20 @@ class Server:
             raise SystemExit(f"The service did not start: {said}")
         self.port = int(found[1])
 
-    def workers(self) -> list[int]:
-        """The processes that answer: its children, or itself where it has none."""
+    def processes(self) -> list[int]:
+        """Those that it has begun and that live, in that order: first those that answer."""
         main = self.process.pid
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        return [int(child) for child in children] or [main]
+        return [int(child) for child in children]
 
     def megabytes(self) -> dict[int, float]:
         """Memory of each process."""
         sizes = {}
-        for worker in self.workers():
+        for process in self.processes():
             with contextlib.suppress(OSError):  # it may have died meanwhile
-                status = Path(f"/proc/{worker}/status").read_text()
+                status = Path(f"/proc/{process}/status").read_text()
                 if found := re.search(r"VmRSS:\s+(\d+) kB", status):
-                    sizes[worker] = int(found[1]) / 1024
+                    sizes[process] = int(found[1]) / 1024
         return sizes
 
 
@@ -289,13 +289,13 @@ async def reload(rules: Path, made: Counter[str], server: Server, before: dict[i
 
 async def kill_workers(server: Server, made: Counter[str]) -> None:
     """Kill a worker, and each that takes its place; the others live, and show whether they grow."""
-    known = server.workers()  # in the order in which they were begun, the workers first
+    known = server.processes()
     victim = known[0]
     while True:
         await asyncio.sleep(SECONDS_BETWEEN_KILLS)
         os.kill(victim, signal.SIGKILL)
         made["workers killed"] += 1
-        while not (begun := [each for each in server.workers() if each not in known]):
+        while not (begun := [each for each in server.processes() if each not in known]):
             await asyncio.sleep(0.1)
         known += begun
         victim = begun[0]

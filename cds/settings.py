@@ -516,6 +516,13 @@ def _collector(environ: Mapping[str, str], problems: list[str]) -> bool:
             f"{name} is {value!r}, which is not the URL of a collector. Write its base URL, such "
             "as http://127.0.0.1:4318, or leave it out."
         )
+    elif value and environ.get("OTEL_EXPORTER_OTLP_HEADERS") and value.startswith("http:"):
+        host = urlsplit(value).hostname or ""
+        if not is_this_machine(host):
+            problems.append(
+                f"{name} is {value!r}, to which OTEL_EXPORTER_OTLP_HEADERS would be sent without "
+                "encryption. Write https, or leave the headers out."
+            )
     return bool(value)
 
 

@@ -423,6 +423,22 @@ def test_what_the_operation_cannot_use_is_refused(name: str, value: str) -> None
     assert "Write " in problem
 
 
+def test_a_token_for_the_collector_is_sent_encrypted_or_to_this_machine_only() -> None:
+    """Without one the collector may be elsewhere; what the header holds is not repeated."""
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer abc"}
+    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318"}
+    (problem,) = problems_of(elsewhere | headers)
+    assert problem.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is 'http://collector.example:4318'")
+    assert "Write https" in problem
+    assert "abc" not in problem
+    for fine in (
+        elsewhere,
+        headers | {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://c.example"},
+        headers | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"},
+    ):
+        assert from_environment(fine).operation.tracing
+
+
 @pytest.mark.parametrize(
     ("environ", "names"),
     [

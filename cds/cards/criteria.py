@@ -73,7 +73,10 @@ def _criterion(node: Node, ruleset: RuleSet) -> Criterion:
     if node.fact is not None:
         evidence = ruleset.facts[node.fact].evidence
         deriving = ruleset.deriving.get(node.fact)
-        parts = (deriving.node,) if deriving is not None else ()
+        against = deriving.file.contraindication if deriving is not None else None
+        # Of allergies only those to the drugs in question bear on a card, and are cited with these.
+        of_any_drug = against is not None and against.drugs_with is not None
+        parts = () if deriving is None or of_any_drug else (deriving.node,)
     inner = tuple(_criterion(part, ruleset) for part in parts)
     behind = dict.fromkeys((evidence, *(each for part in inner for each in part.behind)))
     behind.pop(no_evidence, None)

@@ -6,6 +6,7 @@ Numbers that were recalled, and those that were read in one secondary source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from cds.cards.markdown import escape_authored
 from cds.cards.once import once
@@ -16,12 +17,11 @@ from cds.cards.texts import Telling, parameters_behind
 from cds.chart.assessments import range_in_upper_limits
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
 from cds.chart.weight import last_weight
-from cds.rules.conditions import Constant
 from cds.rules.parsing import parameter_of
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
 from cds.rules.site import SiteNumber
 from cds.rules.texts import Slot, Text, names_in
-from cds.rules.words import say_constant, say_number
+from cds.rules.words import say_number
 
 HEADS: dict[Certainty, str] = {
     "one source": "Read in one secondary source",
@@ -51,12 +51,18 @@ def _doubts(
 ) -> Iterator[Doubt]:
     ruleset = telling.ruleset
     rests = rests_on((rule.node, *card.shown_when), names_in(slots), telling)
-    for constant, _ in rests.doubted:
-        yield _of_threshold(constant, ruleset)
+    for asked, number in rests.doubted:
+        yield _with_note(asked, number)
     for fact in rests.facts:
         if fact.startswith(("drug.", "elapsed.", "observation.")):
             yield from _behind(fact, ruleset)
-    yield from _shown(rule, card, slots, telling)
+    asked_for = {(each.parameter, each.number) for each in rests.constants}
+    for name, number in _shown(rule, card, slots, telling):
+        if (name, number) not in asked_for:
+            yield _with_note(say_number(number.value, number.unit), number)
+    weight = last_weight(telling.chart) if asks_for_weight(slots) else None
+    if weight is not None:
+        yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
     for fact in rests.facts:
         if fact.startswith("dose."):
             yield from _of_dose(fact, telling)
@@ -66,47 +72,43 @@ def _doubts(
         yield from _of_ranges(telling)
 
 
-@once
-def _of_threshold(constant: Constant, _: RuleSet) -> Doubt:
-    note = f" ({constant.number.note})" if constant.number and constant.number.note else ""
-    name = (constant.parameter or "").replace("_", " ")
-    certainty = constant.number.certainty if constant.number else "verified"
-    return Doubt(certainty, f"“{name}” {say_constant(constant)}{note}")
+def _with_note(said: str, number: Number) -> Doubt:
+    return Doubt(number.certainty, f"{said} ({number.note})" if number.note else said)
 
 
 # --- numbers in texts ----------------------------------------------------------------------------
 
 
+_Parameter: TypeAlias = tuple[str, Number]
+
+
 def _shown(
     rule: Rule, card: CardTemplate, slots: tuple[Slot, ...], telling: Telling
-) -> Iterator[Doubt]:
-    """The parameters whose numbers stand in the texts that are shown, those of drafts included."""
+) -> Iterator[_Parameter]:
+    """The parameters in doubt that stand in the texts that are shown, those of drafts included.
+
+    Not those that a site set: they are told as such.
+    """
     yield from _in_text(slots, rule.file.parameters, telling)
     for draft in card.suggestions:
         for text in draft.strings.values():
             yield from _in_text(text, draft.parameters, telling)
-    weight = last_weight(telling.chart) if asks_for_weight(slots) else None
-    if weight is not None:
-        yield from doubts_about("for how long a body weight counts, {}", {"": weight.within})
 
 
-def _in_text(text: Text, own: Mapping[str, Number], telling: Telling) -> Iterator[Doubt]:
+def _in_text(text: Text, own: Mapping[str, Number], telling: Telling) -> Iterator[_Parameter]:
     for part in text:
         if not isinstance(part, Slot):
             continue
+        found: tuple[_Parameter, ...] = ()
         if part.dose is not None:
-            for name, number in part.dose.numbers:
-                yield from _of_parameter(name, number, telling.ruleset)
+            found = tuple(part.dose.numbers)
         elif (named := parameter_of(part.name)) is not None:
             fact, name = named
             behind = parameters_behind(fact, telling.ruleset) if fact else own
-            yield from _of_parameter(name, behind[name], telling.ruleset)
-
-
-def _of_parameter(name: str, number: Number, ruleset: RuleSet) -> Iterator[Doubt]:
-    """A number that is in doubt, unless a site set it: then it is told as such."""
-    if number.certainty != "verified" and not isinstance(number, SiteNumber):
-        yield _of_threshold(Constant(number.value, number.unit, name, number), ruleset)
+            found = ((name, behind[name]),)
+        for name, number in found:
+            if number.certainty != "verified" and not isinstance(number, SiteNumber):
+                yield name, number
 
 
 # --- numbers of the vocabulary -------------------------------------------------------------------

@@ -24,7 +24,6 @@ from cds.rules.language import LicenceStatus
 from cds.rules.ruleset import CardTemplate, Option, Rule, RuleSet
 from cds.rules.texts import about_drug
 from cds.rules.trace import Trace, holding, trace_rule, undecided
-from cds.rules.words import say_constant
 
 
 def options_blocks(card: CardTemplate, telling: Telling) -> list[str]:
@@ -373,6 +372,5 @@ def doubts_of_options(card: CardTemplate, telling: Telling) -> Iterator[Doubt]:
             yield Doubt("unverified", f"contraindication: {in_sentence(rule.file.title)}")
         rests = rests_on((rule.node,), (), telling)
         yield from doubted_choices(rests.facts, telling)
-        for constant, certainty in rests.doubted:
-            name = (constant.parameter or "").replace("_", " ")
-            yield Doubt(certainty, f"“{name}” {say_constant(constant)}")
+        for asked, number in rests.doubted:
+            yield Doubt(number.certainty, asked)

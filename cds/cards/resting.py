@@ -27,21 +27,25 @@ from cds.rules.words import say_number
 
 
 class Rests(Struct, frozen=True):
-    """The thresholds on which a card rests for one patient, and the facts behind its conditions."""
+    """The thresholds on which a card rests for one patient, and the facts behind its conditions.
 
-    constants: dict[Constant, None]
+    Each threshold has the conditions that ask for it, in words.
+    """
+
+    constants: dict[Constant, tuple[str, ...]]
     facts: tuple[str, ...]
 
     @property
-    def doubted(self) -> Iterator[tuple[Constant, Certainty]]:
+    def doubted(self) -> Iterator[tuple[str, Number]]:
         """Those thresholds that nobody read in a source of their own, but for those of a site.
 
         These are its own decision, and are told as such.
         """
-        for constant in self.constants:
+        for constant, asked in self.constants.items():
             number = constant.number
             if number and number.certainty != "verified" and not isinstance(number, SiteNumber):
-                yield constant, number.certainty
+                first, *others = asked
+                yield " and ".join((first, *map(in_sentence, others))), number
 
 
 def rests_on(conditions: Iterable[Node], said: Iterable[str], telling: Telling) -> Rests:
@@ -51,46 +55,57 @@ def rests_on(conditions: Iterable[Node], said: Iterable[str], telling: Telling) 
     rules derive is opened likewise. What speaks against drugs is told where it does.
     """
     ruleset, values = telling.ruleset, telling.evaluation.values
-    constants: dict[Constant, None] = {}
+    constants: dict[Constant, tuple[str, ...]] = {}
     facts: dict[str, None] = {}
-    waiting: list[Node] = []
+    # With the words of a count that asks it of each of its members.
+    waiting: list[tuple[Node, str | None]] = []
+
+    def rest_on(constant: Constant, asked: str) -> None:
+        known = constants.get(constant, ())
+        if asked not in known:
+            constants[constant] = (*known, asked)
 
     def open_fact(fact: str) -> None:
         if fact.startswith(CONTRAINDICATION):
             return
         facts[fact] = None
         if fact in ruleset.deriving:
-            waiting.append(ruleset.deriving[fact].node)
+            waiting.append((ruleset.deriving[fact].node, None))
             return
         derivation = ruleset.derivations.get(fact)
         match derivation.makes if derivation else None:
             case Sum(parts=parts):
-                constants.update(dict.fromkeys(map(most_of, parts)))
                 for part in parts:
+                    points = f"at most {say_number(part.most, '')} points"
+                    rest_on(most_of(part), f"{ruleset.facts[part.fact].title}, {points}")
                     if part.fact not in facts:
                         open_fact(part.fact)
             case HowMany(node=node):
-                waiting.append(node)
+                waiting.append((node, None))
             case Ranks(ranks=ranks):
                 for _, rank in ranks:
                     if rank is not None:
-                        waiting.append(rank)
+                        waiting.append((rank, None))
                         if rank.test(values) is True:
                             break
 
     def open_conditions() -> None:
         while waiting:
-            node = waiting.pop()
+            node, counted = waiting.pop()
             if node.kind != "fact":
-                waiting.extend(reversed(_bearing(node, values)))
+                if node.kind in ("all", "any"):
+                    counted = None
+                elif node.kind == "count":
+                    counted = node.says
+                waiting.extend((part, counted) for part in reversed(_bearing(node, values)))
                 continue
             if node.constant is not None:
-                constants[node.constant] = None
+                rest_on(node.constant, counted or node.says)
             if node.fact is not None and node.fact not in facts:
                 open_fact(node.fact)
 
     for node in conditions:
-        waiting.append(node)
+        waiting.append((node, None))
         open_conditions()
     asked = tuple(facts)
     for fact in said:

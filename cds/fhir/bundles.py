@@ -486,7 +486,7 @@ def _told_server(
     told = of_patient & of_entries or of_entries
     if not told:
         # Beside a Patient without an address, one who has an address may be another.
-        addressed = [p for _, p in located]
+        addressed = {p for _, p in located}
         beside = any(
             p.id == patient_id and p not in addressed for each in charts for p in each.patients
         )

@@ -16,8 +16,10 @@ import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote
@@ -290,9 +292,14 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
 # --- addresses -----------------------------------------------------------------------------------
 
 
+_RESOLVING = ThreadPoolExecutor(8, "resolving")
+"""Of their own: a lookup cannot be ended, and those of a server whose name nobody tells would keep
+the other threads from whatever else has to wait."""
+
+
 async def _resolve(host: str, port: int) -> list[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_RESOLVING, look)
     return [str(where[0]) for *_, where in found]
 
 

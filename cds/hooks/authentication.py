@@ -149,7 +149,9 @@ class Authenticator:
         clients = self._clients.get(issuer, ()) if isinstance(issuer, str) else ()
         key, doubt = await self._key(clients[0] if clients else None, header)
         # Verified with a key of nobody too, so that the time taken does not tell who is known.
-        genuine = _verify(signed, key or _decoy(header["alg"], len(signed.segments["signature"])))
+        if key is None or not _may_have_made(key, signed):
+            key = _decoy(header["alg"], len(signed.segments["signature"]))
+        genuine = _verify(signed, key)
         if not clients:
             raise Unauthenticated("unknown-issuer")
         if doubt is not None:
@@ -289,6 +291,17 @@ def _verify(signed: CompactSignature, key: PublicKey) -> bool:
         return False
 
 
+def _may_have_made(key: PublicKey, signed: CompactSignature) -> bool:
+    """Whether a signature is as long as those of an RSA key, or is none of RSA.
+
+    One of another length is refused without any work.
+    """
+    if not isinstance(key, RSAKey):
+        return True
+    size = -(-key.public_key.key_size // 8)
+    return len(signed.segments["signature"]) == -(-size * 4 // 3)  # in Base64
+
+
 def _decoy(algorithm: str, signature_length: int) -> PublicKey:
     """A key of nobody, with which checking takes as long as with one that made the signature."""
     if algorithm.startswith("ES"):
@@ -343,11 +356,7 @@ class RequiresToken:
             return
         state = scope.setdefault("state", {})
         state["caller"] = None
-        if (
-            self.authenticator is not None
-            and scope["method"] != "OPTIONS"
-            and not self.is_open(scope)
-        ):
+        if self.authenticator is not None and not self.is_open(scope):
             try:
                 sent = Headers(scope=scope).getlist("authorization")
                 caller = await self.authenticator.authenticate(_only(sent), scope["path"])

@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from cds.addresses import is_this_machine
 from cds.fhir.servers import Server, read_servers
-from cds.hooks.keys import KeysInvalid, Source, read_key_set
+from cds.hooks.keys import KeysInvalid, Source, is_open_to_all, read_key_file, read_key_set
 from cds.located import Document, FilesInvalid, Steps, read_document, read_struct
 
 
@@ -85,7 +85,7 @@ class _Entry(Struct, frozen=True, kw_only=True):
     audience: tuple[str, ...]
     jwks_file: str | None = None
     jku: str | None = None
-    tenants: tuple[str, ...] = ()
+    tenants: tuple[str, ...] | None = None
     fhir_servers: tuple[str, ...] = ()
 
 
@@ -101,6 +101,12 @@ def read_clients(path: Path) -> tuple[Client, ...]:
     mistake, each at its place.
     """
     document = read_document(path)
+    if path.exists() and is_open_to_all(path.stat()):
+        document.report(
+            "open-to-all",
+            (),
+            f"everyone may change who is let in by this file: chmod o-w {path}",
+        )
     listed = read_struct(document, (), _Clients) if not document.problems else None
     clients = []
     if listed is not None:
@@ -131,7 +137,8 @@ def _check_distinct(document: Document, entries: _Entries) -> None:
                 document.report("blank", (*steps, key), f"`{key}` is empty")
         if entry.name.strip():
             _check_name(document, (*steps, "name"), entry.name, named)
-        _check_tenants(document, (*steps, "tenants"), entry.tenants)
+        if entry.tenants is not None:
+            _check_tenants(document, (*steps, "tenants"), entry.tenants)
         if entry.issuer.strip():
             of_issuer.setdefault(entry.issuer, []).append((steps, entry))
     for same in of_issuer.values():
@@ -159,6 +166,13 @@ def _check_name(document: Document, steps: Steps, name: str, named: dict[str, in
 
 
 def _check_tenants(document: Document, steps: Steps, tenants: tuple[str, ...]) -> None:
+    if not tenants:
+        document.report(
+            "blank",
+            steps,
+            "names no tenant, so every token is refused: name some, or leave `tenants` out where "
+            "every tenant of this client may call",
+        )
     for number, tenant in enumerate(tenants):
         if not is_tenant(tenant):
             document.report(
@@ -180,14 +194,14 @@ def _check_apart(document: Document, same: _Entries) -> None:
     owner: dict[str, tuple[str, int]] = {}
     for steps, entry in same:
         other = document.place((*(first[0] if steps != first[0] else same[1][0]), "issuer")).line
-        if not entry.tenants:
+        if entry.tenants is None:
             document.report(
                 "duplicate-client",
                 (*steps, "issuer"),
                 f"another client has this issuer too (line {other}): a token must belong to one "
                 "client only, so put both into one, or name the `tenants` of each",
             )
-        for number, tenant in enumerate(entry.tenants):
+        for number, tenant in enumerate(entry.tenants or ()):
             if owner.setdefault(tenant, steps) != steps:
                 line = document.place((*owner[tenant], "tenants")).line
                 document.report(
@@ -232,14 +246,14 @@ def _client(document: Document, steps: Steps, entry: _Entry, folder: Path) -> Cl
         ),
         jwks_file=jwks_file,
         jku=entry.jku,
-        tenants=entry.tenants,
+        tenants=entry.tenants or (),
         fhir_servers=_fhir_servers(document, (*steps, "fhir_servers"), entry.fhir_servers),
     )
 
 
 def _check_file(document: Document, steps: Steps, file: Path) -> None:
     try:
-        read_key_set(file.read_bytes())
+        read_key_set(read_key_file(file))
     except OSError as fault:
         document.report("bad-key-set", steps, f"{file} cannot be read: {fault.strerror}")
     except KeysInvalid as fault:

@@ -10,7 +10,9 @@ there counts on until it is ``STALE`` seconds old.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import stat
 import time
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -103,6 +105,22 @@ def read_key_set(content: bytes) -> KeySet:
         reasons = "".join(f"; {reason}" for reason in unused)
         raise KeysInvalid(f"it has no key that can be used{reasons}")
     return KeySet(keys, tuple(unused))
+
+
+def read_key_file(file: Path) -> bytes:
+    """What a file of keys holds; raises ``OSError``, or ``KeysInvalid`` where anyone may change it.
+
+    Whoever can, lets in whom they like.
+    """
+    with file.open("rb") as reading:
+        if is_open_to_all(os.fstat(reading.fileno())):
+            raise KeysInvalid(f"everyone may change it: chmod o-w {file}")
+        return reading.read()
+
+
+def is_open_to_all(status: os.stat_result) -> bool:
+    """Whether everyone on this machine may change a file."""
+    return bool(status.st_mode & stat.S_IWOTH)
 
 
 def _read_key(member: dict[str, Any]) -> tuple[str, PublicKey]:
@@ -213,7 +231,7 @@ class KeySets:
         elif now - held.tried >= 1:  # what is broken is not read, and logged, for each token
             held.tried = now
             try:
-                self._take(held, file.read_bytes())
+                self._take(held, read_key_file(file))
                 held.stamp = stamp
             except (OSError, KeysInvalid) as fault:
                 _log.error("key_set_refused", file=str(file), told=_told(fault))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import threading
 import time
 from collections import deque
@@ -99,6 +100,8 @@ class Lines:
                 self._start()
 
     def _run(self) -> None:
+        # The main thread alone handles them, and one that this thread got would not wake it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopping)

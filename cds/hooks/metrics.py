@@ -1,8 +1,8 @@
 """What the service counts and times, for Prometheus. No label and no value comes from a patient.
 
-Every label has a bounded set of values: services, statuses, rules, kinds of reasons. With several
-workers each keeps its counts in files of a folder, where whoever serves the metrics adds them up;
-``share`` must then be called before anything is counted.
+Every label has a bounded set of values: services, statuses, rules, kinds of reasons. Each worker
+keeps its counts in files of a folder, where whoever serves the metrics adds them up; ``share`` must
+be called before anything is counted. Where nobody does serve them, counts stay in memory.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ not taken. It is then read, checked, tested, compiled and tried beside the rules
 replaces them only if nothing is wrong with it.
 
 To test all rules takes some seconds of a processor, for which the calls of a process would wait.
-So of several processes one that answers no calls tries what has changed, and the others follow it.
+So a process that answers no calls tries what has changed, and those that do follow it.
 """
 
 from __future__ import annotations

@@ -23,6 +23,12 @@ Text = Annotated[str, Meta(min_length=1)]
 
 _log = structlog.get_logger()
 
+MOST_KEYS = 200
+"""Of prefetch; discovery asks for some thirty."""
+MOST_BESIDE = 2**20
+"""Bytes of a request beside its prefetch and draft orders. Their names are gone through one by one,
+which takes longer than to read resources."""
+
 
 class PatientViewContext(Struct, frozen=True):
     """Who opened whose chart; ``patientId`` may be written as ``Patient/id``."""
@@ -68,7 +74,7 @@ class Request(Struct, frozen=True):
     hook: Text
     hookInstance: UUID
     context: PatientViewContext
-    prefetch: dict[str, Raw] | None = None
+    prefetch: Annotated[dict[str, Raw], Meta(max_length=MOST_KEYS)] | None = None
     fhirServer: str | None = None
     fhirAuthorization: Authorization | None = None
 
@@ -233,7 +239,7 @@ def hook_of(body: bytes) -> Hook | None:
 def read_request(body: bytes, hook: Hook) -> Request:
     """Read the request of a service for ``hook``.
 
-    Raises ``Refused`` with status 400, saying where in the JSON the problem is.
+    Raises ``Refused`` with status 400, saying where in the JSON the problem is, or 413.
     """
     try:
         request = _DECODERS[hook].decode(body)
@@ -244,6 +250,8 @@ def read_request(body: bytes, hook: Hook) -> Request:
         raise _malformed(f"{fault}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise _malformed(_not_json(body, fault)) from None
+    if len(body) - _bytes_of_resources(request) > MOST_BESIDE:
+        raise Refused(413, "too-costly", [_TOO_MUCH_BESIDE])
     if problem := ambiguity(body, _known(request)):
         raise _malformed(problem)
     if request.hook != hook:
@@ -268,6 +276,19 @@ def _known(request: Request) -> Known:
     if isinstance(request.context, OrderSignContext):
         known["context"] = {"draftOrders": _text(request.context.draftOrders)}
     return known
+
+
+def _bytes_of_resources(request: Request) -> int:
+    resources = [*(request.prefetch or {}).values()]
+    if isinstance(request.context, OrderSignContext):
+        resources.append(request.context.draftOrders)
+    return sum(memoryview(raw).nbytes for raw in resources)
+
+
+_TOO_MUCH_BESIDE = (
+    f"The request has more than {MOST_BESIDE} bytes beside `prefetch` and `context.draftOrders`. "
+    "Send only what the specification has."
+)
 
 
 def _text(raw: Raw) -> str:

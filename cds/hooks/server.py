@@ -1,4 +1,8 @@
-"""Starts the service: reads the rules, warms up, says on the terminal what to try, and serves."""
+"""Starts the service: reads the rules, warms up, says on the terminal what to try, and serves.
+
+What answers, writes into the database, tests changed rules or serves metrics is a process of its
+own, which this one begins, and begins again where it dies (``cds.hooks.workers``).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import structlog
 import uvicorn
@@ -58,7 +62,14 @@ from cds.hooks.service import (
 )
 from cds.hooks.services import service_id
 from cds.hooks.tracing import TracingUnavailable, start_tracing
-from cds.hooks.workers import Job, Supervisor, remember_signals, stop_by
+from cds.hooks.workers import (
+    Job,
+    Supervisor,
+    remember_signals,
+    signals_held_back,
+    stop_by,
+    wait_to_be_stopped,
+)
 from cds.located import FilesInvalid
 from cds.rules.engine import EngineFault, keep_memory
 from cds.rules.ruleset import EnginesDisagree, RuleSet
@@ -74,9 +85,6 @@ from cds.store.database import DatabaseUnusable
 from cds.store.journal import JournalFull
 from cds.store.store import Place as StorePlace
 from cds.store.store import Store, open_store, prepare_store
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than a proxy keeps it (nginx: 60), which would
@@ -131,21 +139,9 @@ def serve(settings: Settings) -> None:
         if settings.unknown:
             structlog.get_logger().warning("settings_not_known", names=settings.unknown)
         structlog.get_logger().info("rules_in_service", rules=in_service.served.rules)
-        alone = operation.workers == 1
-        if alone:
-            remember_signals()  # who reads the greeting may stop the service at once
+        remember_signals()  # who reads the greeting may stop the service at once
         _greet(_greeting(_base(listening), ruleset, settings, example, metrics, clients))
 
-        folders = settings.rules, settings.site
-        trying = partial(
-            Reloader,
-            in_service,
-            polling(*folders),
-            partial(prepare, *folders, settings.examples, warm_up),
-        )
-        if alone:
-            _work(settings, clients, fetching, in_service, trying, log, listening, metrics)
-            return
         told = Path(open_until_the_end.enter_context(_folder_in_memory())) / "attempt"
         following = partial(
             Follower,
@@ -166,8 +162,15 @@ def serve(settings: Settings) -> None:
         sockets = [listening] if metrics is None else [listening, metrics]
         jobs.append(Job("store", partial(_write, settings, sockets)))
         if settings.reload_seconds:
-            tell = partial(publish, file=told, in_service=in_service)
-            try_rules = partial(_try_rules, partial(trying, tell), settings.reload_seconds, sockets)
+            folders = settings.rules, settings.site
+            trying = partial(
+                Reloader,
+                in_service,
+                polling(*folders),
+                partial(prepare, *folders, settings.examples, warm_up),
+                partial(publish, file=told, in_service=in_service),
+            )
+            try_rules = partial(_try_rules, trying, settings.reload_seconds, sockets)
             jobs.append(Job("rules", try_rules))
         Supervisor(
             jobs,
@@ -183,31 +186,25 @@ def serve(settings: Settings) -> None:
         _open_store(settings).close()
 
 
-Keep = Callable[[Tell], Reloader | Follower]
-"""Makes what keeps the rules in service of a process as they should be, and tells of attempts."""
-
-
 def _work(
     settings: Settings,
     clients: tuple[Client, ...] | None,
     fetching: Fetching,
     in_service: InService,
-    keep: Keep,
+    following: Callable[[Tell], Follower],
     log: Lines,
     listening: socket.socket,
-    metrics_listening: socket.socket | None = None,
-    share: Share | None = None,
+    share: Share,
 ) -> None:
     """Answer calls in this process until SIGTERM or SIGINT, and finish those that have begun.
 
-    Whatever has threads or connections of its own is made here, after the fork. The socket for
-    metrics is given where this process serves them too; ``share`` where it is one of several.
+    Whatever has threads or connections of its own is made here, after the fork.
     """
+    remember_signals()  # until it serves
     sys.setswitchinterval(_SWITCH_SECONDS)
     operation = settings.operation
     provider = start_tracing(operation.tracing_headers) if operation.tracing else None
-    alone = share is None
-    store = _open_store(settings, writes=alone, ruleset=in_service.served.ruleset)
+    store = _open_store(settings, writes=False, ruleset=in_service.served.ruleset)
     app = create_app(
         in_service,
         partial(today, settings),
@@ -229,16 +226,13 @@ def _work(
     )
     metrics: Metrics = app.state.metrics
     log.lost = metrics.lost_lines
-    if metrics_listening is not None:
-        serve_them = partial(_serve_metrics, settings, metrics_listening, metrics.registry)
-        threading.Thread(target=serve_them, name="metrics", daemon=True).start()
 
     def tell(attempt: Attempt) -> None:
         metrics.reloaded(accepted=attempt.accepted)
         metrics.serves(in_service.served.version)
 
     try:
-        with _watching(keep(tell).check, settings.reload_seconds):
+        with _watching(following(tell).check, settings.reload_seconds):
             _run(
                 listening,
                 app,
@@ -267,10 +261,9 @@ def _write(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     for its turn to write.
     """
     _stand_beside(sockets)
-    store = _open_store(settings)
-    try:
-        threading.Event().wait()
-    finally:
+    with signals_held_back():  # told once more to stop, it still writes what is left
+        store = _open_store(settings)
+        wait_to_be_stopped()
         store.close()
 
 
@@ -312,25 +305,17 @@ def _open_store(
     return store
 
 
-def _serve_metrics(
-    settings: Settings, listening: socket.socket, registry: CollectorRegistry | None = None
-) -> None:
-    """Serve the metrics of this process, or without ``registry`` those of all workers."""
-    hosts = metrics_host_names(settings)
-    _run(listening, make_metrics_app(registry or registry_of_all(), hosts), proxy_headers=False)
+def _serve_metrics(settings: Settings, listening: socket.socket) -> None:
+    """Serve the metrics of all workers, until SIGTERM."""
+    app = make_metrics_app(registry_of_all(), metrics_host_names(settings))
+    (share,) = shares(1)
+    _run(listening, app, share, TellsOfConnections(), proxy_headers=False)
 
 
 def _run(
-    listening: socket.socket,
-    app: Any,
-    share: Share | None = None,
-    ended: TellsOfConnections | None = None,
-    **more: Any,
+    listening: socket.socket, app: Any, share: Share, ended: TellsOfConnections, **more: Any
 ) -> None:
-    own = share or shares(1)[0]
-    connection = partial(
-        BoundedConnection, ended=ended or TellsOfConnections(), has_too_many=own.has_too_many
-    )
+    connection = partial(BoundedConnection, ended=ended, has_too_many=share.has_too_many)
     config = uvicorn.Config(
         app,
         **more,
@@ -345,10 +330,8 @@ def _run(
         # What one request notes for the log would otherwise stand in the next one's.
         reset_contextvars=True,
     )
-    server = SharingServer(config, own)
-    if threading.current_thread() is threading.main_thread():
-        # uvicorn does so itself, but only when its loop is running.
-        stop_by(server.handle_exit)
+    server = SharingServer(config, share)
+    stop_by(server.handle_exit)  # uvicorn does so itself, but only when its loop is running
     server.run(sockets=[listening])
 
 

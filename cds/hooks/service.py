@@ -194,7 +194,7 @@ class Attempt(Struct, frozen=True, omit_defaults=True, kw_only=True):
     at: datetime
     version: str | None = None
     accepted: bool
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
 
 class InService:
@@ -272,7 +272,10 @@ def _show_rules(served: Served, last_attempt: Attempt | None) -> bytes:
 
 
 class _TakesRules:
-    """Takes the rules in service once for each request, and names them in response and log."""
+    """Takes the rules in service once for each request, and names them in response and log.
+
+    So is the decision named, of a call that is given up as well.
+    """
 
     def __init__(self, app: ASGIApp, in_service: InService) -> None:
         self.app = app
@@ -286,13 +289,22 @@ class _TakesRules:
 
             async def send_named(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    MutableHeaders(scope=message)[VERSION_HEADER] = served.version
+                    _name(scope, MutableHeaders(scope=message))
                 await send(message)
 
             scope.setdefault("state", {})["served"] = served
             # Not undone at the end: each request has a task, and so a context, of its own.
             bind_contextvars(rules_version=served.version)
             await self.app(scope, receive, send_named)
+
+
+def _name(scope: Scope, headers: MutableHeaders) -> None:
+    """Name in a response the rules and the decision of its request, as far as it has them."""
+    state = scope.get("state", {})
+    if (served := state.get("served")) is not None:
+        headers[VERSION_HEADER] = served.version
+    if (decision := state.get("decision")) is not None:
+        headers[DECISION_HEADER] = decision
 
 
 def _is_open(scope: Scope) -> bool:
@@ -353,8 +365,7 @@ def create_app(
     def fail_outside(scope: Scope, fault: Exception) -> Response:
         """Answer a fault that nothing else answers, which is outside of what names the rules."""
         response = fail(fault)
-        if (served := scope.get("state", {}).get("served")) is not None:
-            response.headers[VERSION_HEADER] = served.version
+        _name(scope, response.headers)
         return response
 
     # From the innermost to the outermost.
@@ -416,7 +427,6 @@ def create_app(
         else:
             request.state.service = service.id
             response = await decide(request, service, await request.body())
-        response.headers[DECISION_HEADER] = decision
         name = UNKNOWN if service is None else service.id
         metrics.answered(name, response.status_code, time.perf_counter() - started)
         return response

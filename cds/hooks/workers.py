@@ -123,7 +123,7 @@ class Supervisor:
                 continue
             if job.signs is not None:
                 job.signs.begin()
-            with _signals_held_back():  # until the child has handlers of its own
+            with signals_held_back():  # until the child has handlers of its own
                 process = _FORK.Process(target=self._begin, args=(job,), name=job.name)
                 process.start()
             self._running[index] = process
@@ -133,8 +133,9 @@ class Supervisor:
         """Do a job, in the new process."""
         os.close(self._life)
         stop_by(_leave)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+        # Begun while signals are held back: one that another thread gets does not wake this one.
         threading.Thread(target=_leave_with, args=(self._alive,), daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         try:
             job.work()
         except Exception as fault:
@@ -230,7 +231,8 @@ def remember_signals() -> None:
 
 
 def _leave(*_: object) -> None:
-    """End this process in order, with status 0."""
+    """End this process in order, with status 0, however often it is told to."""
+    stop_by(lambda *_: None)
     sys.exit(0)
 
 
@@ -240,8 +242,14 @@ def _leave_with(alive: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def wait_to_be_stopped() -> None:
+    """Wait for SIGTERM or SIGINT, where ``signals_held_back`` keeps them from all threads."""
+    signal.sigwait(_STOP)
+
+
 @contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
+def signals_held_back() -> Iterator[None]:
+    """Keep SIGTERM and SIGINT from this thread, and from those that it begins, meanwhile."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         yield

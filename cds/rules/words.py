@@ -36,6 +36,7 @@ def say_constant(constant: Constant) -> str:
 
 
 _UNITS = {"%": "\u202f%", "d": " days", "wk": " weeks", "a": " years", "": ""}
+_ONE = {"d": " day", "wk": " week", "a": " year"}
 
 
 @lru_cache(maxsize=4096)
@@ -48,7 +49,8 @@ def say_number(value: Decimal, unit: str) -> str:
     point = text.find(".")
     if 0 <= point < len(text) - 4:
         value = _rounded(value)
-    return plain(value) + _UNITS.get(unit, f" {say_unit(unit)}")
+    units = _UNITS | _ONE if value == 1 else _UNITS
+    return plain(value) + units.get(unit, f" {say_unit(unit)}")
 
 
 @lru_cache(maxsize=4096)

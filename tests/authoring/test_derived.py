@@ -43,7 +43,7 @@ def test_a_sum_shows_every_term_with_its_points_and_what_is_missing(shipped: Rul
     assert explanation.value == "25 to 57.5 points"
     assert [(t.title, t.points, t.most) for t in explanation.terms] == [
         ("Physician global activity", "15", "20"),
-        ("Patient global activity", "5", "10"),
+        ("Patient or parent global activity", "5", "10"),
         ("Muscle strength", "0 to 32.5", "32.5"),
         ("Physical function", "5", "10"),
         ("Muscle enzyme", "0", "7.5"),

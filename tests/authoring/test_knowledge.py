@@ -117,7 +117,7 @@ def test_conditions_are_in_words(text: str) -> None:
         "  - all of these:\n"
         "    - Physician global activity, worse by ≥ 2 cm\n" in said
     )
-    assert "at least 3 of 5 (Physician global activity, Patient global activity," in said
+    assert "at least 3 of 5 (Physician global activity, Patient or parent global activity," in said
 
 
 def test_scores_and_categories_are_in_words(text: str) -> None:
@@ -236,7 +236,9 @@ def test_what_is_put_into_a_text_is_said_plainly(text: str) -> None:
     """A number with the way to its table, what is known of the patient by what it is."""
     untreated = rule(text, "first-line-untreated")
     dose = "[0.5 mg/kg](#first-line-doses) to [1 mg/kg](#first-line-doses) a day"
-    assert f"Prednisolone {dose} ⟨adult start for the last recent weight⟩, usually" in untreated
+    assert f"Prednisolone {dose} ⟨adult start for the last recent weight⟩, usually" in rule(
+        text, "shared-first-line-glucocorticoid"
+    )
     assert "- adult start: [0.5 mg/kg](#first-line-doses) to [1 mg/kg](#first-line-doses)" in (
         untreated
     )

@@ -131,7 +131,7 @@ def test_what_was_left_out_is_listed_with_the_reason(telling: Tell) -> None:
     assert [line.split(": ")[0] for line in said] == [
         "- CK, 2026-11-13",
         "- Physician global activity, VAS 0–10 cm, 2026-11-09",
-        "- Patient global activity, VAS 0–10 cm, 2026-11-09",
+        "- Patient or parent global activity, VAS 0–10 cm, 2026-11-09",
         "- Aldolase, 2026-11-09",
         "- “MMT”, perhaps muscle strength, 2026-06-08",
         "- HAQ-DI, 0–3, 2026-06",
@@ -207,7 +207,7 @@ def test_what_is_missing_names_what_it_would_settle(telling: Tell) -> None:
     tell = telling("core-set-measures-missing", "measures-missing")
     said = settled_by(["measure.patient_global", "measure.physician_global"], tell)
     assert said.splitlines()[2:] == [
-        "| Patient global activity | 4 cm (2026-08-10) | "
+        "| Patient or parent global activity | 4 cm (2026-08-10) | "
         "ACR/EULAR Total Improvement Score: its points; the category stands |",
         "| Physician global activity | 2 cm (2026-11-11) | nothing that is open now |",
     ]

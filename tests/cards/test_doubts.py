@@ -37,7 +37,7 @@ def test_what_was_read_in_one_secondary_source_is_said_apart(example: Example) -
 def test_ages_behind_a_risk_are_said_as_they_were_read(example: Example) -> None:
     """Of JAK inhibitors one age was read in one source, one in its own; of immunoglobulin none."""
     risk = card_of(example("jak-inhibitor-with-risk"), "JAK inhibitor")
-    assert said(risk, "Read in one secondary source").startswith("“age with risk factor” 50 years")
+    assert said(risk, "Read in one secondary source").startswith("Age ≥ 50 years (")
     assert "65 years" in risk.detail
     assert said(risk, "Not verified in a source") == ""
     risk = card_of(example("immunoglobulin-with-thrombotic-risk"), "Immunoglobulin")
@@ -55,9 +55,11 @@ def test_an_equal_dose_is_said_where_something_was_converted(example: Example) -
 def test_a_number_that_only_a_text_shows_is_said(example: Example) -> None:
     """The most a child is given stands in an option for children: no condition asks for it."""
     child = card_of(example("juvenile-untreated"), "Untreated myositis")
-    assert "“child start limit” 60 mg" in said(child, "Not verified in a source")
+    assert "60 mg (The most prednisolone a day in a child; recalled, not read)" in said(
+        child, "Not verified in a source"
+    )
     adult = card_of(example("new-untreated-dermatomyositis"), "Untreated myositis")
-    assert "child start limit" not in said(adult, "Not verified in a source")
+    assert "in a child" not in said(adult, "Not verified in a source")
 
 
 def test_nothing_is_said_where_all_was_read_or_chosen_otherwise(example: Example) -> None:

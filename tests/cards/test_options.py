@@ -261,7 +261,10 @@ def test_the_sources_are_those_of_what_speaks_against_the_drafts(
     """The card is called after the strongest, and only what holds is said to be unverified."""
     card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
     assert ruleset.sources["eular-pregnancy-2016"].title in card.source.label
-    assert "other than rituximab, in hepatitis B" in card.detail
+    assert "reactivation of hepatitis B (HBsAg positive)" in card.detail
+    assert "contraindication: " not in card.detail
+    despite = orders("ordered-despite-allergy")["draft-advised-against"]
+    assert "contraindication: allergy to a drug" in despite.detail
     assert "drug of which too little is known in pregnancy" not in card.detail
     assert "mL/min" not in card.detail
 
@@ -351,7 +354,9 @@ def test_allergies_that_are_not_known_are_said_once_and_not_for_each_option(
 
 
 def test_a_drug_is_told_of_that_is_ordered_or_given_despite_an_allergy(
-    orders: Callable[[str], dict[str, Card]], example: Example
+    orders: Callable[[str], dict[str, Card]],
+    bundle: Callable[[str], bytes],
+    advise_on: Callable[[bytes], Advice],
 ) -> None:
     """Of draft orders and of what is given, each drug with what the patient is recorded to have."""
     draft = orders("ordered-despite-allergy")["draft-advised-against"]
@@ -360,8 +365,28 @@ def test_a_drug_is_told_of_that_is_ordered_or_given_despite_an_allergy(
     assert said.startswith(
         "**contraindicated**: allergy or intolerance to Sulfonamides: Stevens-Johnson syndrome"
     )
-    advice = example("allergies-on-record")
+    content = json.loads(bundle("allergies-on-record"))
+    for entry in content["entry"]:
+        if entry["resource"]["id"] == "allergic-mycophenolate":
+            entry["resource"]["type"] = "allergy"
+    advice = advise_on(json.dumps(content).encode())
     given = dict(zip(advice.given, advice.cards, strict=True))["current-advised-against"]
+    assert given.indicator == "warning"
     ((drug, why),) = first_table(given.detail)
     assert drug.startswith("Mycophenolate mofetil tablets")
-    assert why.startswith("**advised against**: intolerance of Mycophenolate mofetil: Diarrhoea")
+    assert why.startswith("**contraindicated**: allergy to Mycophenolate mofetil: Diarrhoea")
+    # The other drug that she is allergic to is not given, and is no reason for this card.
+    assert "allergic-rituximab" not in given.detail
+
+
+def test_an_intolerance_of_a_drug_that_is_given_is_told_and_does_not_warn(
+    example: Example,
+) -> None:
+    """Only the drug that is given, with its record, on a card of its own."""
+    advice = example("allergies-on-record")
+    cards = dict(zip(advice.given, advice.cards, strict=True))
+    assert "current-advised-against" not in cards
+    told = cards["current-not-tolerated"]
+    assert told.indicator == "info"
+    assert "intolerance of Mycophenolate mofetil: Diarrhoea" in told.detail
+    assert "intolerance of Methotrexate" not in told.detail

@@ -81,8 +81,16 @@ def test_a_number_of_the_site_is_not_listed_as_recalled() -> None:
     read = Number(value=Decimal(20), unit="%", source="rider-2004")
     shipped = Constant(Decimal(84), "d", "trial", recalled)
     others = [Constant(Decimal(112), "d", "trial", own), Constant(Decimal(20), "%", "x", read)]
-    rests = Rests(dict.fromkeys([shipped, *others]), ())
-    assert list(rests.doubted) == [(shipped, "unverified")]
+    rests = Rests(dict.fromkeys([shipped, *others], ("a ≥ 84 days", "b ≥ 84 days")), ())
+    assert list(rests.doubted) == [("a ≥ 84 days and b ≥ 84 days", recalled)]
+
+
+def test_a_threshold_is_told_as_what_asks_for_it(telling: Tell) -> None:
+    """Of all members of a group once, as what is counted."""
+    tell = telling("response-worsened", "worsened-at-one-visit")
+    asked = {c.parameter: said for c, said in behind(tell, "worsening").constants.items()}
+    assert asked["vas"] == ("Extramuscular activity, worse by ≥ 2 cm",)
+    assert asked["any_measure"] == ("at least 3 of 6: relative worsening ≥ 30\u202f%",)
 
 
 def test_whatever_compares_visits_says_how_they_were_chosen(telling: Tell) -> None:

@@ -78,7 +78,7 @@ def said(name: str, form: Form, telling: Telling) -> str:
             "response.imacs.improved_measures",
             "value",
             "undetermined-strength-missing",
-            "Physician global activity, Patient global activity, Physical function",
+            "Physician global activity, Patient or parent global activity, Physical function",
         ),
         ("response.imacs.improved", "missing", "undetermined-strength-missing", "muscle strength"),
         ("response.imacs.improved", "missing", "improved-at-six-months", "none"),

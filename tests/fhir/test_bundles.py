@@ -23,7 +23,8 @@ from cds.fhir.bundles import (
     settle_server,
     take_drafts,
 )
-from cds.fhir.resources import Bundle
+from cds.fhir.resources import Bundle, Patient
+from tests.work import assert_in_proportion
 
 Json = dict[str, Any]
 OUTCOME: Json = {"resourceType": "OperationOutcome"}
@@ -859,6 +860,30 @@ def test_a_medication_with_an_address_has_its_id_on_that_server_only(
     for _ in range(2):
         settle_server("p1", read)
         assert (texts(read), read.excluded) == ({found: "azathioprine"}, [])
+
+
+def test_patients_with_and_without_an_address_are_told_apart_in_proportion() -> None:
+    """Each is looked up among those with an address, and not compared with every one of them."""
+    compared = 0
+
+    class Watched(Patient, frozen=True, eq=False):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return self is other
+
+        def __hash__(self) -> int:
+            return id(self)
+
+    def work(number: int) -> int:
+        nonlocal compared
+        compared = 0
+        patients = [Watched(id="p1") for _ in range(number)]
+        located = [(f"urn:uuid:{i}", patient) for i, patient in enumerate(patients)]
+        settle_server("p1", Delivery(patients=list(patients), located=list(located)))
+        return number + compared
+
+    assert_in_proportion(work, 50)
 
 
 def test_versions_at_one_address_are_of_one_medication() -> None:

@@ -2,7 +2,9 @@ import asyncio
 import datetime
 import ipaddress
 import logging
+import socket
 import ssl
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from cds.fhir.client import (
     Allowance,
     CannotBeHad,
     FhirClient,
+    _resolve,
     encode_query,
 )
 from cds.fhir.resources import AnyResource, Patient
@@ -86,6 +89,29 @@ def ids(pages: tuple[AnyResource, ...]) -> list[str | None]:
         read_resource(page, delivery, "page")
     assert delivery.excluded == []
     return [each.id for each in delivery.conditions]
+
+
+def test_a_name_that_nobody_tells_keeps_nothing_else_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many ask for it, other threads are left to what else waits, such as the database."""
+    told = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> list[Any]:
+        told.wait(30)
+        return []
+
+    async def run() -> str:
+        looking = [asyncio.create_task(_resolve("ehr.example", 443)) for _ in range(40)]
+        await asyncio.sleep(0)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10)
+        finally:
+            told.set()
+            await asyncio.gather(*looking)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    assert asyncio.run(run()) == "done"
 
 
 # --- asking --------------------------------------------------------------------------------------
@@ -549,7 +575,7 @@ def test_a_certificate_of_the_address_serves_a_server_that_is_listed_by_it(tmp_p
 # --- what is not told ----------------------------------------------------------------------------
 
 
-def test_neither_token_nor_patient_are_in_what_is_logged_or_raised(
+def test_point_07_neither_token_nor_patient_are_in_what_is_logged_or_raised(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Libraries log addresses and headers at their most talkative; here they do not."""

@@ -5,11 +5,13 @@ import re
 from functools import cache
 from typing import Any
 
+import httptools
 import jsonschema
 
 from cds.hooks.interface import read_schema
 
 SERVICE = re.compile(r"/cds-services/[^/]+/?")
+REQUEST = re.compile(rb"^([A-Z]+) ([^ ?]+)\S* HTTP/1", re.MULTILINE)
 
 
 @cache
@@ -52,3 +54,40 @@ def check_answer(method: str, path: str, status: int, body: bytes) -> None:
     if name == "response":
         uuids = [card["uuid"] for card in content["cards"]]
         assert len(set(uuids)) == len(uuids)
+
+
+class Answers:
+    """The answers in what came over a connection, each with its status and body."""
+
+    def __init__(self, received: bytes) -> None:
+        self.read: list[tuple[int, bytes]] = []
+        self._body = b""
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(received)
+
+    def on_message_begin(self) -> None:
+        """Begin with an answer."""
+        self._body = b""
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Take an answer, unless it only asks to go on."""
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.read.append((status, self._body))
+
+
+def check_conversation(sent: bytes, received: bytes) -> None:
+    """Assert of a connection that each answer on it is what the interface says; there must be one.
+
+    Requests are found by their first lines; what has none, and is answered, is no request.
+    """
+    asked = iter(REQUEST.findall(sent))
+    answers = Answers(received).read
+    assert answers
+    for status, body in answers:
+        method, path = next(asked, (b"", b""))
+        check_answer(method.decode(), path.decode(), status, body)

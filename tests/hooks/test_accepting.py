@@ -152,8 +152,7 @@ def test_connections_are_shared_out_evenly() -> None:
         for client in clients:
             client.close()
     finally:
-        serving.process.terminate()
-        serving.process.wait(30)
+        serving.stop()
 
     assert len(answering) == 2
     assert max(answering.values()) <= 5
@@ -184,8 +183,7 @@ def test_after_a_death_connections_are_shared_out_again() -> None:
         for client in clients:
             client.close()
     finally:
-        serving.process.terminate()
-        serving.process.wait(30)
+        serving.stop()
 
     assert victim not in after
     assert max(after.values()) <= 5

@@ -619,6 +619,26 @@ def test_point_18_who_is_not_known_costs_as_much_work(
     assert checked == [False]
 
 
+@pytest.mark.parametrize("issuer", [ISSUER, "https://evil.example"])
+def test_point_18_a_signature_of_another_length_is_checked_as_long(
+    issuer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key would refuse it without any work, and so be told from none; one of nobody has it."""
+    checked: list[Any] = []
+    validate = jws.validate_compact
+
+    def watched(signed: Any, key: Any, **named: Any) -> bool:
+        checked.append((len(signed.segments["signature"]), key.public_key.key_size))
+        return validate(signed, key, **named)
+
+    longer = RSAKey.generate_key(4096, {"kid": KID})
+    token = sign(claims(iss=issuer), key=longer, alg="RS384")
+    monkeypatch.setattr(jws, "validate_compact", watched)
+
+    assert authenticate(token) in ("signature", "unknown-issuer")
+    assert checked == [(683, 4096)]
+
+
 # --- over HTTP -----------------------------------------------------------------------------------
 
 
@@ -745,10 +765,13 @@ def test_the_entrance_is_open(served: TestClient) -> None:
     assert served.get("/").json()["discovery"] == DISCOVERY
 
 
-def test_point_20_a_preflight_needs_no_token(served: TestClient) -> None:
-    """Browsers send none; a preflight is answered with nothing of a patient."""
-    answer = served.options(CALL, headers={"Origin": "https://ehr.hospital.example"})
-    assert answer.status_code == 405
+@pytest.mark.parametrize("path", [CALL, DISCOVERY, "/rules", "/nothing"])
+def test_where_no_page_may_call_a_preflight_tells_nothing(served: TestClient, path: str) -> None:
+    """Not even which addresses there are: it needs a token as anything else."""
+    asked = {"Origin": "https://ehr.hospital.example", "Access-Control-Request-Method": "POST"}
+    answer = served.options(path, headers=asked)
+    assert (answer.status_code, answer.content) == (401, b"")
+    assert "Allow" not in answer.headers
 
 
 def test_point_18_a_replay_is_answered_with_a_bare_401(served: TestClient, log: LogCapture) -> None:

@@ -167,6 +167,7 @@ def test_http_is_read_from_this_machine(file: Path, host: str) -> None:
         ("name: A trial", f"name: {'x' * 101}", "8:5 bad-name has a slash"),
         ("name: A trial", 'name: "A\\ntrial"', "8:5 bad-name has a slash"),
         ("[2ddd6c3a]", "['']", "6:15 bad-tenant is empty"),
+        ("[2ddd6c3a]", "[]", "6:5 blank names no tenant, so every token is refused"),
         ("[2ddd6c3a]", f"[a, {'x' * 100}]", "6:18 bad-tenant is empty, longer than 99"),
     ],
 )
@@ -176,6 +177,18 @@ def test_what_is_wrong_is_told_at_its_place(file: Path, right: str, wrong: str, 
     file.write_text(GOOD.replace(right, wrong), encoding="utf-8")
     (problem,) = problems(file)
     assert problem.startswith(told)
+
+
+@pytest.mark.parametrize("name", ["clients.yaml", "keys/trial.json"])
+def test_what_everyone_may_change_is_refused(file: Path, name: str) -> None:
+    """Whoever can write there lets in whom they like; those of a group may be meant to."""
+    changed = file.parent / name
+    changed.chmod(0o664)
+    assert len(read_clients(file)) == 2
+    changed.chmod(0o666)
+    (problem,) = problems(file)
+    assert "everyone may change" in problem
+    assert problem.endswith(f"chmod o-w {changed}")
 
 
 def test_a_misspelt_key_is_told_with_the_one_that_was_meant(file: Path) -> None:

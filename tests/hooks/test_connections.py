@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 
 from cds.hooks import connections
 from cds.hooks.connections import BoundedConnection, TellsOfConnections
+from tests.hooks.conformance import check_conversation
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -87,11 +88,10 @@ async def answered(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 def refusal(received: bytes) -> tuple[bytes, str]:
     """Return status line and sentence of a refusal, after which the connection is closed."""
+    check_conversation(b"", received)
     head, _, body = received.partition(b"\r\n\r\n")
-    outcome = json.loads(body)
-    assert outcome["resourceType"] == "OperationOutcome"
     assert b"connection: close" in head
-    return head.split(b"\r\n")[0], outcome["issue"][0]["diagnostics"]
+    return head.split(b"\r\n")[0], json.loads(body)["issue"][0]["diagnostics"]
 
 
 def ok(length: int, *, last: bool = False) -> bytes:

@@ -576,7 +576,7 @@ def test_an_open_server_is_asked_without_a_token(
     assert "Authorization" not in ehr.server.asked[0].headers
 
 
-def test_the_token_and_the_patient_are_nowhere_in_the_log(
+def test_point_07_the_token_and_the_patient_are_nowhere_in_the_log(
     ehr: Ehr, example: Example, ask: Callable[..., Any], log: LogCapture
 ) -> None:
     """Keys and reasons are logged; neither who was asked about, nor with what, nor where."""
@@ -803,8 +803,9 @@ def test_a_call_that_waits_for_its_server_holds_its_body_once(
     ehr: Ehr, example: Example, ruleset: RuleSet
 ) -> None:
     """The framework has no copy of it."""
-    request = request_to(ehr, example, extension={"long": "a" * 4_000_000})
+    request = request_to(ehr, example)
     del request["prefetch"]["conditions"]
+    request["prefetch"]["of-another-service"] = "a" * 4_000_000
     sent = json.dumps(request).encode()
     del request
     begun, go_on = asyncio.Event(), asyncio.Event()

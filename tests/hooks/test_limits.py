@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from cds.hooks.limits import Beyond, KeepsLimits, Limits
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
+from tests.hooks.conformance import check_answer, faults
 
 CALL = "/cds-services/myositis-patient-view"
 
@@ -64,7 +65,7 @@ class Limited:
 def issue(answer: httpx2.Response) -> tuple[str, str]:
     """Return code and sentence of the only issue of an OperationOutcome."""
     outcome = answer.json()
-    assert outcome["resourceType"] == "OperationOutcome"
+    assert faults("operation-outcome", outcome) == []
     (only,) = outcome["issue"]
     return only["code"], only["diagnostics"]
 
@@ -175,6 +176,8 @@ async def ask(
     scope = {"type": "http", "method": "POST", "path": "/read", "query_string": b""}
     scope["headers"] = headers
     await transport.app(scope, receive, send)
+    if sent:
+        check_answer("POST", "/read", sent[0]["status"], sent[1]["body"])
     return sent
 
 

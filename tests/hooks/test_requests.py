@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from structlog.testing import LogCapture
 
 from cds.hooks.outcomes import Refused
-from cds.hooks.requests import check_type, read_request
+from cds.hooks.requests import MOST_BESIDE, MOST_KEYS, check_type, read_request
 
 MINIMAL: dict[str, Any] = {
     "hook": "patient-view",
@@ -149,7 +149,7 @@ def test_point_07_an_authorization_has_a_token_and_its_type(missing: str) -> Non
 
 
 @pytest.mark.parametrize("missing", ["expires_in", "scope", "subject"])
-def test_what_only_tells_of_a_token_may_be_missing(missing: str) -> None:
+def test_point_07_what_only_tells_of_a_token_may_be_missing(missing: str) -> None:
     """The specification requires these fields, but nothing here depends on them."""
     said = {"expires_in": 300, "scope": "patient/*.read", "subject": "cds", "patient": "1288992"}
 
@@ -227,15 +227,37 @@ def test_a_text_that_looks_like_the_form_hides_nothing(
         assert "two members of one name" in problem_of(body)
 
 
-def test_many_long_values_are_gone_through_once() -> None:
-    """Each is looked for where it stands: to look through the rest for each would take minutes."""
-    values = {f"k{i}": f"v{i:06}{'a' * 200}" for i in range(15_000)}
-    orders = {"resourceType": "Bundle", "z": "d" * 300}
+def test_as_many_keys_and_as_much_beside_them_as_may_be_are_read() -> None:
+    """Long values of prefetch and draft orders, in letters of several bytes, do not count."""
+    values = {f"k{i}": f"v{i:06}{'é' * 20_000}" for i in range(MOST_KEYS)}
+    orders = {"resourceType": "Bundle", "z": "ü" * 300_000}
     context = {"userId": "u", "patientId": "p1", "draftOrders": orders}
-    sent = {"prefetch": values, "context": context, "extension": "a" * 4_000_000}
-    body = json.dumps(MINIMAL | {"hook": "order-sign"} | sent).encode()
+    sent = MINIMAL | {"hook": "order-sign", "prefetch": values, "context": context}
+    body = json.dumps(sent | {"extension": "a" * (MOST_BESIDE - 10_000)}, ensure_ascii=False)
 
-    assert read_request(body, "order-sign").patient == "p1"
+    assert read_request(body.encode(), "order-sign").patient == "p1"
+
+
+def test_more_keys_of_prefetch_than_anyone_sends_are_refused() -> None:
+    """Each costs work beside that of its bytes; the refusal says where they are, and the bound."""
+    keys = {f"k{i}": None for i in range(MOST_KEYS + 1)}
+
+    assert problem_of(with_(prefetch=keys)) == (
+        "This is not a request that can be answered: "
+        "Expected `object` of length <= 200 - at `$.prefetch`."
+    )
+
+
+@pytest.mark.parametrize("place", ["context", "extension", ""])
+def test_more_beside_the_resources_than_anyone_sends_is_refused(place: str) -> None:
+    """Names that nobody knows are gone through one by one, wherever they stand."""
+    flood = {f"x{i}": 1 for i in range(MOST_BESIDE // 10)}
+    known = MINIMAL.get(place, {})
+    body = with_(**(flood if not place else {place: {**known, **flood}}))
+
+    with pytest.raises(Refused, match="more than 1048576 bytes beside `prefetch`") as refusal:
+        read_request(body, "patient-view")
+    assert (refusal.value.status, refusal.value.issue_type) == (413, "too-costly")
 
 
 def test_draft_orders_are_not_gone_through_for_names() -> None:

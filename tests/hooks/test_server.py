@@ -21,6 +21,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from tests.fhir_server import serving as serving_fhir
+from tests.hooks.conformance import check_conversation
 from tests.hooks.test_reloading import few_rules
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,13 @@ def start(**settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def begun_by(process: subprocess.Popen[str]) -> list[int]:
+    """Return the processes that the first one of a service has begun and that live, in order."""
+    main = process.pid
+    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+    return [int(child) for child in children]
+
+
 class Serving:
     """The service in a process of its own: what it printed until it was ready, and where it is."""
 
@@ -63,10 +71,15 @@ class Serving:
         assert found, self.said
         self.url = found[1]
 
+    def kill(self) -> None:
+        """Kill all of its processes at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()  # which each of them has ended with its last open file
+
     def stop(self) -> tuple[int, str]:
-        """Interrupt the service as Ctrl-C does; its exit status, and its log."""
+        """Interrupt all of its processes as Ctrl-C does; the exit status, and the log."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGINT)
         _, log = self.process.communicate(timeout=30)
         return self.process.returncode, log
 
@@ -81,6 +94,7 @@ def serve(**settings: str) -> Iterator[Serving]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )
     try:
         yield Serving(process)
@@ -293,7 +307,7 @@ def last_attempt(serving: Serving, *, accepted: bool) -> Any:
 
 
 def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_path: Path) -> None:
-    """The running process follows its folder, and every line of its log names the version."""
+    """A running service follows its folder, and every line of its log names the version."""
     rules = few_rules(tmp_path / "rules")  # which are soon tested
     file = rules / "guidance" / "scope" / "inclusion-body-myositis.yaml"
 
@@ -309,12 +323,15 @@ def test_changed_rules_are_taken_and_wrong_ones_refused_without_a_restart(tmp_pa
     lines = [json.loads(line) for line in log.splitlines()][1:]
     assert first != second == served
     assert "guidance/scope/inclusion-body-myositis.yaml:5:1 wrong-type" in problem
-    assert [(line["event"], line["rules_version"]) for line in lines] == [
+    # The same line of each process that takes them counts once.
+    assert list(dict.fromkeys((line["event"], line["rules_version"]) for line in lines)) == [
         ("rules_in_service", first),
         ("rules_accepted", second),
         ("rules_refused", second),
     ]
-    assert [line["rules"]["inclusion-body-myositis"] for line in lines[:2]] == ["1.2.0", "1.3.0"]
+    versions = [x["rules"]["inclusion-body-myositis"] for x in lines if "rules" in x]
+    assert versions[0] == "1.2.0"
+    assert set(versions[1:]) == {"1.3.0"}
     assert status == 0
 
 
@@ -398,7 +415,7 @@ def test_a_served_process_counts_what_it_fetches_with_what_it_was_sent() -> None
 def converse(url: str, *parts: bytes | None) -> bytes:
     """Send parts one after the other over a connection, and return what comes until its end.
 
-    None stands for waiting until an answer begins.
+    None stands for waiting until an answer begins. What comes must be as the interface says.
     """
     host, port = url.removeprefix("http://").split(":")
     received = b""
@@ -413,6 +430,7 @@ def converse(url: str, *parts: bytes | None) -> bytes:
                     time.sleep(0.05)
             while piece := connection.recv(65536):
                 received += piece
+    check_conversation(b"".join(part for part in parts if part), received)
     return received
 
 
@@ -476,6 +494,7 @@ def test_a_served_process_lets_nobody_without_a_token_keep_a_connection(clients:
                     connection.sendall(b" ")
                     time.sleep(0.05)
 
+    check_conversation(head, answer)
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert b"\r\nconnection: close\r\n" in answer
 
@@ -499,10 +518,9 @@ def test_a_call_that_is_not_said_to_be_json_is_refused(serving: Serving, said: b
     assert "`Content-Type: application/json`" in issue["diagnostics"]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_port_for_metrics_keeps_the_same_bounds(workers: str) -> None:
+def test_the_port_for_metrics_keeps_the_same_bounds() -> None:
     """A head without end, and a body that nobody waits for, end a connection there as elsewhere."""
-    with serve(CDS_METRICS_PORT="0", CDS_WORKERS=workers) as running:
+    with serve(CDS_METRICS_PORT="0") as running:
         url = re.findall(r"Metrics for Prometheus on (http://\S+)/metrics\n", running.said)[0]
         shown = ""
         while "myositis_cds_rules_in_service" not in shown:  # until a worker has begun
@@ -587,12 +605,11 @@ def serve_into(stdout: int, stderr: int, **settings: str) -> Iterator[tuple[Any,
         process.wait()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_streams_that_nobody_reads_keep_no_call_waiting(workers: str) -> None:
+def test_streams_that_nobody_reads_keep_no_call_waiting() -> None:
     """The service starts and answers, and what it logged is there for whoever reads it later."""
     out, stuck_out = full_pipe()
     err, stuck_err = full_pipe()
-    with serve_into(stuck_out, stuck_err, CDS_WORKERS=workers) as (process, url):
+    with serve_into(stuck_out, stuck_err) as (process, url):
         answers = [call_until_up(url) for _ in range(20)]
         os.close(stuck_out)
         os.close(stuck_err)
@@ -608,11 +625,10 @@ def test_streams_that_nobody_reads_keep_no_call_waiting(workers: str) -> None:
     assert status == 0
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_log_that_nobody_ever_reads_does_not_keep_the_service_from_ending(workers: str) -> None:
+def test_a_log_that_nobody_ever_reads_does_not_keep_the_service_from_ending() -> None:
     """What still waits is given up after a while."""
     err, stuck = full_pipe()
-    with serve_into(subprocess.DEVNULL, stuck, CDS_WORKERS=workers) as (process, url):
+    with serve_into(subprocess.DEVNULL, stuck) as (process, url):
         answer = call_until_up(url)
         process.terminate()
         status = process.wait(30)
@@ -642,21 +658,19 @@ def test_a_setting_that_there_is_not_is_told_in_the_log() -> None:
     assert line["names"] == ["CDS_KEEP_DAY"]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_full_disk_under_the_log_fails_no_call(workers: str) -> None:
+def test_a_full_disk_under_the_log_fails_no_call() -> None:
     """Each line that could not be written is counted among the metrics."""
     port = str(free_port())
-    with open("/dev/full", "wb", buffering=0) as full:
-        given = {"CDS_WORKERS": workers, "CDS_METRICS_PORT": port}
-        with serve_into(full.fileno(), full.fileno(), **given) as (_, url):
-            answers = [call_until_up(url) for _ in range(3)]
-            while True:  # bounded by the time of the whole test run
-                metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
-                lost = float(
-                    re.findall(r"^myositis_cds_log_lines_lost_total (\S+)", metrics, re.M)[0]
-                )
-                if lost >= 3:
-                    break
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        serve_into(full.fileno(), full.fileno(), CDS_METRICS_PORT=port) as (_, url),
+    ):
+        answers = [call_until_up(url) for _ in range(3)]
+        while True:  # bounded by the time of the whole test run
+            metrics = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+            lost = float(re.findall(r"^myositis_cds_log_lines_lost_total (\S+)", metrics, re.M)[0])
+            if lost >= 3:
+                break
 
     assert {answer.status_code for answer in answers} == {200}
 

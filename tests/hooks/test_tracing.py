@@ -1,3 +1,4 @@
+import asyncio
 import json
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from structlog.testing import LogCapture
 
+from cds.hooks import service
+from cds.hooks.limits import Limits
 from cds.hooks.service import create_app
 from cds.hooks.tracing import TracingUnavailable, start_tracing
 from cds.rules.ruleset import RuleSet
@@ -47,6 +50,28 @@ def test_a_call_has_one_line_with_the_decision_that_the_client_was_told(
     assert [line["decision"] for line in lines] == told
     assert len({UUID(each) for each in told}) == 2
     assert lines[0]["service"] == "myositis-patient-view"
+
+
+def test_a_call_that_is_given_up_has_its_decision_in_answer_and_log(
+    ruleset: RuleSet,
+    example: Callable[[str], Any],
+    lines: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is told that it took too long is found in the log as any other."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service, "gather", never)
+    app = create_app(ruleset, lambda: date(2026, 11, 16), limits=Limits(answer_seconds=0.05))
+    answer = TestClient(app).post(CALL, json=example("rp-ild-mda5"))
+
+    (line,) = lines
+    assert answer.status_code == 503
+    assert (line["event"], line["limit"]) == ("request_limited", "answer")
+    assert line["decision"] == answer.headers["X-Decision-Id"]
+    assert line["rules_version"] == answer.headers["X-Rules-Version"]
 
 
 def test_the_trace_of_the_client_is_in_the_line(

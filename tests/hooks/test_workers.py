@@ -15,8 +15,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.hooks.test_reloading import RULE, few_rules
-from tests.hooks.test_server import list_client, token
+from cds.rules.contents import content_version
+from tests.hooks.conformance import check_conversation
+from tests.hooks.test_reloading import RULE, few_rules, write
+from tests.hooks.test_server import begun_by, list_client, token
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CALL = "/cds-services/myositis-patient-view"
@@ -48,7 +50,8 @@ class Serving:
         self.lines: list[dict[str, Any]] = []
         self.not_json = ""
         self._logged = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
 
     def _read(self) -> None:
         assert self.process.stderr
@@ -60,22 +63,27 @@ class Serving:
                     self.not_json += line
                 self._logged.notify_all()
 
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """Return the first line of this event, as soon as it is there."""
+    def stop(self) -> None:
+        """Stop it, and read its log to the end."""
+        self.process.terminate()
+        self.process.wait(30)
+        self._reading.join(30)
+
+    def wait_for(self, event: str, **said: object) -> dict[str, Any]:
+        """Return the first line of this event that says so, as soon as it is there."""
+        wanted = {"event": event, **said}
 
         def found() -> dict[str, Any] | None:
-            return next((line for line in self.lines if line["event"] == event), None)
+            return next((line for line in self.lines if wanted.items() <= line.items()), None)
 
         with self._logged:
             line = self._logged.wait_for(found, timeout=30)
-        assert line, f"{event} is not among {[each['event'] for each in self.lines]}"
+        assert line, f"{wanted} is not among {self.lines}"
         return line
 
-    def workers(self) -> set[int]:
-        """Return the processes that this service has begun and that live."""
-        main = self.process.pid
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        return set(map(int, children))
+    def begun(self) -> list[int]:
+        """Return the processes that it has begun and that live: first the workers, last `rules`."""
+        return begun_by(self.process)
 
     def call(self) -> tuple[int, int]:
         """Call once over a connection of its own; the status, and the process that answered."""
@@ -97,16 +105,17 @@ def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
     """Serve with two workers, and with what the test says."""
     running = Serving(**getattr(request, "param", {}))
     yield running
-    running.process.terminate()
-    running.process.wait(30)
+    running.stop()
     assert running.not_json == ""
 
 
+@pytest.mark.parametrize("serving", [{"CDS_WORKERS": "1"}, {}], indirect=True)
 def test_a_worker_that_is_killed_is_replaced(serving: Serving) -> None:
     """Its death is logged, another one begins, and calls are answered throughout."""
     status, victim = serving.call()
+    begun = serving.begun()
     assert status == 200
-    assert victim in serving.workers()
+    assert victim in begun
 
     os.kill(victim, signal.SIGKILL)
     answered = [serving.call() for _ in range(20)]
@@ -115,9 +124,9 @@ def test_a_worker_that_is_killed_is_replaced(serving: Serving) -> None:
     assert (died["worker"], died["status"]) == (victim, -signal.SIGKILL)
     assert {status for status, _ in answered} == {200}
     assert victim not in {worker for _, worker in answered}
-    while len(serving.workers()) < 2:  # bounded by the time of the whole test run
+    while not set(serving.begun()) - set(begun):  # bounded by the time of the whole test run
         assert serving.call()[0] == 200
-    assert victim not in serving.workers()
+    assert victim not in serving.begun()
 
 
 def test_under_load_only_the_calls_of_the_killed_worker_are_lost(serving: Serving) -> None:
@@ -140,7 +149,7 @@ def test_under_load_only_the_calls_of_the_killed_worker_are_lost(serving: Servin
         lost: list[int] = []
         load = [asyncio.create_task(client(60, lost)) for _ in range(8)]
         await asyncio.wait(load, timeout=0.2)
-        os.kill(min(serving.workers()), signal.SIGKILL)
+        os.kill(serving.begun()[0], signal.SIGKILL)
         return sum(await asyncio.gather(*load)), len(lost)
 
     answered, lost = asyncio.run(run())
@@ -175,6 +184,7 @@ def test_what_has_begun_is_finished_when_the_service_is_stopped(serving: Serving
 
     answer = asyncio.run(run())
 
+    check_conversation(f"POST {CALL} HTTP/1.1\r\n".encode(), answer)
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert serving.process.wait(30) == 0
 
@@ -197,14 +207,14 @@ def test_a_call_that_never_ends_does_not_hold_up_the_end(serving: Serving) -> No
     assert serving.process.returncode == 0
 
 
-def test_workers_end_with_the_process_that_began_them(serving: Serving) -> None:
+def test_all_processes_end_with_the_one_that_began_them(serving: Serving) -> None:
     """Nothing is left to serve old rules on the port if the first process is killed."""
-    while len(workers := serving.workers()) < 2:
+    while len(begun := serving.begun()) < 4:
         os.sched_yield()
     serving.process.kill()
     serving.process.wait(30)
     # Not Path.exists, which fails where a process ends while it is looked at.
-    while any(os.path.exists(f"/proc/{worker}/cmdline") for worker in workers):
+    while any(os.path.exists(f"/proc/{process}/cmdline") for process in begun):
         os.sched_yield()
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(serving.url)
@@ -298,8 +308,7 @@ def test_point_18_a_token_is_used_once_whichever_worker_is_asked(tmp_path: Path)
         while len(refusing()) < 2:  # bounded by the time of the whole test run
             assert use(used[0]) == 401
     finally:
-        running.process.terminate()
-        running.process.wait(30)
+        running.stop()
 
     by_token = [answered[start : start + 4] for start in range(0, 40, 4)]
     assert [sorted(uses) for uses in by_token] == [[200, 401, 401, 401]] * 10
@@ -339,6 +348,37 @@ def test_what_breaks_a_worker_is_logged_without_its_text() -> None:
     assert "Jane" not in ended.stdout + ended.stderr
 
 
+ENDING = """
+import time
+from cds.hooks.workers import Job, Supervisor
+
+def work():
+    print("begun", flush=True)
+    time.sleep(60)
+
+def end():
+    time.sleep(0.3)
+    print("ended", flush=True)
+
+Supervisor(
+    [Job("one", work)], [], tend=lambda: None, seconds=0, shutdown_seconds=1, ending=end
+).run()
+"""
+
+
+def test_what_a_process_does_last_is_not_cut_short() -> None:
+    """It is told to stop more than once, as by Ctrl-C and by the process that began it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        process.terminate()
+        said = process.stdout.read()
+
+    assert (said, process.returncode) == ("ended\n", 0)
+
+
 STOPPED_AT_ONCE = """
 import os, signal, time
 from cds.hooks.workers import Job, Supervisor
@@ -368,7 +408,7 @@ def test_whoever_stops_the_service_before_all_workers_have_begun_is_heard() -> N
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def shown_by_all(serving: Serving, *, accepted: bool) -> dict[str, Any]:
+def shown_by_all(serving: Serving, **attempt: object) -> dict[str, Any]:
     """What GET /rules tells when ten connections in a row were told of such an attempt."""
     shown: dict[str, Any] = {}
     so_far = 0
@@ -376,7 +416,7 @@ def shown_by_all(serving: Serving, *, accepted: bool) -> dict[str, Any]:
     while so_far < 10:
         assert time.monotonic() < deadline, f"not all were told within a minute: {shown}"
         shown = httpx2.get(f"{serving.url}/rules").json()
-        told = shown.get("last_attempt", {}).get("accepted") is accepted
+        told = attempt.items() <= shown.get("last_attempt", {}).items()
         so_far = so_far + 1 if told else 0
     return shown
 
@@ -394,8 +434,7 @@ def test_all_workers_take_changed_rules_that_one_process_has_tested(tmp_path: Pa
         file.write_text(file.read_text().replace("status: active", "status: actve"))
         refused = shown_by_all(serving, accepted=False)
     finally:
-        serving.process.terminate()
-        serving.process.wait(30)
+        serving.stop()
 
     took = {line["process"] for line in serving.lines if line["event"] == "rules_accepted"}
     (told,) = (line for line in serving.lines if line["event"] == "rules_refused")
@@ -404,3 +443,31 @@ def test_all_workers_take_changed_rules_that_one_process_has_tested(tmp_path: Pa
     assert accepted["version"] == accepted["last_attempt"]["version"] == refused["version"]
     assert f"{RULE}:5:1 wrong-type" in refused["last_attempt"]["problems"][0]
     assert told["process"] in took - workers
+
+
+def test_the_process_that_tests_changed_rules_is_replaced_and_its_work_goes_on(
+    tmp_path: Path,
+) -> None:
+    """By one that begins with what is in service by then, and brings the next change there."""
+    rules = few_rules(tmp_path / "rules")
+    serving = Serving(CDS_RULES=str(rules), CDS_RELOAD_SECONDS="0.1")
+    try:
+        write(rules, RULE, "version: 1.2.0", "version: 1.3.0")
+        second = shown_by_all(serving, accepted=True)["version"]
+        serving.wait_for("rules_accepted", process=serving.process.pid)
+        known = [serving.process.pid, *serving.begun()]
+        os.kill(known[-1], signal.SIGKILL)
+        died = serving.wait_for("worker_died")
+        write(rules, RULE, "version: 1.3.0", "version: 1.4.0")
+        third = content_version(rules, None)
+        shown_by_all(serving, version=third, accepted=True)
+    finally:
+        serving.stop()
+
+    (took,) = (
+        line
+        for line in serving.lines
+        if line["event"] == "rules_accepted" and line["process"] not in known
+    )
+    assert (died["job"], died["worker"]) == ("rules", known[-1])
+    assert (took["replaced"], took["rules_version"]) == (second, third)

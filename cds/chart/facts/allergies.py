@@ -95,7 +95,7 @@ def ordered_despite(name: str, title: str, kind: Kind) -> Declaration:
         return any_so(known)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        return _of_reacting(chart.drafts.exposures, kind, drafted, chart)
+        return _of_reacting(chart.drafts.exposures, kind, is_ordered, drafted, chart)
 
     return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
 
@@ -113,7 +113,7 @@ def current_despite(name: str, title: str, kind: Kind) -> Declaration:
         return any_so(known)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        return _of_reacting(chart.exposures, kind, cited, chart)
+        return _of_reacting(chart.exposures, kind, is_current, cited, chart)
 
     return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
 
@@ -133,8 +133,11 @@ def _unless_false(value: Value) -> Value:
 def _of_reacting(
     drugs: Iterable[str],
     kind: Kind,
+    used: Callable[[str], Callable[[Chart], Value]],
     cited: Callable[[str], EvidenceReader],
     chart: Chart,
 ) -> tuple[Evidence, ...]:
-    reacting = (d for d in drugs if _reacts((d,), kind)(chart) is not False)
-    return tuple(dict.fromkeys(e for drug in reacting for e in cited(drug)(chart)))
+    """Of each drug that may be used and reacted to, its use and what is recorded of it."""
+    reacting = [d for d in drugs if _both_so(used(d), kind, d, chart) is not False]
+    readers = (read for d in reacting for read in (cited(d), _reactions((d,), kind)))
+    return tuple(dict.fromkeys(e for read in readers for e in read(chart)))

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from cds.chart.allergies import Allergy
 from cds.chart.chart import Chart
 from cds.chart.coding import LONGEST_TEXT
 from cds.chart.facts.declaration import (
@@ -237,7 +238,8 @@ def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration
     """
     entry = vocabulary.drug_classes.get(name)
     of_class = entry is not None and entry.line == "class"
-    tried = (name,) if entry is None or of_class else entry.any_of
+    drugs = (name,) if entry is None else entry.any_of
+    tried = (name,) if of_class else drugs
     course = "current course" if of_class else "longest current course of one drug"
     return [
         Declaration(
@@ -253,9 +255,9 @@ def _of_trial(name: str, title: str, vocabulary: Vocabulary) -> list[Declaration
         Declaration(
             name=f"drug.{name}.failed",
             kind="boolean",
-            title=f"{title}, stopped for failure or intolerance",
-            read=_failed(name),
-            evidence=_failures(name),
+            title=f"{title}, failed or not tolerated",
+            read=_failed(name, drugs),
+            evidence=_failures(name, drugs),
         ),
     ]
 
@@ -293,33 +295,61 @@ def _of_course(name: str, chart: Chart) -> list[Exposure]:
     return [e for e in course.events if e is first or e.current]
 
 
-def _failed(name: str) -> Callable[[Chart], Value]:
-    """Whether a drug was stopped because it failed or was not tolerated, as its record says.
+def _failed(name: str, drugs: tuple[str, ...]) -> Callable[[Chart], Value]:
+    """Whether a drug failed or was not tolerated, by the reason for its stop or by an allergy.
 
     Not known where something ended and the record does not say why.
     """
 
     def read(chart: Chart) -> Value:
         course = chart.courses.get(name, NO_COURSE)
+        reactions = _not_tolerated(drugs, chart)
+        if any(sure for _, sure in reactions):
+            return True
         if any(says_failure(e, chart.terms) for e in course.events):
             return True
         unexplained = any(
             e.current is not True and not 0 < len(e.why) <= LONGEST_TEXT for e in course.events
         )
-        return None if unexplained or course.uncertain or not treatments_complete(chart) else False
+        complete = treatments_complete(chart) and "AllergyIntolerance" in chart.complete
+        return None if unexplained or course.uncertain or reactions or not complete else False
 
     return read
 
 
-def _failures(name: str) -> EvidenceReader:
+def _failures(name: str, drugs: tuple[str, ...]) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
         cited = [
             (cite_exposure(e, chart), e) for e in course.events if says_failure(e, chart.terms)
         ]
-        return tuple(replace(c, text=f"{c.text}, {e.status}: {e.why}") for c, e in cited)
+        ended = [replace(c, text=f"{c.text}, {e.status}: {e.why}") for c, e in cited]
+        reactions = [
+            Evidence(a.reference, str(a.since) if a.since else "", a.said)
+            for a, sure in _not_tolerated(drugs, chart)
+            if sure
+        ]
+        return (*ended, *reactions)
 
     return evidence
+
+
+def _not_tolerated(drugs: tuple[str, ...], chart: Chart) -> list[tuple[Allergy, bool]]:
+    """What is recorded of reactions to these drugs, and whether it surely speaks of a failure.
+
+    A drug that is given all the same has not been given up, nor have those beside it for which the
+    same record stands.
+    """
+    about: dict[str, Allergy] = {}
+    given: dict[str, list[Value]] = {}
+    for drug, reactions in chart.allergies.of.items():
+        for reaction in reactions:
+            given.setdefault(reaction.reference, []).append(is_current(drug)(chart))
+            known = about.get(reaction.reference)
+            if drug in drugs and (known is None or (reaction.sure and not known.sure)):
+                about[reaction.reference] = reaction
+    uses = {reference: any_so(given[reference]) for reference in about}
+    return [(a, a.sure and uses[r] is False) for r, a in about.items() if uses[r] is not True]
 
 
 def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:

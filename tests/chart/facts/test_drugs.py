@@ -104,6 +104,55 @@ def test_why_a_drug_failed_is_the_evidence() -> None:
     assert text.endswith(", stopped: Lack of effect")
 
 
+def reaction(substance: Json, kind: str = "intolerance", **members: object) -> Json:
+    """Return a record of an intolerance, or of an allergy."""
+    return {
+        "resourceType": "AllergyIntolerance",
+        "id": "reaction",
+        "type": kind,
+        "code": substance,
+        "onsetDateTime": "2023-04",
+        **members,
+    }
+
+
+AZATHIOPRINE = concept("rxnorm|1256")
+
+
+@pytest.mark.parametrize(
+    ("resources", "failed"),
+    [
+        ([reaction(AZATHIOPRINE)], True),
+        ([reaction(AZATHIOPRINE, "allergy")], True),
+        ([reaction(AZATHIOPRINE), order(METHOTREXATE, ago(300))], True),
+        ([reaction(AZATHIOPRINE), order(AZATHIOPRINE, ago(300))], False),  # given all the same
+        ([reaction(AZATHIOPRINE), order(AZATHIOPRINE, ago(300), "unknown")], None),
+        ([reaction(AZATHIOPRINE, clinicalStatus=concept("x|resolved"))], False),
+        ([reaction(concept(text="Not allergic to azathioprine"))], None),
+        ([reaction(concept(text="Immunoglobulin"))], False),
+    ],
+)
+def test_an_intolerance_on_record_is_a_failure_of_a_drug_that_is_not_given(
+    resources: list[Json], failed: bool | None
+) -> None:
+    """What is given in spite of it has not been given up; immunoglobulin suppresses nothing."""
+    assert fact(read(*resources), "drug.immunosuppressive.failed") is failed
+
+
+def test_an_intolerance_is_told_where_it_counts_as_a_failure() -> None:
+    """With the day on which it began; a drug without a reaction adds nothing."""
+    chart = read(reaction(AZATHIOPRINE), order(METHOTREXATE, ago(20)))
+    ((reference, day, text),) = evidence(chart, "drug.immunosuppressive.failed")
+    assert (reference, day) == ("AllergyIntolerance/reaction", "2023-04")
+    assert text.startswith("intolerance of ")
+
+
+def test_whether_a_drug_was_tolerated_is_unknown_where_allergies_were_not_delivered() -> None:
+    """Nothing on record is no failure only where all of the record came."""
+    chart = damaged(incomplete, "AllergyIntolerance")
+    assert fact(chart, "drug.immunosuppressive.failed") is None
+
+
 def test_the_longest_course_of_one_drug_of_a_class() -> None:
     """Two drugs one after the other are no long course of either."""
     azathioprine = concept("rxnorm|1256")
