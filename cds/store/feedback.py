@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -116,14 +115,12 @@ AT_ONCE = 500
 """Pieces of feedback that are looked at in one transaction, so that nobody waits long for it."""
 
 
-def name_all(
-    engine: Engine, since: datetime, turn: contextlib.AbstractContextManager[object]
-) -> Iterator[int]:
+def name_all(engine: Engine, since: datetime) -> Iterator[int]:
     """Note of whom all feedback is that came since a moment, where its card is known by now.
 
     An earlier version of the service, which may run beside this one during an upgrade, does not
     note it; and whoever should have may have been cut off. Yields after each transaction how many
-    pieces it found; ``turn`` is held for those that write.
+    pieces it found.
     """
     asked = (
         select(feedback.c.received_at, feedback.c.id, feedback.c.card, cards.c.uuid.label("known"))
@@ -141,7 +138,7 @@ def name_all(
             found = connection.execute(asked.where(behind)).all()
         known = {row.card for row in found if row.known is not None}
         if known:
-            with turn, engine.begin() as connection:
+            with engine.begin() as connection:
                 name_patients(connection, known)
         yield sum(row.known is not None for row in found)
         if len(found) < AT_ONCE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -14,38 +13,27 @@ AT_ONCE = 500
 """Rows deleted in one transaction, so that nobody waits long for its end."""
 
 
-def delete_old(
-    engine: Engine,
-    days: int,
-    now: datetime,
-    turn: contextlib.AbstractContextManager[object] | None = None,
-) -> Iterator[int]:
+def delete_old(engine: Engine, days: int, now: datetime) -> Iterator[int]:
     """Delete decisions and feedback older than so many days (0: none).
 
-    ``turn`` is held for one transaction at a time, so that feedback and calls come in between.
     The files of rule sets stay: they hold nothing of patients. Yields after each transaction how
     many decisions went.
     """
     if not days:
         return
-    turn = turn or contextlib.nullcontext()
     before = now - timedelta(days=days)
     # The cards of decisions go with them.
-    yield from _delete_before(engine, decisions, decisions.c.at, before, turn)
-    for _ in _delete_before(engine, feedback, feedback.c.received_at, before, turn):
+    yield from _delete_before(engine, decisions, decisions.c.at, before)
+    for _ in _delete_before(engine, feedback, feedback.c.received_at, before):
         yield 0
 
 
 def _delete_before(
-    engine: Engine,
-    table: Table,
-    moment: Column[datetime],
-    before: datetime,
-    turn: contextlib.AbstractContextManager[object],
+    engine: Engine, table: Table, moment: Column[datetime], before: datetime
 ) -> Iterator[int]:
     """Delete the rows of a table that are older, ``AT_ONCE`` in a transaction; how many each."""
     while True:
-        with turn, engine.begin() as connection:
+        with engine.begin() as connection:
             old = select(table.c.id).where(moment < before).limit(AT_ONCE)
             ids = connection.execute(old).scalars().all()
             connection.execute(delete(table).where(table.c.id.in_(ids)))

@@ -137,8 +137,6 @@ class Store:
     ) -> None:
         self.engine = engine
         self._key = key
-        # SQLite lets one write at a time; within a process it is cheaper to wait here.
-        self._turn = threading.Lock()
         self.used_tokens = UsedTokens(tokens)
         # One thread: feedback is written one batch at a time, and nothing else waits behind it.
         self._feedback = ThreadPoolExecutor(1, "feedback")
@@ -150,9 +148,7 @@ class Store:
         self._writes = writes
         self._kept_rules: set[str] = set()
         self._journal = journal
-        self._writer = Writer(
-            engine, folder, self._journal, keep_days, self._turn, self.used_tokens
-        )
+        self._writer = Writer(engine, folder, self._journal, keep_days, self.used_tokens)
         if writes:
             self._writer.start()
         else:
@@ -253,7 +249,7 @@ class Store:
     def _keep_feedback(self, items: tuple[Feedback, ...], client: str, service: str) -> list[str]:
         now = datetime.now(UTC)
         told = {item.card for item in items}
-        with self._turn, self.engine.begin() as connection:
+        with self.engine.begin() as connection:
             keep_feedback(connection, items, client=client, service=service, received_at=now)
             unknown = unknown_cards(connection, client[:200], told)
             name_patients(connection, told)
@@ -262,7 +258,7 @@ class Store:
             return []
         # A transaction that did not see this feedback may have added their cards meanwhile.
         try:
-            with self._turn, self.engine.begin() as connection:
+            with self.engine.begin() as connection:
                 name_patients(connection, unknown)
                 return unknown_cards(connection, client[:200], unknown)
         except SQLAlchemyError as fault:

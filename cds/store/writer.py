@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import threading
@@ -37,7 +36,7 @@ class Writer:
     """Writes into the database what processes have handed over or left behind.
 
     Of this process it takes ``journal`` along. While the database fails, journals wait; ``failing``
-    says so. ``turn`` is held while writing.
+    says so.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Writer:
         folder: Path,
         journal: Journal,
         keep_days: int,
-        turn: contextlib.AbstractContextManager[object],
         used_tokens: UsedTokens,
     ) -> None:
         self._engine = engine
@@ -55,7 +53,6 @@ class Writer:
         self._folder = folder
         self._journal = journal
         self._keep_days = keep_days
-        self._turn = turn
         self._used_tokens = used_tokens
         self._unreadable: set[Path] = set()
         self._round: Iterator[int] = iter(())
@@ -175,7 +172,7 @@ class Writer:
 
     def _insert(self, entries: list[Entry]) -> None:
         rows = rows_of(entries)
-        with self._turn, self._engine.begin() as connection:
+        with self._engine.begin() as connection:
             insert_rows(connection, rows)
         check_identity(self._engine, self._identity)
         self._name_patients(entries)
@@ -192,7 +189,7 @@ class Writer:
         with self._reading.connect() as connection:
             if not wait_for_cards(connection, given):
                 return
-        with self._turn, self._engine.begin() as connection:
+        with self._engine.begin() as connection:
             name_patients(connection, given)
 
     def _go_on(self) -> None:
@@ -204,14 +201,14 @@ class Writer:
         now = datetime.now(UTC)
         return chain(
             # What is older counts for no override any more.
-            name_all(self._engine, now - timedelta(days=LONGEST_QUIET), self._turn),
+            name_all(self._engine, now - timedelta(days=LONGEST_QUIET)),
             self._used_tokens.forget_expired(now),
             self._delete_old(now),
         )
 
     def _delete_old(self, now: datetime) -> Iterator[int]:
         gone = 0
-        for count in delete_old(self._engine, self._keep_days, now, self._turn):
+        for count in delete_old(self._engine, self._keep_days, now):
             gone += count
             yield count
         if gone:

@@ -353,7 +353,11 @@ def test_rules_that_cannot_be_read_are_refused(edited: Edited) -> None:
 
 def test_the_report_names_no_patient(edited: Edited) -> None:
     """The Markdown has numbers for patients, and neither ids, files, references nor dates."""
-    new = edited("criteria/worsening.yaml", "any_measure: {value: 30", "any_measure: {value: 40")
+    new = edited(
+        "criteria/confirmed-deterioration.yaml",
+        "any_measure: {value: 30",
+        "any_measure: {value: 40",
+    )
     new = edited(
         "guidance/escalation/escalate-inadequate-response.yaml",
         "    - treatment.inadequate_response",

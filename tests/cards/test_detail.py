@@ -456,20 +456,22 @@ def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example:
 
     every = card.detail.split("**Sources**\n\n")[1].splitlines()
     choices = [line for line in every if line.startswith("- A choice of this project")]
-    *lines, prophylaxis = [line for line in every if line not in choices]
+    lines = [line for line in every if line not in choices]
 
     assert choices
     assert all(line.endswith(" (certainty: unverified)") for line in choices)
     cited = [
         item
         for item in rule.file.evidence
-        if item.source == "etg-myositis" or (item.when is None and item.source != "project-policy")
+        if item.source != "project-policy" and f"{item.supports} (" in card.detail
     ]
+    *_, prophylaxis, alternatives = lines
     for line, item in zip(lines, cited, strict=True):
         assert f"]({ruleset.sources[item.source].url})" in line
         assert line.endswith(f"{item.supports} (certainty: {say_certainty(item.certainty)})")
     assert lines[1].endswith("(certainty: read in one secondary source)")
     assert prophylaxis.startswith("- [Fragoulis GE et al. 2022](https://ard.bmj.com/")
+    assert alternatives.startswith("- [Rodriguez M et al. 2004](https://pmc.ncbi.nlm.nih.gov/")
     assert lines[1].startswith("- [Johnson SR et al. 2024](https://doi.org/10.1002/acr.25348): ")
 
 

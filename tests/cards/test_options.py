@@ -262,6 +262,7 @@ def test_the_sources_are_those_of_what_speaks_against_the_drafts(
     card = orders("drugs-ordered-in-pregnancy")["draft-advised-against"]
     assert ruleset.sources["eular-pregnancy-2016"].title in card.source.label
     assert "reactivation of hepatitis B (HBsAg positive)" in card.detail
+    assert "**Not verified in a source:** for how long pregnancy counts, 294 days." in card.detail
     assert "contraindication: " not in card.detail
     despite = orders("ordered-despite-allergy")["draft-advised-against"]
     assert "contraindication: allergy to a drug" in despite.detail

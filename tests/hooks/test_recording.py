@@ -35,7 +35,7 @@ PULSE = "Rapidly progressive ILD"
 @pytest.fixture
 def store(tmp_path: Path, database_url: str) -> Iterator[Store]:
     """Open a store in a database of each kind."""
-    opened = open_store(Place(tmp_path / "state", database_url))
+    opened = open_store(Place(tmp_path / "state", database_url), writes=False)
     yield opened
     opened.close()
 

@@ -1,4 +1,3 @@
-import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -159,7 +158,7 @@ def test_all_feedback_whose_card_is_known_gets_its_patient(engine: Engine, keep:
     told(engine, accepted("u1"), accepted("u2"), accepted("u9"))
     told(engine, accepted("u3"), at=AT - MINUTE)
 
-    assert list(name_all(engine, AT, contextlib.nullcontext())) == [1]
+    assert list(name_all(engine, AT)) == [1]
     assert patients(engine) == {"u1": "p1", "u2": None, "u3": None, "u9": None}
 
 
@@ -170,18 +169,13 @@ def test_patients_are_named_some_at_a_time_and_each_is_looked_at_once(
     monkeypatch.setattr("cds.store.feedback.AT_ONCE", 2)
     keep(*(decision(i, card(f"u{i}")) for i in range(0, 9, 2)))
     told(engine, *(accepted(f"u{i}") for i in range(9)))
-    turns: list[None] = []
+    written: list[object] = []
+    event.listen(engine, "commit", written.append)
 
-    class Turn(contextlib.AbstractContextManager[object]):
-        """Notes each turn to write."""
-
-        def __exit__(self, *_: object) -> None:
-            turns.append(None)
-
-    named = list(name_all(engine, AT, Turn()))
+    named = list(name_all(engine, AT))
 
     assert (len(named), sum(named)) == (5, 5)
-    assert len(turns) == sum(count > 0 for count in named)
+    assert len(written) == sum(count > 0 for count in named)
     assert [card for card, patient in patients(engine).items() if patient is None] == [
         "u1",
         "u3",
@@ -198,7 +192,7 @@ def test_who_is_to_be_named_is_found_by_an_index(engine: Engine) -> None:
         asked.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
-    list(name_all(engine, AT, contextlib.nullcontext()))
+    list(name_all(engine, AT))
     event.remove(engine, "before_cursor_execute", note)
     statement, parameters = asked[-1]
     explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"

@@ -1,4 +1,3 @@
-import contextlib
 import os
 import threading
 import time
@@ -47,7 +46,7 @@ def make_writer(engine: Engine, folder: Path) -> tuple[Writer, Journal]:
     """Make a writer and the journal that it reads."""
     journal = Journal(folder, 10**6)
     tokens = UsedTokens(engine)
-    return Writer(engine, folder, journal, 0, contextlib.nullcontext(), tokens), journal
+    return Writer(engine, folder, journal, 0, tokens), journal
 
 
 def rename(engine: Engine, table: str, name: str) -> None:
