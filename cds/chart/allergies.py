@@ -111,7 +111,7 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
     if since is not None and since.first > as_of + ahead:
         raise _NotUsed(f"it begins on {since}, after {as_of}")
     # Before what it says of allergies as a whole: one that it names is never passed over.
-    found = _drugs(concepts, terms)
+    found = _drugs(concepts, terms, severe=_dangerous(record, terms))
     statement = None if found else _statement(concepts, terms)
     if statement is not None:
         entry = terms.vocabulary.allergy_statements[statement]
@@ -154,7 +154,7 @@ def _statement(concepts: list[CodeableConcept], terms: Terms) -> str | None:
     return None
 
 
-def _drugs(concepts: list[CodeableConcept], terms: Terms) -> dict[Match, bool]:
+def _drugs(concepts: list[CodeableConcept], terms: Terms, *, severe: bool) -> dict[Match, bool]:
     """The drugs that a record is about, each surely or not: by code, else by name."""
     found: dict[str, tuple[Match, bool]] = {}
 
@@ -164,7 +164,10 @@ def _drugs(concepts: list[CodeableConcept], terms: Terms) -> dict[Match, bool]:
             found[drug] = Match(drug, remark), sure
 
     def put_all(allergen: str, remark: str, *, sure: bool) -> None:
-        named = f"as {terms.vocabulary.allergens[allergen].title}"
+        entry = terms.vocabulary.allergens[allergen]
+        if entry.only_severe and not severe:
+            return
+        named = f"as {entry.title}"
         for drug in terms.allergen_drugs[allergen]:
             put(drug, "; ".join(filter(None, (named, remark))), sure=sure)
 

@@ -276,11 +276,13 @@ class AllergenEntry(CodedEntry, frozen=True, kw_only=True):
     """What an allergy is recorded to and that is no one drug: it stands for all of its ``drugs``.
 
     These are drugs and classes of drugs. ``names`` match as whole words where no code does. What is
-    recorded to one of the drugs that it ``includes`` is recorded to this as well.
+    recorded to one of the drugs that it ``includes`` is recorded to this as well. What is
+    ``only_severe`` stands for its drugs only where a further exposure may be dangerous.
     """
 
     drugs: tuple[str, ...]
     includes: tuple[str, ...] = ()
+    only_severe: bool = False
     names: tuple[str, ...] = ()
 
 

@@ -171,9 +171,12 @@ def test_the_strongest_reason_against_an_option_comes_first(example: Example) ->
     text = detail(example("rp-ild-with-infection"))
     warned = {row[0]: row[3] for row in rows(text, WARNED)}
     rituximab = warned["Rituximab"]
-    assert rituximab.startswith("**advised against**: hepatitis B is recorded")
+    assert rituximab.startswith("**contraindicated**: not to be given in active serious infection")
     assert rituximab.endswith("; rituximab 2023-03-06 to 2023-03-20, given")
-    assert rituximab.index("**caution**") > rituximab.index("**advised against**")
+    assert rituximab.index("**advised against**: hepatitis B is recorded") > 0
+    calcineurin = warned["Calcineurin inhibitor (tacrolimus or ciclosporin)"]
+    assert calcineurin.startswith("**advised against**: infection is recorded")
+    assert calcineurin.index("**caution**") > 0
     assert warned["JAK inhibitor"].startswith("**contraindicated**: not to be started in active")
 
 
@@ -182,9 +185,9 @@ def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
     text = detail(example("rp-ild-with-infection"))
     cited = text.split(f"**{RECORD}**\n\n")[1].split("\n\n")[0].splitlines()
     assert cited == [
+        "- Hepatitis B: Chronic hepatitis B, 2011-04-18 (Condition/rp-ild-infection-hepatitis-b)",
         "- Active serious infection: Community-acquired pneumonia, 2026-11-12 "
         "(Condition/rp-ild-infection-pneumonia)",
-        "- Hepatitis B: Chronic hepatitis B, 2011-04-18 (Condition/rp-ild-infection-hepatitis-b)",
         "- eGFR: eGFR 24 mL/min/1.73 m2, 2026-11-13 (Observation/rp-ild-infection-egfr-2026-11-13)",
     ]
 
@@ -298,6 +301,31 @@ def test_a_drug_that_is_given_says_what_on_record_speaks_against_it(example: Exa
     assert "| Given | What speaks against it |" in text
     assert "**contraindicated**: teratogenic, and pregnancy is recorded" in text
     assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in text
+
+
+def test_an_infection_under_immunosuppression_asks_whether_to_pause_it(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Sepsis beside mycophenolate and prednisolone brings one card, and none without it."""
+    content = json.loads(bundle("mycophenolate-in-pregnancy"))
+    pregnancy = next(
+        e["resource"]
+        for e in content["entry"]
+        if e["resource"]["id"] == "given-pregnancy-pregnancy"
+    )
+    coding = {"system": "http://hl7.org/fhir/sid/icd-10-cm", "code": "A41.9"}
+    pregnancy |= {"code": {"coding": [coding], "text": "Sepsis"}, "onsetDateTime": "2026-11-12"}
+    advice = advise_on(json.dumps(content).encode())
+    given = dict(zip(advice.given, advice.cards, strict=True))
+    card = given["immunosuppression-in-infection-given"]
+    assert "Sepsis, 2026-11-12" in card.detail
+    assert "Mycophenolate mofetil tablets" in card.detail
+    assert "The glucocorticoid is not to be stopped at once" in card.detail
+    assert "current-advised-against" not in given
+    pregnancy["onsetDateTime"] = "2026-01-12"
+    pregnancy["recordedDate"] = "2026-01-12"
+    long_ago = advise_on(json.dumps(content).encode())
+    assert "immunosuppression-in-infection-given" not in long_ago.given
 
 
 def test_what_is_given_and_has_a_card_of_its_own_is_not_told_twice(example: Example) -> None:

@@ -190,6 +190,24 @@ def test_one_drug_of_an_allergen_stands_for_the_others(
     assert [of(chart, f"drug.{other}.allergy") for other in others] == [False] * len(others)
 
 
+@pytest.mark.parametrize(
+    ("substance", "reaction", "dapsone"),
+    [
+        (concept("snomed|387406002"), {"manifestation": [concept("snomed|73442001")]}, True),
+        (concept(text="Bactrim DS"), {"manifestation": [concept(text="DRESS syndrome")]}, True),
+        (concept(text="Sulfadiazine"), {"manifestation": [concept(text="Rash")]}, False),
+        (concept(text="Sulfadiazine"), {"severity": "severe"}, True),
+        (concept("rxnorm|10829"), {"manifestation": [concept("snomed|73442001")]}, False),
+    ],
+)
+def test_a_severe_reaction_speaks_against_what_a_mild_one_does_not(
+    substance: Json, reaction: Json, dapsone: bool
+) -> None:
+    """Dapsone after Stevens-Johnson syndrome on a sulfonamide, and not after a rash."""
+    chart = read(allergy(substance, reaction=[reaction]))
+    assert of(chart, "drug.dapsone.allergy") is dapsone
+
+
 def test_it_is_told_as_what_another_drug_is_spoken_against() -> None:
     """The evidence names the group, and that a name or a doubtful code was what matched."""
     chart = read(allergy(concept("rxnorm|10829", text="Trimethoprim")))
