@@ -220,7 +220,7 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
 
 
 class AntibodyEntry(CodedEntry, frozen=True, kw_only=True):
-    """An autoantibody, found or not found."""
+    """What is found or not found: an autoantibody, or what tells of an infection."""
 
 
 class StatusEntry(CodedEntry, frozen=True, kw_only=True):

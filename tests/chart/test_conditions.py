@@ -414,6 +414,63 @@ def test_a_condition_without_code_is_listed() -> None:
     assert (asserted(chart), reasons(chart)) == (set(), ["it has no code"])
 
 
+# --- fracture ------------------------------------------------------------------------------------
+
+BROKEN = "finding.fracture_of_major_site"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fracture of the right proximal humerus",
+        "Closed fracture of distal radius, left",
+        "Vertebral compression fracture of L1",
+        "Fractured hip",
+        "Osteoporotic fracture",
+        "History of hip fracture",
+    ],
+)
+def test_a_text_says_which_bone_was_broken(text: str) -> None:
+    """The words count whatever the code, and after it has healed."""
+    assert fact(read(condition(text=text)), BROKEN) is True
+    assert fact(read(condition(text=text, clinicalStatus=status("resolved"))), BROKEN) is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fracture of tooth",
+        "Fracture of finger",
+        "Family history of hip fracture",
+        "Hip pain, fracture excluded",
+        "At risk of hip fracture",
+        "Sprain of wrist",
+    ],
+)
+def test_a_text_of_another_bone_or_of_none_says_no_such_fracture(text: str) -> None:
+    """Another bone, a fracture that is denied, and a site without a fracture."""
+    assert fact(read(condition(text=text)), BROKEN) is False
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "icd10cm|S42.201A",
+        "icd10cm|M80.08XD",
+        "icd10cm|Z87.310",
+        "snomed|443165006",
+        "snomed|359817006",
+        "snomed|5913000",
+        "snomed|15724005",
+        "snomed|263199001",
+    ],
+)
+def test_codes_of_fractures_whose_risk_counts(code: str) -> None:
+    """By their category or by themselves, now and after they have healed."""
+    assert fact(read(condition(code)), BROKEN) is True
+    assert fact(read(condition(code, clinicalStatus=status("resolved"))), BROKEN) is True
+
+
 # --- rapidly progressive ILD ---------------------------------------------------------------------
 
 

@@ -142,3 +142,24 @@ def test_what_was_recorded_before_it_is_said_to_have_begun_leaves_that_open() ->
         condition("snomed|396230008", onsetDateTime=ago(30)),
     )
     assert fact(chart, "diagnosis.myositis.onset_days") == Interval(Decimal(400), INFINITY)
+
+
+@pytest.mark.parametrize(
+    ("born", "gender", "expected"),
+    [
+        ("1971-11-17", "female", None),
+        ("1971-11-16", "female", False),
+        ("1971", "female", None),
+        ("2014-11-16", "female", None),
+        ("2014-11-17", "female", False),
+        ("1971-11-17", "male", False),
+        ("1971-11-17", None, None),
+    ],
+)
+def test_of_a_pregnancy_that_nobody_recorded(
+    born: str, gender: str | None, expected: bool | None
+) -> None:
+    """It is unknown from the 12th to the 55th birthday, save in a man."""
+    patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": born}
+    chart = read(patient if gender is None else {**patient, "gender": gender})
+    assert fact(chart, "finding.pregnancy") is expected
