@@ -232,7 +232,7 @@ def score() -> str:
     terms = terms_of_example()
 
     def at(points: Decimal) -> float:
-        return 220 + float(points) * 6
+        return 270 + float(points) * 6
 
     parts, low, high = [], Decimal(0), Decimal(0)
     for row, (title, points, most) in enumerate(terms):
@@ -257,7 +257,7 @@ def score() -> str:
         x = at(Decimal(threshold))
         parts.append(line(x, y - 4, x, bottom, "6 4"))
         parts.append(text(x, bottom + 16, f"{threshold}: {name}", anchor="middle"))
-    return picture(840, bottom + 32, "The Total Improvement Score with strength missing", parts)
+    return picture(890, bottom + 32, "The Total Improvement Score with strength missing", parts)
 
 
 PICTURES = {
