@@ -1005,6 +1005,13 @@ _CLIENTS = (
         told_by="clients",
     ),
     Code(
+        id="open-to-all",
+        title="everyone on this machine may change the list of clients",
+        why="Whoever can write into it lets in whom they like, and names the servers that are asked "
+        "for data of patients. Take the right away: chmod o-w.",
+        told_by="clients",
+    ),
+    Code(
         id="no-key-set",
         title="it is not said where the public keys of a client are",
         why="They are in a file beside the list, `jwks_file`, or at an address, `jku`. One of the "
