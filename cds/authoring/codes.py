@@ -1007,8 +1007,8 @@ _CLIENTS = (
     Code(
         id="open-to-all",
         title="everyone on this machine may change the list of clients",
-        why="Whoever can write into it lets in whom they like, and names the servers that are asked "
-        "for data of patients. Take the right away: chmod o-w.",
+        why="Whoever can write into it lets in whom they like, and names the servers asked for "
+        "data of patients. Take the right away: chmod o-w.",
         told_by="clients",
     ),
     Code(
