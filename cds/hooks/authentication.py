@@ -298,16 +298,21 @@ def _may_have_made(key: PublicKey, signed: CompactSignature) -> bool:
     """
     if not isinstance(key, RSAKey):
         return True
-    size = -(-key.public_key.key_size // 8)
-    return len(signed.segments["signature"]) == -(-size * 4 // 3)  # in Base64
+    return len(signed.segments["signature"]) == _signature_length(key.public_key.key_size)
+
+
+def _signature_length(bits: int) -> int:
+    """Characters of Base64 in a signature of an RSA key: 4 for 3 bytes."""
+    octets = (bits + 7) // 8
+    return (octets * 4 + 2) // 3
 
 
 def _decoy(algorithm: str, signature_length: int) -> PublicKey:
     """A key of nobody, with which checking takes as long as with one that made the signature."""
     if algorithm.startswith("ES"):
         return _curve_decoy(algorithm)
-    # 4 characters of Base64 for 3 bytes; of the sizes of RSA keys that are in use.
-    bits = next((b for b in (2048, 3072, 4096) if signature_length <= b // 6 + 1), 4096)
+    in_use = (2048, 3072, 4096)
+    bits = next((b for b in in_use if signature_length <= _signature_length(b)), in_use[-1])
     return _rsa_decoy(bits)
 
 
