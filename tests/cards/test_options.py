@@ -265,6 +265,25 @@ def test_a_draft_says_what_on_record_speaks_against_its_drug(
     assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in card.detail
 
 
+@pytest.mark.parametrize("tofacitinib", ["active", "draft"])
+def test_an_immunosuppressive_drug_is_told_of_where_a_jak_inhibitor_is_given_or_ordered_too(
+    bundle: Callable[[str], bytes], sign: Callable[[bytes], dict[str, Card]], tofacitinib: str
+) -> None:
+    """A draft of mycophenolate has the caution that a draft of tofacitinib beside it has."""
+    content = json.loads(bundle("jak-inhibitor-selected"))
+    for entry in content["entry"]:
+        if entry["resource"]["id"] == "jak-selected-tofacitinib-draft":
+            entry["resource"]["status"] = tofacitinib
+        if entry["resource"]["id"] == "jak-selected-mycophenolate-2023-02-20":
+            entry["resource"]["status"] = "draft"
+    card = sign(json.dumps(content).encode())["draft-advised-against"]
+    said = ordered(first_table(card.detail))
+    assert said["Mycophenolate mofetil tablets"].startswith(
+        "**caution**: a JAK inhibitor is given or ordered as well"
+    )
+    assert list(said) == ["Mycophenolate mofetil tablets"]
+
+
 def test_the_sources_are_those_of_what_speaks_against_the_drafts(
     ruleset: RuleSet, orders: Callable[[str], dict[str, Card]]
 ) -> None:
