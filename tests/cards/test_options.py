@@ -141,6 +141,33 @@ def test_contraindicated_options_stand_apart_with_the_reason(example: Example) -
         assert "[Götestam Skorpen C et al. 2016](https://doi.org/" in warned[drug]
 
 
+@pytest.mark.parametrize(
+    ("system", "code"),
+    [("http://snomed.info/sct", "62403005"), ("http://hl7.org/fhir/sid/icd-10-cm", "D55.0")],
+)
+def test_dapsone_is_advised_against_in_a_known_g6pd_deficiency(
+    bundle: Callable[[str], bytes],
+    advise_on: Callable[[bytes], Advice],
+    system: str,
+    code: str,
+) -> None:
+    """Beside prophylaxis it stands that the deficiency is known, and below where that is from."""
+    content = json.loads(bundle("rp-ild-mda5"))
+    patient = next(e["resource"] for e in content["entry"] if "birthDate" in e["resource"])
+    deficiency = {
+        "resourceType": "Condition",
+        "id": "g6pd",
+        "code": {"coding": [{"system": system, "code": code}]},
+        "subject": {"reference": f"Patient/{patient['id']}"},
+        "onsetDateTime": "2001-05-07",
+    }
+    content["entry"].append({"resource": deficiency})
+    text = detail(advise_on(json.dumps(content).encode()))
+    row = next(row for row in rows(text, "Options") if row[0].startswith("Prophylaxis"))
+    assert "**advised against** (dapsone): G6PD deficiency is recorded" in row[3]
+    assert "(Condition/g6pd)" in text.split(f"**{RECORD}**")[1]
+
+
 def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
     """Severe renal impairment asks for care with immunoglobulin, and rules methotrexate out."""
     text = detail(example("untreated-with-ild"))
