@@ -18,7 +18,7 @@ from cds.chart.chart import Chart
 from cds.chart.facts.declaration import EvidenceReader, Value, no_evidence
 from cds.chart.quantities import INFINITY, Interval
 from cds.rules.conditions import Is
-from cds.rules.nodes import Kind, Node, Test, Truth, Values
+from cds.rules.nodes import Kind, Node, Test, Truth, Values, bearing
 from cds.rules.ruleset import Rule, RuleSet
 from cds.rules.words import say_truth, say_value
 
@@ -212,7 +212,7 @@ def _cite(criterion: Criterion, telling: Telling) -> str:
             e
             for part in criterion.parts
             if part.test(values) is True
-            for each in _walk(part)
+            for each in _bearing_in(part, values)
             if each.test(values) is True
             for e in each.evidence(telling.chart)
         )
@@ -222,9 +222,9 @@ def _cite(criterion: Criterion, telling: Telling) -> str:
     return say_all(evidence, MOST_EVIDENCE)
 
 
-def _walk(criterion: Criterion) -> list[Criterion]:
-    """A condition and every condition inside it."""
+def _bearing_in(criterion: Criterion, values: Values) -> list[Criterion]:
+    """A condition and every condition inside it that makes it true, false or unknown."""
     found = [criterion]
     for each in found:
-        found.extend(each.parts)
+        found.extend(bearing(each.kind, each.parts, lambda part: part.test(values)))
     return found

@@ -3,7 +3,7 @@ treatment and of the age of adults behind the facts that did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -19,7 +19,7 @@ from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Certainty, Number, Vocabulary
 from cds.rules.conditions import Constant
 from cds.rules.derivations import HowMany, Ranks, Sum
-from cds.rules.nodes import Node, Values
+from cds.rules.nodes import Node, bearing
 from cds.rules.resting import most_of
 from cds.rules.ruleset import RuleSet
 from cds.rules.site import SiteNumber
@@ -97,7 +97,8 @@ def rests_on(conditions: Iterable[Node], said: Iterable[str], telling: Telling) 
                     counted = None
                 elif node.kind == "count":
                     counted = node.says
-                waiting.extend((part, counted) for part in reversed(_bearing(node, values)))
+                parts = bearing(node.kind, node.parts, lambda part: part.test(values))
+                waiting.extend((part, counted) for part in reversed(parts))
                 continue
             if node.constant is not None:
                 rest_on(node.constant, counted or node.says)
@@ -113,18 +114,6 @@ def rests_on(conditions: Iterable[Node], said: Iterable[str], telling: Telling) 
             open_fact(fact)
             open_conditions()
     return Rests(constants, asked)
-
-
-def _bearing(node: Node, values: Values) -> Sequence[Node]:
-    """The parts of a condition that make it true, false or unknown."""
-    if node.kind not in ("all", "any"):
-        return node.parts
-    truths = [part.test(values) for part in node.parts]
-    # What one part alone brings about; then what one that is not known may.
-    for decisive in (node.kind == "any", None):
-        if decisive in truths:
-            return [p for p, truth in zip(node.parts, truths, strict=True) if truth is decisive]
-    return node.parts
 
 
 class Doubt(Struct, frozen=True):

@@ -6,10 +6,10 @@ it says in words, so that a trace costs nothing until somebody reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from operator import ge, gt, le, lt
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -35,6 +35,7 @@ Values: TypeAlias = Mapping[str, Value]
 Test: TypeAlias = Callable[[Values], Truth]
 Tally: TypeAlias = Callable[[Values], tuple[int, int]]
 Kind = Literal["fact", "not", "unknown", "all", "any", "count"]
+Part = TypeVar("Part")
 
 
 class Node(Struct, frozen=True):
@@ -98,6 +99,18 @@ def compile_node(condition: Condition, facts: Mapping[str, Declaration]) -> Node
                 tally=tally,
                 members=tuple(name for name, _ in members),
             )
+
+
+def bearing(kind: Kind, parts: Sequence[Part], truth_of: Callable[[Part], Truth]) -> Sequence[Part]:
+    """The parts of a condition of this kind that make it true, false or unknown."""
+    if kind not in ("all", "any"):
+        return parts
+    truths = [truth_of(part) for part in parts]
+    # What one part alone brings about; then what one that is not known may.
+    for decisive in (kind == "any", None):
+        if decisive in truths:
+            return [p for p, truth in zip(parts, truths, strict=True) if truth is decisive]
+    return parts
 
 
 def _criterion(condition: Count) -> str:

@@ -13,7 +13,7 @@ from cds.chart.chart import Chart
 from cds.chart.facts.declaration import Evidence, Value
 from cds.rules.deciding import deciding
 from cds.rules.derivations import Contribution, Sum, contributions, nodes_of
-from cds.rules.nodes import Node, Truth
+from cds.rules.nodes import Node, Truth, bearing
 from cds.rules.ruleset import Evaluation, Rule, RuleSet
 from cds.rules.words import say_truth, say_value
 
@@ -104,10 +104,13 @@ def terms_of(fact: str, of: Seen) -> tuple[Contribution, ...]:
 
 
 def holding(trace: Trace) -> Iterator[Trace]:
-    """The conditions on facts of the chart that make a trace hold, where it does."""
+    """The conditions on facts of the chart that hold and decide a trace, and no others.
+
+    One that holds within a group that does not, and so decides nothing, is not among them.
+    """
     if trace.truth is True and trace.node.fact is not None and not trace.parts:
         yield trace
-    for part in trace.parts:
+    for part in bearing(trace.node.kind, trace.parts, lambda part: part.truth):
         yield from holding(part)
 
 

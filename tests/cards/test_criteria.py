@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from cds.advice import Advice
+from cds.advice import Advice, advise, load_rules
 from cds.cards.card import Card
+from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
+from tests.cards.conftest import AS_OF, CHECKOUT
 
 Example = Callable[[str], Advice]
 
@@ -94,6 +98,29 @@ def test_what_is_counted_is_cited(example: Example) -> None:
     assert "Hypertension" in cited["at least 1 of 7: cardiovascular risk"]
     cited = {row[0].lstrip("– "): row[3] for row in criteria(response)}
     assert cited["at least 3 of 6: improvement ≥ 20\u202f%"] == ""
+
+
+def test_what_decides_nothing_of_what_is_counted_is_not_cited(
+    tmp_path: Path, bundle: Callable[[str], bytes]
+) -> None:
+    """What holds in a group that as a whole does not is not cited for a count."""
+    shutil.copytree(CHECKOUT / "rules", tmp_path / "rules")
+    rule = tmp_path / "rules/criteria/jak-inhibitor-risk.yaml"
+    text = rule.read_text(encoding="utf-8")
+    changed = "where: {any: [it, {all: [finding.smoking, finding.stroke]}]}"
+    assert text.count("where: it") == 1
+    rule.write_text(text.replace("where: it", changed), encoding="utf-8")
+    delivery = Delivery(delivered=set(RESOURCE_TYPES))
+    read_resource(decode(bundle("jak-inhibitor-with-risk")), delivery, "Bundle")
+    patient = delivery.patients[0].id
+    assert patient is not None
+
+    cards = advise(delivery, patient, load_rules(tmp_path / "rules"), AS_OF).cards
+
+    risk = next(card for card in cards if "JAK" in card.summary)
+    cited = next(row[3] for row in criteria(risk) if "at least 1 of 7" in row[0])
+    assert "Hypertension" in cited
+    assert "smok" not in cited.casefold()
 
 
 def test_what_nothing_on_record_speaks_for_has_one_row(example: Example) -> None:

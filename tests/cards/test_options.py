@@ -192,6 +192,13 @@ def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
     ]
 
 
+def test_what_decides_nothing_is_not_cited_against_options(example: Example) -> None:
+    """An age that counts only beside a cardiovascular risk is not cited where there is none."""
+    text = detail(example("refractory-dermatomyositis"))
+    cited = text.split(f"**{RECORD}**\n\n")[1].split("\n\n")[0]
+    assert "- Age: " not in cited
+
+
 def test_what_is_not_known_and_would_speak_against_options_is_named(example: Example) -> None:
     """A filtration rate that was never measured, a pregnancy of which nothing is recorded."""
     text = detail(example("new-untreated-dermatomyositis"))

@@ -12,7 +12,7 @@ from cds.chart.quantities import UNKNOWN, Interval
 from cds.rules.nodes import Truth
 from cds.rules.reading import read_ruleset
 from cds.rules.ruleset import RuleSet
-from cds.rules.trace import Trace, trace_rule, undecided, walk
+from cds.rules.trace import Trace, holding, trace_rule, undecided, walk
 
 HEADER = """\
 id: {id}
@@ -191,6 +191,29 @@ def test_a_condition_that_nothing_decides_lacks_all_that_is_missing(
     )
     assert trace.truth is None
     assert facts(undecided(trace)) == ["finding.lung_disease"] * 2
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("any: [diagnosis.myositis, finding.lung_disease]", ["diagnosis.myositis"]),
+        ("all: [diagnosis.myositis, {not: finding.lung_disease}]", ["diagnosis.myositis"]),
+        ("not: {all: [diagnosis.myositis, finding.lung_disease]}", []),
+        ("any: [measure.strength.improvement >= 20 %, "
+         "{all: [diagnosis.myositis, finding.lung_disease]}]", ["measure.strength.improvement"]),
+        ("any: [measure.strength.improvement >= 20 %, "
+         "{all: [diagnosis.myositis, measure.activity.improvement >= 20 %]}]",
+         ["measure.strength.improvement"]),
+        ("any: [response.improved, {not: {any: [finding.lung_disease, response.improved]}}]",
+         ["measure.strength.improvement"]),
+        ("{at_least: 1, of: core_set, where: {all: [improvement >= 20 %, improvement < 0 %]}}", []),
+    ],
+)  # fmt: skip
+def test_holding_is_what_decides(
+    minimal: Path, shipped_chart: Chart, condition: str, expected: list[str]
+) -> None:
+    """What holds and decides is found, and not what holds in a group that as a whole does not."""
+    assert facts(list(holding(trace_of(minimal, shipped_chart, condition)))) == expected
 
 
 def test_asking_changes_nothing(minimal: Path, shipped_chart: Chart) -> None:
