@@ -7,7 +7,7 @@ with the same cards as the first call got.
 
     python benchmarks/load.py [--calls 3000] [--connections 1 8 32] [--workers 1]
     python benchmarks/load.py --calls 100000 --connections 8 --workers 2 --reload --kill-worker
-    python benchmarks/load.py --auth
+    python benchmarks/load.py --auth [--floor]
 
 ``--reload`` changes a rule of a copy of the rules every minute meanwhile; how many rule sets
 gave answers is counted in the database afterwards.
@@ -17,6 +17,10 @@ and are sent once more; the memory of the other processes is watched.
 ``--auth`` requires authentication: each call carries a token of its own, signed with ES384 before
 the load begins. Decisions are recorded in any case, in a state folder that is made for this and
 deleted afterwards; ``CDS_DATABASE_URL`` may name another database.
+``--floor`` measures at 8 connections also a service that does nothing but spend as much processor
+time a call as one took alone, with as many workers, and says how many times that its 99th
+percentile is. Where client and workers share the processors, no service can be expected to do
+better than this.
 
 Exits with 1 for an answer that is not the expected one, for more calls lost than were under way
 where workers were killed, if the 99th percentile at 8 connections is over 5 times the median at
@@ -264,6 +268,23 @@ def serving(workers: int, rules: Path, environ: dict[str, str]) -> Iterator[Serv
         process.wait(60)
 
 
+@contextlib.contextmanager
+def spinning(workers: int, milliseconds: float) -> Iterator[int]:
+    """The port of a service whose calls do nothing but spend so much processor time."""
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("spinning.py"), str(workers), str(milliseconds)],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 CHANGES_TO_SETTLE = 2
 """Until a process has room for two rule sets side by side, in memory that it uses again."""
 
@@ -386,8 +407,19 @@ async def measure(options: argparse.Namespace) -> int:
                 if connections == 1:
                     alone = statistics.median(ordered)
                 if connections == 8 and alone is not None and p99 > BOUND * alone:
-                    print(f"  p99 is over {BOUND:g} times the median at one connection")
+                    times = p99 / alone
+                    print(f"  p99 is {times:.1f} times the median at one, over {BOUND:g} times")
                     failed = True
+        if options.floor and alone is not None:
+            with spinning(options.workers, alone) as port:
+                await Load(port, body, 200, dict).run(4)
+                load = Load(port, body, options.calls, dict)
+                await load.run(8)
+            p99 = percentile(sorted(load.milliseconds), 0.99)
+            print(
+                f"{alone:.2f} ms of a processor, and nothing else: p99 at 8 {p99:.2f} ms, "
+                f"{p99 / alone:.1f} times that"
+            )
         if options.reload:
             url = environ.get("CDS_DATABASE_URL") or os.environ.get("CDS_DATABASE_URL")
             made["rule sets that answered"] = answered(
@@ -410,9 +442,12 @@ def main() -> int:
     parser.add_argument("--auth", action="store_true")
     parser.add_argument("--reload", action="store_true")
     parser.add_argument("--kill-worker", action="store_true")
+    parser.add_argument("--floor", action="store_true")
     options = parser.parse_args()
     if options.kill_worker and options.workers < 2:
         parser.error("--kill-worker needs --workers 2 or more")
+    if options.floor and 1 not in options.connections:
+        parser.error("--floor needs what a call takes at one connection")
     return uvloop.run(measure(options))
 
 
