@@ -453,8 +453,18 @@ def entries_worth(document: bytes) -> int:
     return max(-(-objects // _OBJECTS_AN_ENTRY), document.count(b",") // _COMMAS_AN_ENTRY)
 
 
+def bytes_worth(document: bytes) -> int:
+    """How many bytes of FHIR would take about as much memory once they are read, at the least.
+
+    As many as the document has, unless it has far more in them than FHIR: then what it holds takes
+    the memory, and not its length.
+    """
+    return max(len(document), entries_worth(document) * _BYTES_AN_ENTRY)
+
+
 _OBJECTS_AN_ENTRY = 20
 _COMMAS_AN_ENTRY = 50
+_BYTES_AN_ENTRY = 1024  # of an entry that has so many; those of the examples have more
 
 _NESTING = (dict, list)
 _COUNTED = msgspec.json.Decoder(float_hook=bool)  # of a fraction, its value would be worked out

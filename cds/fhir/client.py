@@ -30,7 +30,7 @@ import stamina
 from msgspec import Struct
 
 from cds.addresses import Address, literal_address
-from cds.fhir.bundles import Unreadable, count_entries, decode, entries_worth
+from cds.fhir.bundles import Unreadable, bytes_worth, count_entries, decode, entries_worth
 from cds.fhir.resources import AnyResource, Bundle
 from cds.fhir.servers import Server, is_allowed, within
 
@@ -100,7 +100,8 @@ class Allowance:
         """Count the entries of a page before it is read, as with bytes.
 
         Raises ``CannotBeHad`` too where all pages together have far more JSON objects, arrays or
-        values than so many bytes of FHIR have.
+        values than so many bytes of FHIR have. Before, a page that will take more memory than its
+        bytes tell is held as what it is worth.
         """
         self._worth -= entries_worth(page)
         if self._worth < 0:
@@ -108,6 +109,7 @@ class Allowance:
                 "all that is fetched for one call has far more JSON objects, arrays or values than "
                 f"{MOST_ENTRIES} entries have"
             )
+        self._hold(bytes_worth(page) - len(page))
         self._entries -= count_entries(page)
         if self._entries < 0:
             raise CannotBeHad(

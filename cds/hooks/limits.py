@@ -16,7 +16,7 @@ from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds.fhir.bundles import entries_worth, has_few_entries
+from cds.fhir.bundles import bytes_worth, entries_worth, has_few_entries
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 
 _log = structlog.get_logger()
@@ -34,7 +34,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     calls: int = 100
     """Requests that are being answered at a time."""
     held_bytes: int = 64 * 1024 * 1024
-    """Of the bodies of all requests that arrive or are being answered, and of what is fetched."""
+    """Of the bodies of all requests that arrive or are being answered, and of what is fetched.
+
+    A body that has arrived counts as ``bytes_worth``.
+    """
     receive_seconds: float = 10
     answer_seconds: float = 15
 
@@ -157,6 +160,7 @@ class KeepsLimits:
         most = self.limits.entries
         if entries_worth(body) > most or not has_few_entries(body, most):
             raise _beyond_entries(self.limits)
+        share.become(bytes_worth(body))
         held = [body]
         del body  # it is given away: Starlette makes a copy of it, which is then the only one
 

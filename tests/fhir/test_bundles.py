@@ -1,4 +1,6 @@
 import json
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cds.fhir.bundles import (
     Excluded,
     Unreadable,
     add,
+    bytes_worth,
     count_entries,
     decode,
     entries_worth,
@@ -28,6 +31,7 @@ from cds.fhir.bundles import (
 from cds.fhir.resources import Bundle, Patient
 from tests.work import assert_in_proportion
 
+ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 OUTCOME: Json = {"resourceType": "OperationOutcome"}
 
@@ -1069,6 +1073,52 @@ def test_a_document_is_worth_the_entries_that_would_have_so_much(
 ) -> None:
     """Objects and arrays count by twenty, what stands beside others by fifty."""
     assert entries_worth(document) == worth
+
+
+@pytest.mark.parametrize(
+    ("listed", "of"),
+    [
+        (b'"ab"', '{"resourceType": "AllergyIntolerance", "category": [%s]}'),
+        (b"{}", '{"resourceType": "Observation", "code": {"coding": [%s]}}'),
+        (
+            b'{"code":"a","system":"b","display":"\xe2\x82\xac"}',
+            '{"resourceType": "Observation", "code": {"coding": [%s]}}',
+        ),
+        (
+            b'{"code":{"coding":[{"code":"x"}]},"valueQuantity":{"value":1}}',
+            '{"resourceType": "Observation", "component": [%s]}',
+        ),
+        (
+            b'{"timing":{"repeat":{"period":1}},"doseAndRate":[{"doseQuantity":{"value":1}}]}',
+            '{"resourceType": "MedicationRequest", "dosageInstruction": [%s]}',
+        ),
+    ],
+)
+def test_what_is_read_of_a_document_takes_in_proportion_to_what_it_is_worth(
+    listed: bytes, of: str
+) -> None:
+    """However little each thing in it is: its length alone tells of less than a tenth."""
+    before, after = (b'{"resourceType": "Bundle", "entry": [{"resource": ' + of.encode()).split(
+        b"%s"
+    )
+    document = before + b",".join([listed] * 5000) + after + b"}]}"
+    delivery_of(document)  # what is loaded with the first
+    tracemalloc.start()
+    try:
+        delivery = delivery_of(document)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert delivery.excluded == []
+    assert taken < 5 * bytes_worth(document)
+
+
+def test_fhir_is_worth_its_bytes() -> None:
+    """No more is held for a chart than it has bytes."""
+    chart = (ROOT / "fhir_examples" / "refractory-dermatomyositis.request.json").read_bytes()
+    assert bytes_worth(chart) == len(chart)
+    assert bytes_worth(b"{}" * 40) == 2 * 1024
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cds.fhir import client as client_module
-from cds.fhir.bundles import Delivery, read_resource
+from cds.fhir.bundles import Delivery, bytes_worth, read_resource
 from cds.fhir.client import (
     MOST_ATTEMPTS,
     MOST_PAGES,
@@ -366,6 +366,17 @@ def test_pages_of_far_more_than_fhir_has_are_given_up(
         assert "far more JSON objects, arrays or values than 12 entries have" in why_not(server)
         monkeypatch.setattr(client_module, "MOST_ENTRIES", 24)
         assert ids(fetch(server)) == ["c1", "c2"]
+
+
+def test_a_page_is_held_as_what_it_is_worth() -> None:
+    """Its bytes as they arrive, and before it is read what it will take beside them."""
+    held: list[int] = []
+    allowance = Allowance(hold=held.append)
+    page = json.dumps(searchset(condition(1)) | {"y": [{}] * 100}).encode()
+    allowance.take_bytes(len(page))
+    allowance.take_entries(page)
+    assert held == [len(page), bytes_worth(page) - len(page)]
+    assert sum(held) == 6 * 1024
 
 
 def test_what_is_left_is_left_for_all_queries_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,6 +281,26 @@ async def never() -> AsyncIterator[bytes]:
     yield b""
 
 
+def test_a_body_that_will_take_more_memory_than_its_bytes_is_held_as_what_it_is_worth() -> None:
+    """Short things in large numbers leave less room for others, until they are answered."""
+    dense = json.dumps({"y": [{}] * 190}).encode()
+
+    async def run() -> None:
+        limited = Limited(held_bytes=15_000)
+        first = asyncio.create_task(limited.client.post("/wait", content=dense))
+        await limited.busy.wait()
+        full = await limited.client.post("/read", content=dense)
+        assert full.status_code == 503
+        assert "CDS_MAX_HELD_BYTES" in issue(full)[1]
+        assert (await limited.client.post("/read", content=bytes(4000))).status_code == 200
+        limited.go_on.set()
+        assert (await first).text == "waited"
+        assert (await limited.client.post("/read", content=dense)).status_code == 200
+        assert limited.refused == {"held": 1}
+
+    asyncio.run(run())
+
+
 def test_who_announces_a_body_and_sends_none_keeps_nobody_out() -> None:
     """Neither the bytes nor the number of requests are used up by what does not arrive."""
 
