@@ -624,8 +624,8 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
 
 
 def plain(value: Decimal) -> str:
-    """A number as people write it: no exponent, no trailing zeros."""
-    text = str(value)
+    """A number as people write it: no exponent, no trailing zeros, and zero without a sign."""
+    text = str(value or 0)
     if "E" in text:
         text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
