@@ -184,6 +184,11 @@ def test_since_is_the_onset_else_when_it_was_recorded() -> None:
         ("snomed|233703007", "finding.interstitial_lung_disease"),
         ("snomed|711379004", "finding.interstitial_lung_disease"),
         ("icd10cm|J84.170", "finding.interstitial_lung_disease"),
+        ("snomed|76571007", "finding.sepsis"),
+        ("snomed|385093006", "finding.pneumonia"),
+        ("snomed|882784691000119100", "finding.pneumonia"),
+        ("snomed|4740000", "finding.acute_viral_infection"),
+        ("snomed|95883001", "finding.deep_infection"),
     ],
 )
 def test_codes_assert_their_entry_and_nothing_else(code: str, key: str) -> None:
