@@ -141,6 +141,20 @@ def test_contraindicated_options_stand_apart_with_the_reason(example: Example) -
         assert "[Götestam Skorpen C et al. 2016](https://doi.org/" in warned[drug]
 
 
+def test_each_jak_inhibitor_cites_the_label_that_speaks_of_it(example: Example) -> None:
+    """What is contraindicated in pregnancy is not linked to the label of another drug."""
+    warned = {row[0]: row[3] for row in rows(detail(example("rp-ild-in-pregnancy")), WARNED)}
+    reasons = warned["JAK inhibitor"].split("**contraindicated** ")[1:]
+    cited = {reason.split(":")[0]: reason.split("[")[1].split("]")[0] for reason in reasons}
+    assert cited == {
+        "(tofacitinib)": "Le Moniteur des pharmacies 2026",
+        "(baricitinib)": "Eli Lilly 2024",
+        "(upadacitinib)": "AbbVie 2024",
+        "(ruxolitinib)": "Novartis 2026",
+        "(filgotinib)": "MIMS Singapore 2026",
+    }
+
+
 def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
     """Severe renal impairment asks for care with immunoglobulin, and rules methotrexate out."""
     text = detail(example("untreated-with-ild"))
