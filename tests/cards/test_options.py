@@ -347,6 +347,55 @@ def test_what_has_a_card_of_its_own_is_not_told_twice(
     assert list(orders("methotrexate-ordered-with-ild")) == ["methotrexate-ordered-with-ild"]
 
 
+@pytest.mark.parametrize("drug", ["Tofacitinib 5 mg", "Denosumab 60 mg", "Teriparatide 20 µg"])
+def test_a_drug_whose_label_forbids_it_in_pregnancy_is_not_ordered_in_silence(
+    sign: Callable[[bytes], dict[str, Card]], bundle: Callable[[str], bytes], drug: str
+) -> None:
+    """Not known whether pregnant it brings the question, and in pregnancy a contraindication."""
+
+    def cards(example: str) -> dict[str, Card]:
+        content = json.loads(bundle(example))
+        for entry in content["entry"]:
+            if entry["resource"].get("status") == "draft":
+                entry["resource"]["medicationCodeableConcept"] = {"text": drug}
+        return sign(json.dumps(content).encode())
+
+    assert "pregnancy-not-known-with-order" in cards("mycophenolate-ordered-pregnancy-not-known")
+    card = cards("drugs-ordered-in-pregnancy")["draft-advised-against"]
+    ((_, reasons), *_) = first_table(card.detail)
+    assert reasons.startswith("**contraindicated**: ")
+    assert "pregnancy" in reasons.split(" ([")[0]
+
+
+@pytest.mark.parametrize(
+    ("drug", "basis"),
+    [
+        ("Upadacitinib 15 mg", "(recalled, not read)"),
+        ("Ruxolitinib 10 mg", "([Clin Pharmacokinet 2023]("),
+        ("Filgotinib 200 mg", "([Galapagos 2026]("),
+    ],
+)
+def test_a_dose_in_renal_impairment_cites_what_was_read_of_the_drug(
+    sign: Callable[[bytes], dict[str, Card]], bundle: Callable[[str], bytes], drug: str, basis: str
+) -> None:
+    """Nothing was read of upadacitinib, and it does not borrow the source of another drug."""
+    content = json.loads(bundle("untreated-with-ild"))
+    (patient,) = {e["resource"]["id"] for e in content["entry"] if "birthDate" in e["resource"]}
+    draft = {
+        "resourceType": "MedicationRequest",
+        "id": "draft",
+        "status": "draft",
+        "intent": "order",
+        "subject": {"reference": f"Patient/{patient}"},
+        "medicationCodeableConcept": {"text": drug},
+    }
+    content["entry"].append({"resource": draft})
+    card = sign(json.dumps(content).encode())["draft-advised-against"]
+    ((_, reasons),) = first_table(card.detail)
+    said = next(each for each in reasons.split("; **") if "severe renal impairment" in each)
+    assert basis in said
+
+
 def test_a_selected_draft_is_not_told_what_speaks_against_another(
     ruleset: RuleSet, orders: Callable[[str, frozenset[str]], dict[str, Card]]
 ) -> None:
