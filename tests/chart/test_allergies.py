@@ -257,6 +257,29 @@ def test_a_denial_counts_within_its_sentence() -> None:
     assert of(chart, "drug.methylprednisolone.allergy") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "drug", "known"),
+    [
+        ("Solu-Medrol: anaphylaxis", "methylprednisolone", True),
+        ("Imuran", "azathioprine", True),
+        ("Rituxan", "rituximab", True),
+        ("Steroids", "prednisolone", True),
+        ("Anabolic steroids", "prednisolone", False),
+        ("Anabolic steroids; steroid inhaler", "prednisolone", True),
+        ("NSAIDs (non-steroidal anti-inflammatory drugs)", "prednisolone", False),
+        ("Hizentra", "immunoglobulin", True),
+        ("Anti-D immunoglobulin", "immunoglobulin", True),
+        ("Anti-thymocyte immunoglobulin (rabbit)", "immunoglobulin", False),
+        ("Immunoglobulin; anti-thymocyte immunoglobulin", "immunoglobulin", True),
+    ],
+)
+def test_an_allergy_is_recorded_by_brand_or_in_plain_words(
+    text: str, drug: str, known: bool
+) -> None:
+    """What people write speaks against the drug that it means, and against no other."""
+    assert of(read(allergy(concept(text=text))), f"drug.{drug}.allergy") is known
+
+
 def test_a_substance_that_nothing_maps_is_listed_and_harms_nothing() -> None:
     """Most allergies are to other drugs, or to food."""
     chart = read(
@@ -277,6 +300,29 @@ def test_a_substance_that_cannot_be_known_could_be_any_drug(substance: Json | No
     assert of(chart, "patient.drug_intolerance") is None
     assert len(reasons(chart)) == 1
     assert of(read(allergy(substance), allergy(RITUXIMAB)), "drug.rituximab.allergy") is True
+
+
+def test_what_could_not_be_matched_is_told_unless_it_is_no_drug() -> None:
+    """A brand that nobody listed may be of any drug: whoever prescribes has to read it."""
+    name = "patient.unmatched_allergy"
+    chart = read(
+        allergy(
+            concept(text="Penicillin"),
+            **reaction("Rash"),
+            verificationStatus=concept("x|unconfirmed"),
+        ),
+        allergy(concept("urn:local|4711")),
+        allergy(concept(text="Peanut"), category=["food"]),
+        allergy(concept(text="Imuran")),
+    )
+    assert of(chart, name) is True
+    assert told(chart, name) == [
+        "allergy or intolerance to Penicillin: Rash (unconfirmed)",
+        "its substance has no name, and no code that this service knows",
+    ]
+    assert of(read(allergy(concept(text="Imuran"))), name) is False
+    assert of(read(allergy(NO_KNOWN_DRUG_ALLERGY)), name) is False
+    assert of(chart_of(deliver(delivered=RESOURCE_TYPES - {"AllergyIntolerance"})), name) is None
 
 
 # --- what is recorded of it ----------------------------------------------------------------------
