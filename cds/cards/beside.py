@@ -176,7 +176,7 @@ def settled_by(members: Sequence[str], telling: Telling) -> str:
             (
                 escape_authored(title_of(member, telling)),
                 said if why == MISSING else f"{said}; {why}",
-                escape("; ".join(would.get(member, ())) or "nothing that is open now"),
+                escape_authored("; ".join(would.get(member, ())) or "nothing that is open now"),
             )
         )
     if not rows:
