@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
 from cds.chart.conditions import asserts
@@ -52,6 +53,9 @@ _COUNTED = {
     "given": frozenset({"in-progress", "completed", "stopped", "on-hold"}),
     "stated": frozenset({"active", "completed", "stopped", "on-hold", "unknown"}),
 }
+_NOT_GIVEN = "not-done"
+_HALTED = {"on-hold": "on hold", "stopped": "stopped"}
+"""The statuses of orders that need not have been carried out, and how they are said."""
 
 
 class DoseStep(Struct, frozen=True, gc=False):
@@ -110,6 +114,13 @@ NO_COURSE = Course((), False, None)
 """What is known of a drug that nothing tells of."""
 
 
+class Treatments(Struct, frozen=True):
+    """What orders, administrations and statements tell of, by drug, and what was ``not_given``."""
+
+    exposures: dict[str, list[Exposure]]
+    not_given: dict[str, list[Exposure]] = {}
+
+
 def read_treatments(
     uses: list[MedicationUse],
     medications: dict[str, Medication],
@@ -117,14 +128,20 @@ def read_treatments(
     as_of: date,
     excluded: list[Excluded],
     unread: set[str],
-) -> dict[str, list[Exposure]]:
+) -> Treatments:
     """The exposures of a patient by drug.
 
     What is left out is added to ``excluded``; the type of a resource whose drug cannot be known is
     added to ``unread``, since it could be any drug.
     """
     found: dict[str, list[Exposure]] = {}
+    not_given: dict[str, list[Exposure]] = {}
     for use in uses:
+        if isinstance(use, MedicationAdministration) and use.status == _NOT_GIVEN:
+            excluded.append(Excluded(name_of(use), f"its status is {use.status}"))
+            for exposure in _withheld(use, medications, terms, as_of):
+                not_given.setdefault(exposure.drug, []).append(exposure)
+            continue
         try:
             for exposure in _exposures(use, medications, terms, as_of):
                 found.setdefault(exposure.drug, []).append(exposure)
@@ -132,7 +149,17 @@ def read_treatments(
             excluded.append(Excluded(name_of(use), str(reason)))
             if isinstance(reason, _Unidentified):
                 unread.add(type(use).__name__)
-    return found
+    return Treatments(found, not_given)
+
+
+def _withheld(
+    use: MedicationAdministration, medications: dict[str, Medication], terms: Terms, as_of: date
+) -> list[Exposure]:
+    """What was to be given and was not, as if it had been; nothing where that cannot be read."""
+    try:
+        return _exposures(replace(use, status="completed"), medications, terms, as_of)
+    except Unusable:
+        return []
 
 
 class Drafts(Struct, frozen=True):
@@ -176,10 +203,10 @@ def read_drafts(
         if order.status in _WITHDRAWN:
             excluded.append(Excluded(name_of(order), f"its status is {order.status}"))
             continue
-        placed = msgspec.structs.replace(order, status="active", intent="order")
+        placed = replace(order, status="active", intent="order")
         try:
             for exposure in _exposures(placed, known, terms, date.max):
-                drafted = msgspec.structs.replace(exposure, kind="drafted", current=None)
+                drafted = replace(exposure, kind="drafted", current=None)
                 found.setdefault(exposure.drug, []).append(drafted)
         except _Unidentified as reason:
             unread.append(Excluded(name_of(order), f"{reason}{reason.codes}"))
@@ -193,7 +220,9 @@ def read_drafts(
         },
         **terms.vocabulary.drug_classes,
     }
-    courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
+    courses = {
+        name: course(entry, Treatments(found), date.max, 0) for name, entry in entries.items()
+    }
     return Drafts(
         {name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread), found
     )
@@ -543,10 +572,9 @@ def _times_a_day(dosage: Dosage) -> Decimal | None:
 # --- courses -------------------------------------------------------------------------------------
 
 
-def course(
-    entry: DrugClassEntry, exposures: dict[str, list[Exposure]], as_of: date, gap: int
-) -> Course:
+def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int) -> Course:
     """What is known of a class of drugs: exposures that count, whether current, since when."""
+    exposures = treatments.exposures
     if exposures.keys().isdisjoint(entry.any_of):
         return NO_COURSE
     events: list[Exposure] = []
@@ -555,6 +583,8 @@ def course(
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
             counts = counts_for(entry, exposure, given)
+            if counts and entry.single and exposure.kind == "ordered":
+                counts = _was_carried_out(exposure, entry, treatments, given)
             if counts:
                 events.append(exposure)
             elif counts is None:
@@ -565,6 +595,44 @@ def course(
         current = None
     since = _since(events, as_of, gap) if current else None
     return Course(tuple(events), current, since, tuple(uncertain))
+
+
+def _was_carried_out(
+    order: Exposure,
+    entry: DrugClassEntry,
+    treatments: Treatments,
+    given: Mapping[DateSpan | None, Decimal],
+) -> bool | None:
+    """Whether an order of a single event stands for one; None where that is not known.
+
+    Of one that was held or stopped what was given tells, if anything does; so does what was not
+    given on its first day, of every order.
+    """
+
+    def of(each: Mapping[str, list[Exposure]]) -> list[tuple[Exposure, DateSpan, bool | None]]:
+        return [
+            (e, e.start, counts_for(entry, e, given))
+            for drug in entry.any_of
+            for e in each.get(drug, ())
+            if e.start is not None
+        ]
+
+    begun, halted = order.start, order.status in _HALTED
+    if begun is None:
+        return None if halted else True
+    last = order.end.last if order.end else date.max
+    if any(
+        e.kind == "given" and counts and day.last >= begun.first and day.first <= last
+        for e, day, counts in of(treatments.exposures)
+    ):
+        return not halted
+    withheld = any(
+        counts is not False and day.first <= begun.last and day.last >= begun.first
+        for _, day, counts in of(treatments.not_given)
+    )
+    if halted:
+        return False if withheld else None
+    return None if withheld else True
 
 
 def given_by_day(
@@ -657,6 +725,8 @@ def describe(exposure: Exposure, as_of: date) -> str:
         parts[0] += f" {exposure.start}"
         if exposure.end is not None and exposure.end != exposure.start:
             parts[0] += f" to {exposure.end}"
+    if exposure.kind == "ordered" and exposure.status in _HALTED:
+        parts[0] += f" ({_HALTED[exposure.status]})"
     if exposure.steps:
         parts.append(_say_steps(exposure, as_of))
     elif exposure.dose is not None:

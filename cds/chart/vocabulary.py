@@ -261,8 +261,10 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
     """Drugs that count together; systemic treatment only, unless ``routes`` says which.
 
     ``daily_dose_at_least`` asks for that dose on one day; ``single`` makes each order an event of
-    the day it begins, however long it stays active. ``line`` says that a start opens a treatment
-    line, to whose start the baseline belongs: a start of the class as one, or of each drug in it.
+    the day it begins, however long it stays active: one that was held or stopped is unknown where
+    no administration tells of it, and so is any of whose first day one says that nothing was given.
+    ``line`` says that a start opens a treatment line, to whose start the baseline belongs: a start
+    of the class as one, or of each drug in it.
     """
 
     any_of: tuple[str, ...]
