@@ -200,7 +200,7 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     ``perhaps`` names entries of the same section that it leaves open: they are unknown, not false.
     ``past`` names the finding that a Condition of this entry asserts once it is over. One that
     began, or was recorded, more than ``counts_for`` (days) ago may be over: it is unknown then.
-    ``denied_by`` names findings that say that it is not so: one that is dated after all that asserts
+    ``denied_by`` names findings that say that it is not so: one that is later than all that asserts
     it makes it unknown. ``unrecorded`` says in whom it is unknown where nobody recorded it.
     """
 
