@@ -141,6 +141,33 @@ def test_contraindicated_options_stand_apart_with_the_reason(example: Example) -
         assert "[Götestam Skorpen C et al. 2016](https://doi.org/" in warned[drug]
 
 
+@pytest.mark.parametrize(
+    ("system", "code"),
+    [("http://snomed.info/sct", "62403005"), ("http://hl7.org/fhir/sid/icd-10-cm", "D55.0")],
+)
+def test_dapsone_is_advised_against_in_a_known_g6pd_deficiency(
+    bundle: Callable[[str], bytes],
+    advise_on: Callable[[bytes], Advice],
+    system: str,
+    code: str,
+) -> None:
+    """Beside prophylaxis it stands that the deficiency is known, and below where that is from."""
+    content = json.loads(bundle("rp-ild-mda5"))
+    patient = next(e["resource"] for e in content["entry"] if "birthDate" in e["resource"])
+    deficiency = {
+        "resourceType": "Condition",
+        "id": "g6pd",
+        "code": {"coding": [{"system": system, "code": code}]},
+        "subject": {"reference": f"Patient/{patient['id']}"},
+        "onsetDateTime": "2001-05-07",
+    }
+    content["entry"].append({"resource": deficiency})
+    text = detail(advise_on(json.dumps(content).encode()))
+    row = next(row for row in rows(text, "Options") if row[0].startswith("Prophylaxis"))
+    assert "**advised against** (dapsone): G6PD deficiency is recorded" in row[3]
+    assert "(Condition/g6pd)" in text.split(f"**{RECORD}**")[1]
+
+
 def test_care_alone_leaves_an_option_a_proposal(example: Example) -> None:
     """Severe renal impairment asks for care with immunoglobulin, and rules methotrexate out."""
     text = detail(example("untreated-with-ild"))
@@ -263,6 +290,25 @@ def test_a_draft_says_what_on_record_speaks_against_its_drug(
     assert said["Mycophenolate mofetil tablets"].startswith("**contraindicated**: teratogenic")
     assert "hepatitis B is recorded" in said["Rituximab for infusion"]
     assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in card.detail
+
+
+@pytest.mark.parametrize("tofacitinib", ["active", "draft"])
+def test_an_immunosuppressive_drug_is_told_of_where_a_jak_inhibitor_is_given_or_ordered_too(
+    bundle: Callable[[str], bytes], sign: Callable[[bytes], dict[str, Card]], tofacitinib: str
+) -> None:
+    """A draft of mycophenolate has the caution that a draft of tofacitinib beside it has."""
+    content = json.loads(bundle("jak-inhibitor-selected"))
+    for entry in content["entry"]:
+        if entry["resource"]["id"] == "jak-selected-tofacitinib-draft":
+            entry["resource"]["status"] = tofacitinib
+        if entry["resource"]["id"] == "jak-selected-mycophenolate-2023-02-20":
+            entry["resource"]["status"] = "draft"
+    card = sign(json.dumps(content).encode())["draft-advised-against"]
+    said = ordered(first_table(card.detail))
+    assert said["Mycophenolate mofetil tablets"].startswith(
+        "**caution**: a JAK inhibitor is given or ordered as well"
+    )
+    assert list(said) == ["Mycophenolate mofetil tablets"]
 
 
 def test_the_sources_are_those_of_what_speaks_against_the_drafts(
