@@ -97,7 +97,8 @@ def read_chart(
     """Read a patient's delivery into a chart; ``conditions`` were read before, for the gate."""
     excluded = list(delivery.excluded)
     born = read_date(delivery.patients[0].birthDate) if delivery.patients else None
-    measurements = read_observations(delivery.observations, terms, as_of, excluded)
+    gender = delivery.patients[0].gender if delivery.patients else None
+    measurements = read_observations(delivery.observations, terms, as_of, excluded, gender)
     unread = set(delivery.unread)
     uses, drafted = delivery.uses, NO_DRAFTS
     if drafts is not None:
@@ -145,7 +146,7 @@ def read_chart(
         drafted,
         _doses(exposures, terms, as_of),
         _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
-        delivery.patients[0].gender if delivery.patients else None,
+        gender,
         allergies,
     )
 

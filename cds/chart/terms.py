@@ -20,7 +20,14 @@ from cds.chart.coding import (
     index_words,
     whole_words,
 )
-from cds.chart.vocabulary import ConditionEntry, ObservationEntry, UnitTable, Vocabulary
+from cds.chart.vocabulary import (
+    ConditionEntry,
+    LaboratoryWords,
+    ObservationEntry,
+    ResultWords,
+    UnitTable,
+    Vocabulary,
+)
 
 
 class Observed(Struct, frozen=True, gc=False):
@@ -48,6 +55,10 @@ class Terms(Struct, frozen=True):
     maximum: Match
     results: CodeIndex
     result_words: dict[str, str]
+    high_results: CodeIndex
+    high_words: frozenset[str]
+    sexes: CodeIndex
+    sex_words: dict[str, str]
     measure_of: dict[str, str]
     core_set: dict[str, str]
     measure_names: Words
@@ -111,6 +122,10 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
     entries = {f"diagnosis.{k}": e for k, e in v.diagnoses.items()} | {
         f"finding.{k}": e for k, e in v.findings.items()
     }
+    laboratory = v.laboratory or LaboratoryWords(high=ResultWords(), sexes={})
+    sexes: CodeIndex = {}
+    for name, of_sex in laboratory.sexes.items():
+        sexes |= index_codes(v, name, of_sex.codes)
     results: CodeIndex = {}
     for name, words in v.results.items():
         results |= index_codes(v, name, words.codes)
@@ -127,6 +142,10 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         maximum=maximum,
         results=results,
         result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
+        high_results=index_codes(v, "high", laboratory.high.codes),
+        high_words=frozenset(word.casefold() for word in laboratory.high.words),
+        sexes=sexes,
+        sex_words={w.casefold(): sex for sex, of in laboratory.sexes.items() for w in of.words},
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
         core_set={
             selected: name

@@ -240,6 +240,16 @@ class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     words: tuple[str, ...] = ()
 
 
+class LaboratoryWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a laboratory says that a result is ``high``, and for patients of which sex a range is.
+
+    ``sexes`` are by the administrative gender, as FHIR has it.
+    """
+
+    high: ResultWords
+    sexes: dict[str, ResultWords]
+
+
 class DrugEntry(CodedEntry, frozen=True, kw_only=True):
     """A substance. ``names`` match as whole words where no code does.
 
@@ -420,6 +430,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     weight: WeightNumbers | None = None
+    laboratory: LaboratoryWords | None = None
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
@@ -437,6 +448,7 @@ _SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
 _SINGLE: dict[str, object] = {
     "assessments": AssessmentNumbers,
     "weight": WeightNumbers,
+    "laboratory": LaboratoryWords,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
     "allergy_negations": tuple[str, ...],
