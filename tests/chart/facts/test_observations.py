@@ -106,7 +106,7 @@ def test_of_what_was_not_delivered_nobody_knows_what_it_was_called() -> None:
 def test_of_limits_that_disagree_the_evidence_names_all() -> None:
     """Who compares by hand reads which limits there are, and what the laboratory says."""
     ranges = [{"high": quantity(high, "ng/L")} for high in (34, 16)]
-    high = {"interpretation": [concept("interpretation|H")]}
+    high: Json = {"interpretation": [concept("interpretation|H")]}
     chart = read(observation(TROPONIN, 28, "ng/L", referenceRange=ranges, **high))
     assert fact(chart, "observation.troponin_t_hs.multiple") == Interval(
         Decimal(28) / 34, Decimal("1.75")
