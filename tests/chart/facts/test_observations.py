@@ -73,6 +73,24 @@ def test_a_value_in_multiples_of_its_upper_limit(resource: Json, multiple: Inter
     assert fact(read(resource), "observation.troponin_t_hs.multiple") == multiple
 
 
+@pytest.mark.parametrize("code", ["77147-7", "48642-3", "48643-1", "88293-6", "88294-4", "69405-9"])
+def test_a_filtration_rate_by_another_formula(code: str) -> None:
+    """What laboratories send most often besides counts as well, each for what it is."""
+    chart = read(observation(f"loinc|{code}", 12, "mL/min/{1.73_m2}"))
+    assert fact(chart, "observation.egfr.latest") == exactly(12)
+
+
+def test_of_two_filtration_rates_by_race_only_the_range_is_known() -> None:
+    """Nothing says which of them is the patient's."""
+    of_both = [
+        observation(f"loinc|{code}", value, "mL/min/{1.73_m2}")
+        for code, value in (("48642-3", 28), ("48643-1", 34))
+    ]
+    chart = read(*of_both)
+    assert fact(chart, "observation.egfr.latest") == Interval(Decimal(28), Decimal(34))
+    assert fact(read(of_both[0]), "observation.egfr.latest") == exactly(28)
+
+
 def flagged(*codes: str, on: str | None = None) -> Json:
     """Return a troponin without a range, as a laboratory calls it."""
     made = observation(TROPONIN, 28, "ng/L", on)
