@@ -178,7 +178,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         allergy_negation_after=whole_words(v.allergy_negations_after),
         failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
-        drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
+        drug_names=index_words({name: d.names for name, d in v.drugs.items()}, v.biologicals),
         routes=build_index(v, v.routes),
         route_names=index_words({name: r.names for name, r in v.routes.items()}),
         allergens=build_index(v, v.allergens),

@@ -437,6 +437,7 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allergy_negations: tuple[str, ...] = ()
     allergy_negations_after: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    biologicals: tuple[str, ...] = ()
 
     def system_url(self, name: str) -> str:
         """The canonical URL of a code system by its name."""
@@ -454,6 +455,7 @@ _SINGLE: dict[str, object] = {
     "allergy_negations": tuple[str, ...],
     "allergy_negations_after": tuple[str, ...],
     "failures": tuple[str, ...],
+    "biologicals": tuple[str, ...],
 }
 
 
@@ -603,6 +605,13 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
                 known(section, name, (entry.past,), "past", "findings")
     for name, status in vocabulary.statuses.items():
         known("statuses", name, status.asserts, "asserts", "findings")
+    for i, drug in enumerate(vocabulary.biologicals):
+        if drug not in vocabulary.drugs:
+            places["biologicals", ""][0].report(
+                "unknown-id",
+                ("biologicals", i),
+                f"`{drug}` is not declared among the drugs{did_you_mean(drug, vocabulary.drugs)}",
+            )
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")

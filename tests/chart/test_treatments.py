@@ -92,6 +92,13 @@ def test_a_name_inside_another_is_not_that_drug() -> None:
     assert drugs(order("Methyl prednisolone 1 g", ago(5))) == {"methylprednisolone"}
 
 
+@pytest.mark.parametrize("suffix", ["abbs", "zzzz"])
+def test_a_biological_with_the_letters_of_a_product_is_that_drug(suffix: str) -> None:
+    """Whatever letters the product has in the United States, those of products to come too."""
+    assert drugs(order(f"riTUXimab-{suffix} 500 mg", ago(5))) == {"rituximab"}
+    assert drugs(order(f"Prednisone-{suffix}", ago(5))) == set()
+
+
 def test_another_drug_is_listed() -> None:
     """An unmapped drug is listed, and is no reason to doubt what is known of the others."""
     chart = read(order("Paracetamol 500 mg", ago(5)))
