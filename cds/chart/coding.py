@@ -174,16 +174,19 @@ def whole_words(names: Iterable[str], suffixed: Collection[str] = ()) -> re.Patt
 
     One that may be ``suffixed`` is found with a hyphen and four letters after it as well.
     """
-    longest_first = sorted(names, key=len, reverse=True)
-    inner = "|".join(
-        re.escape(name.casefold()) + (r"(?=(?:-[a-z]{4})?(?![\w-]))" if name in suffixed else _END)
-        for name in longest_first
-    )
-    return re.compile(rf"(?<![\w-])(?:{inner})" if inner else r"(?!)")
+    inner = _any_of(names)
+    found = rf"(?:{inner})(?![\w-])" if inner else r"(?!)"
+    if suffixed:
+        found = rf"(?:{found}|(?:{_any_of(suffixed)})(?=-[a-z]{{4}}(?![\w-])))"
+    return re.compile(rf"(?<![\w-]){found}")
 
 
-_END = r"(?![\w-])"
-"""Where a word is over: a hyphen joins on what makes it another."""
+def _any_of(names: Iterable[str]) -> str:
+    # By their first characters, so that at a word only those are tried that begin like it.
+    by_first: dict[str, list[str]] = {}
+    for name in sorted((name.casefold() for name in names), key=len, reverse=True):
+        by_first.setdefault(name[0], []).append(re.escape(name[1:]))
+    return "|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items())
 
 
 def index_words(names: Mapping[str, Iterable[str]], suffixed: Collection[str] = ()) -> Words:

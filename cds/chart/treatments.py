@@ -579,16 +579,25 @@ def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int)
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
+    orders: list[Exposure] = []
     given = given_by_day(entry, exposures)
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
             counts = counts_for(entry, exposure, given)
             if counts and entry.single and exposure.kind == "ordered":
-                counts = _was_carried_out(exposure, entry, treatments, given)
-            if counts:
+                orders.append(exposure)
+            elif counts:
                 events.append(exposure)
             elif counts is None:
                 uncertain.append(exposure)
+    if orders:
+        done = _days_of(e for e in events if e.kind == "given")
+        withheld = (e for drug in entry.any_of for e in treatments.not_given.get(drug, ()))
+        not_done = _days_of(e for e in withheld if counts_for(entry, e, {}) is not False)
+        for order in orders:
+            counts = _was_carried_out(order, done, not_done)
+            if counts is not False:
+                (events if counts else uncertain).append(order)
     events.sort(key=lambda e: (e.start.first if e.start else date.min, e.reference))
     current: bool | None = any(e.current for e in events)
     if not current and any(e.current is not False for e in (*events, *uncertain)):
@@ -597,42 +606,39 @@ def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int)
     return Course(tuple(events), current, since, tuple(uncertain))
 
 
-def _was_carried_out(
-    order: Exposure,
-    entry: DrugClassEntry,
-    treatments: Treatments,
-    given: Mapping[DateSpan | None, Decimal],
-) -> bool | None:
+def _was_carried_out(order: Exposure, done: _Days, not_done: _Days) -> bool | None:
     """Whether an order of a single event stands for one; None where that is not known.
 
     Of one that was held or stopped what was given tells, if anything does; so does what was not
     given on its first day, of every order.
     """
-
-    def of(each: Mapping[str, list[Exposure]]) -> list[tuple[Exposure, DateSpan, bool | None]]:
-        return [
-            (e, e.start, counts_for(entry, e, given))
-            for drug in entry.any_of
-            for e in each.get(drug, ())
-            if e.start is not None
-        ]
-
     begun, halted = order.start, order.status in _HALTED
     if begun is None:
         return None if halted else True
-    last = order.end.last if order.end else date.max
-    if any(
-        e.kind == "given" and counts and day.last >= begun.first and day.first <= last
-        for e, day, counts in of(treatments.exposures)
-    ):
+    if _touch(done, begun.first, order.end.last if order.end else date.max):
         return not halted
-    withheld = any(
-        counts is not False and day.first <= begun.last and day.last >= begun.first
-        for _, day, counts in of(treatments.not_given)
-    )
-    if halted:
-        return False if withheld else None
-    return None if withheld else True
+    if _touch(not_done, begun.first, begun.last):
+        return False if halted else None
+    return None if halted else True
+
+
+_Days = Sequence[tuple[date, date]]
+"""Days in order: when each at the earliest was, and the last day on which one up to it may be."""
+
+
+def _days_of(exposures: Iterable[Exposure]) -> _Days:
+    days = []
+    furthest = date.min
+    for first, last in sorted((e.start.first, e.start.last) for e in exposures if e.start):
+        furthest = max(furthest, last)
+        days.append((first, furthest))
+    return days
+
+
+def _touch(days: _Days, first: date, last: date) -> bool:
+    """Whether one of the days may lie between these two."""
+    until = bisect_right(days, last, key=lambda day: day[0])
+    return until > 0 and days[until - 1][1] >= first
 
 
 def given_by_day(
