@@ -97,24 +97,26 @@ def read_chart(
     """Read a patient's delivery into a chart; ``conditions`` were read before, for the gate."""
     excluded = list(delivery.excluded)
     born = read_date(delivery.patients[0].birthDate) if delivery.patients else None
-    measurements = read_observations(delivery.observations, terms, as_of, excluded)
+    gender = delivery.patients[0].gender if delivery.patients else None
+    measurements = read_observations(delivery.observations, terms, as_of, excluded, gender)
     unread = set(delivery.unread)
     uses, drafted = delivery.uses, NO_DRAFTS
     if drafts is not None:
         excluded += drafts.excluded
         drafted = read_drafts(drafts, delivery.medications, terms, excluded)
         uses = _without_drafts(uses, drafts, excluded)
-    exposures = read_treatments(uses, delivery.medications, terms, as_of, excluded, unread)
+    treatments = read_treatments(uses, delivery.medications, terms, as_of, excluded, unread)
+    exposures = treatments.exposures
     allergies = read_allergies(delivery.allergies, terms, as_of, excluded, unread)
     numbers = terms.vocabulary.assessments
     gap = int(numbers.course_gap.value) if numbers else 0
     classes = terms.vocabulary.drug_classes
     courses = {
-        name: course(DrugClassEntry(title=drug.title, any_of=(name,)), exposures, as_of, gap)
+        name: course(DrugClassEntry(title=drug.title, any_of=(name,)), treatments, as_of, gap)
         for name, drug in terms.vocabulary.drugs.items()
         if name in exposures
     }
-    courses |= {name: course(entry, exposures, as_of, gap) for name, entry in classes.items()}
+    courses |= {name: course(entry, treatments, as_of, gap) for name, entry in classes.items()}
     complete = frozenset(delivery.delivered - delivery.incomplete - unread)
     line = _line(terms, courses)
     ended = complete >= TREATMENT_TYPES and _ended(terms, courses)
@@ -144,7 +146,7 @@ def read_chart(
         drafted,
         _doses(exposures, terms, as_of),
         _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
-        delivery.patients[0].gender if delivery.patients else None,
+        gender,
         allergies,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -169,17 +169,28 @@ class Words(Struct, frozen=True):
         return found
 
 
-def whole_words(names: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that finds any of these names as whole words in casefolded text."""
+def whole_words(names: Iterable[str], suffixed: Collection[str] = ()) -> re.Pattern[str]:
+    """A pattern that finds any of these names as whole words in casefolded text.
+
+    One that may be ``suffixed`` is found with a hyphen and four letters after it as well.
+    """
+    inner = _any_of(names)
+    found = rf"(?:{inner})(?![\w-])" if inner else r"(?!)"
+    if suffixed:
+        found = rf"(?:{found}|(?:{_any_of(suffixed)})(?=-[a-z]{{4}}(?![\w-])))"
+    return re.compile(rf"(?<![\w-]){found}")
+
+
+def _any_of(names: Iterable[str]) -> str:
     # By their first characters, so that at a word only those are tried that begin like it.
     by_first: dict[str, list[str]] = {}
     for name in sorted((name.casefold() for name in names), key=len, reverse=True):
         by_first.setdefault(name[0], []).append(re.escape(name[1:]))
-    inner = "|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items())
-    return re.compile(rf"(?<![\w-])(?:{inner})(?![\w-])" if inner else r"(?!)")
+    return "|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items())
 
 
-def index_words(names: Mapping[str, Iterable[str]]) -> Words:
-    """Index the names of entries."""
+def index_words(names: Mapping[str, Iterable[str]], suffixed: Collection[str] = ()) -> Words:
+    """Index the names of entries; those of the ``suffixed`` ones may have letters after them."""
     means = {name.casefold(): entry for entry, each in names.items() for name in each}
-    return Words(whole_words(means), means)
+    with_letters = {name for name, entry in means.items() if entry in suffixed}
+    return Words(whole_words(means, with_letters), means)

@@ -44,7 +44,7 @@ class Measurement(Struct, frozen=True, gc=False):
 
     ``low`` and ``high`` are equal but for a result given as a bound ("<5"), or of a day on which
     several differ. ``reference`` names the Observation, or the component of it; ``factor`` took its
-    unit to the entry's.
+    unit to the entry's. ``ranges`` are the reference ranges that may be those of this patient.
     """
 
     entry: str
@@ -56,6 +56,7 @@ class Measurement(Struct, frozen=True, gc=False):
     source: Valued
     factor: Decimal
     remark: str = ""
+    ranges: tuple[ReferenceRange, ...] = ()
 
     @property
     def value(self) -> Decimal | None:
@@ -122,15 +123,19 @@ class Measurements(Struct):
 
 
 def read_observations(
-    observations: list[Observation], terms: Terms, as_of: date, excluded: list[Excluded]
+    observations: list[Observation],
+    terms: Terms,
+    as_of: date,
+    excluded: list[Excluded],
+    gender: str | None = None,
 ) -> Measurements:
-    """Read the Observations of one patient; what is left out is added to ``excluded``."""
+    """Read the Observations of one patient of a gender; what is left out goes to ``excluded``."""
     found = Measurements({}, {}, {}, {}, [])
     days: dict[str, date] = {}  # many Observations of one visit have one date
     for observation in observations:
         reference = f"Observation/{observation.id}" if observation.id else "Observation without id"
         try:
-            used = _read_one(observation, observation, reference, terms, as_of, days, found)
+            used = _read_one(observation, observation, reference, terms, as_of, days, found, gender)
         except (Unusable, Ambiguous) as reason:
             excluded.append(Excluded(reference, str(reason)))
             _note_left_out(observation, observation, excluded[-1], terms, found)
@@ -138,7 +143,9 @@ def read_observations(
         for index, part in enumerate(observation.component) if observation.component else ():
             where = f"{reference}.component[{index}]"
             try:
-                used = _read_one(observation, part, where, terms, as_of, days, found) or used
+                used = (
+                    _read_one(observation, part, where, terms, as_of, days, found, gender) or used
+                )
             except (Unusable, Ambiguous) as reason:
                 excluded.append(Excluded(where, str(reason)))
                 _note_left_out(observation, part, excluded[-1], terms, found)
@@ -290,6 +297,7 @@ def _read_one(
     as_of: date,
     days: dict[str, date],
     found: Measurements,
+    gender: str | None,
 ) -> bool:
     """Read an Observation or a component into ``found``; whether it is something we know."""
     if part.code is None:
@@ -320,7 +328,7 @@ def _read_one(
             entry = _instrument_by_maximum(observation, part, entry, terms)
             observed = terms.observed[f"observation.{entry}"]
         measurement = _measure(
-            part, observed, match.remark, day, _issued(observation), reference, terms
+            part, observed, match.remark, day, _issued(observation), reference, terms, gender
         )
     except Unusable:
         unresolved = observed.kind == "measure"
@@ -401,6 +409,7 @@ def _measure(
     issued: str,
     reference: str,
     terms: Terms,
+    gender: str | None,
 ) -> Measurement:
     declared, table = observed.entry, observed.units
     assert declared is not None and table is not None  # as of every observation that is checked
@@ -426,7 +435,23 @@ def _measure(
             high = INFINITY
         else:
             raise Unusable(f"its comparator {quantity.comparator} is not known")
-    return Measurement(observed.name, low, high, day, issued, reference, part, factor, remark)
+    ranges = part.referenceRange
+    if any(usual.appliesTo for usual in ranges):
+        ranges = tuple(usual for usual in ranges if _may_be_of(usual, gender, terms))
+    return Measurement(
+        observed.name, low, high, day, issued, reference, part, factor, remark, ranges
+    )
+
+
+def _may_be_of(usual: ReferenceRange, gender: str | None, terms: Terms) -> bool:
+    """Whether a reference range may be one of this patient: not surely one of the other sex."""
+    sexes = set()
+    for concept in usual.appliesTo:
+        sexes |= {match.entry for match in find_all(terms.sexes, concept)}
+        words = (terms.sex_words.get(said.strip().casefold()) for said in texts(concept))
+        sexes |= {sex for sex in words if sex is not None}
+    known = gender in terms.sex_words.values()
+    return not known or not sexes or gender in sexes
 
 
 MOST_DIGITS = 20
@@ -534,16 +559,14 @@ def _instrument_by_maximum(
     return fitting[0]
 
 
-def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
-    """The upper limit of normal: of the Observation itself, else the configured one, else none.
+def upper_limits(measurement: Measurement, terms: Terms) -> list[Decimal]:
+    """The upper limits of the normal ranges that an Observation brings, the lowest first.
 
-    A reference range without a unit is in the unit of its value, as FHIR has it. Where several
-    ranges disagree there is none.
+    A reference range without a unit is in the unit of its value, as FHIR has it.
     """
-    declared = terms.vocabulary.observations[measurement.entry]
-    table = terms.vocabulary.units[declared.units]
+    table = terms.vocabulary.units[terms.vocabulary.observations[measurement.entry].units]
     limits: set[Decimal] = set()
-    for usual in measurement.source.referenceRange:
+    for usual in measurement.ranges:
         high = usual.high
         if high is None or high.value is None or high.value <= 0:
             continue
@@ -554,10 +577,20 @@ def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
             limits.add(_plain_number(_plain_number(high.value) * factor))
         except Unusable:
             continue
+    return sorted(limits)
+
+
+def upper_limit(measurement: Measurement, terms: Terms) -> UpperLimit | None:
+    """The upper limit of normal: of the Observation itself, else the configured one, else none.
+
+    Where several ranges that may be those of the patient disagree there is none.
+    """
+    limits = upper_limits(measurement, terms)
     if len(limits) == 1:
-        return UpperLimit(limits.pop(), "reference range")
-    if not limits and declared.upper_limit is not None:
-        return UpperLimit(declared.upper_limit.value, "configured")
+        return UpperLimit(limits[0], "reference range")
+    configured = terms.vocabulary.observations[measurement.entry].upper_limit
+    if not limits and configured is not None:
+        return UpperLimit(configured.value, "configured")
     return None
 
 
@@ -575,6 +608,24 @@ def multiple_of_upper_limit(
     if limit is None:
         return None
     return measurement.low / limit.value, measurement.high / limit.value
+
+
+def possible_multiple(measurement: Measurement, terms: Terms) -> tuple[Decimal, Decimal] | None:
+    """As ``multiple_of_upper_limit``; of limits that disagree it may be each."""
+    limits = upper_limits(measurement, terms)
+    if len(limits) < 2:
+        return multiple_of_upper_limit(measurement, terms)
+    return measurement.low / limits[-1], measurement.high / limits[0]
+
+
+def is_flagged_high(measurement: Measurement, terms: Terms) -> bool:
+    """Whether the laboratory itself says that a result is high."""
+    concepts = measurement.source.interpretation
+    return any(
+        find_all(terms.high_results, concept)
+        or any(said.strip().casefold() in terms.high_words for said in texts(concept))
+        for concept in concepts
+    )
 
 
 def _is_positive(part: Valued, terms: Terms) -> bool:

@@ -21,7 +21,14 @@ from cds.chart.coding import (
     index_words,
     whole_words,
 )
-from cds.chart.vocabulary import ConditionEntry, ObservationEntry, UnitTable, Vocabulary
+from cds.chart.vocabulary import (
+    ConditionEntry,
+    LaboratoryWords,
+    ObservationEntry,
+    ResultWords,
+    UnitTable,
+    Vocabulary,
+)
 
 
 class Observed(Struct, frozen=True, gc=False):
@@ -49,6 +56,10 @@ class Terms(Struct, frozen=True):
     maximum: Match
     results: CodeIndex
     result_words: dict[str, str]
+    high_results: CodeIndex
+    high_words: frozenset[str]
+    sexes: CodeIndex
+    sex_words: dict[str, str]
     measure_of: dict[str, str]
     core_set: dict[str, str]
     measure_names: Words
@@ -112,6 +123,10 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
     entries = {f"diagnosis.{k}": e for k, e in v.diagnoses.items()} | {
         f"finding.{k}": e for k, e in v.findings.items()
     }
+    laboratory = v.laboratory or LaboratoryWords(high=ResultWords(), sexes={})
+    sexes: CodeIndex = {}
+    for name, of_sex in laboratory.sexes.items():
+        sexes |= index_codes(v, name, of_sex.codes)
     results: CodeIndex = {}
     for name, words in v.results.items():
         results |= index_codes(v, name, words.codes)
@@ -128,6 +143,10 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         maximum=maximum,
         results=results,
         result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
+        high_results=index_codes(v, "high", laboratory.high.codes),
+        high_words=frozenset(word.casefold() for word in laboratory.high.words),
+        sexes=sexes,
+        sex_words={w.casefold(): sex for sex, of in laboratory.sexes.items() for w in of.words},
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
         core_set={
             selected: name
@@ -160,7 +179,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         allergy_negation_after=whole_words(v.allergy_negations_after),
         failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
-        drug_names=index_words({name: d.names for name, d in v.drugs.items()}),
+        drug_names=index_words({name: d.names for name, d in v.drugs.items()}, v.biologicals),
         routes=build_index(v, v.routes),
         route_names=index_words({name: r.names for name, r in v.routes.items()}),
         allergens=build_index(v, v.allergens),

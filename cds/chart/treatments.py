@@ -16,6 +16,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
 from cds.chart.conditions import asserts
@@ -53,6 +54,9 @@ _COUNTED = {
     "given": frozenset({"in-progress", "completed", "stopped", "on-hold"}),
     "stated": frozenset({"active", "completed", "stopped", "on-hold", "unknown"}),
 }
+_NOT_GIVEN = "not-done"
+_HALTED = {"on-hold": "on hold", "stopped": "stopped"}
+"""The statuses of orders that need not have been carried out, and how they are said."""
 
 
 class DoseStep(Struct, frozen=True, gc=False):
@@ -111,6 +115,13 @@ NO_COURSE = Course((), False, None)
 """What is known of a drug that nothing tells of."""
 
 
+class Treatments(Struct, frozen=True):
+    """What orders, administrations and statements tell of, by drug, and what was ``not_given``."""
+
+    exposures: dict[str, list[Exposure]]
+    not_given: dict[str, list[Exposure]] = {}
+
+
 def read_treatments(
     uses: list[MedicationUse],
     medications: dict[str, Medication],
@@ -118,14 +129,20 @@ def read_treatments(
     as_of: date,
     excluded: list[Excluded],
     unread: set[str],
-) -> dict[str, list[Exposure]]:
+) -> Treatments:
     """The exposures of a patient by drug.
 
     What is left out is added to ``excluded``; the type of a resource whose drug cannot be known is
     added to ``unread``, since it could be any drug.
     """
     found: dict[str, list[Exposure]] = {}
+    not_given: dict[str, list[Exposure]] = {}
     for use in uses:
+        if isinstance(use, MedicationAdministration) and use.status == _NOT_GIVEN:
+            excluded.append(Excluded(name_of(use), f"its status is {use.status}"))
+            for exposure in _withheld(use, medications, terms, as_of):
+                not_given.setdefault(exposure.drug, []).append(exposure)
+            continue
         try:
             for exposure in _exposures(use, medications, terms, as_of):
                 found.setdefault(exposure.drug, []).append(exposure)
@@ -133,7 +150,17 @@ def read_treatments(
             excluded.append(Excluded(name_of(use), str(reason)))
             if isinstance(reason, _Unidentified):
                 unread.add(type(use).__name__)
-    return found
+    return Treatments(found, not_given)
+
+
+def _withheld(
+    use: MedicationAdministration, medications: dict[str, Medication], terms: Terms, as_of: date
+) -> list[Exposure]:
+    """What was to be given and was not, as if it had been; nothing where that cannot be read."""
+    try:
+        return _exposures(replace(use, status="completed"), medications, terms, as_of)
+    except Unusable:
+        return []
 
 
 class Drafts(Struct, frozen=True):
@@ -177,10 +204,10 @@ def read_drafts(
         if order.status in _WITHDRAWN:
             excluded.append(Excluded(name_of(order), f"its status is {order.status}"))
             continue
-        placed = msgspec.structs.replace(order, status="active", intent="order")
+        placed = replace(order, status="active", intent="order")
         try:
             for exposure in _exposures(placed, known, terms, date.max):
-                drafted = msgspec.structs.replace(exposure, kind="drafted", current=None)
+                drafted = replace(exposure, kind="drafted", current=None)
                 found.setdefault(exposure.drug, []).append(drafted)
         except _Unidentified as reason:
             unread.append(Excluded(name_of(order), f"{reason}{reason.codes}"))
@@ -194,7 +221,9 @@ def read_drafts(
         },
         **terms.vocabulary.drug_classes,
     }
-    courses = {name: course(entry, found, date.max, 0) for name, entry in entries.items()}
+    courses = {
+        name: course(entry, Treatments(found), date.max, 0) for name, entry in entries.items()
+    }
     return Drafts(
         {name: c for name, c in courses.items() if c is not NO_COURSE}, tuple(unread), found
     )
@@ -551,28 +580,73 @@ def _times_a_day(dosage: Dosage) -> Decimal | None:
 # --- courses -------------------------------------------------------------------------------------
 
 
-def course(
-    entry: DrugClassEntry, exposures: dict[str, list[Exposure]], as_of: date, gap: int
-) -> Course:
+def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int) -> Course:
     """What is known of a class of drugs: exposures that count, whether current, since when."""
+    exposures = treatments.exposures
     if exposures.keys().isdisjoint(entry.any_of):
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
+    orders: list[Exposure] = []
     given = given_by_day(entry, exposures)
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
             counts = counts_for(entry, exposure, given)
-            if counts:
+            if counts and entry.single and exposure.kind == "ordered":
+                orders.append(exposure)
+            elif counts:
                 events.append(exposure)
             elif counts is None:
                 uncertain.append(exposure)
+    if orders:
+        done = _days_of(e for e in events if e.kind == "given")
+        withheld = (e for drug in entry.any_of for e in treatments.not_given.get(drug, ()))
+        not_done = _days_of(e for e in withheld if counts_for(entry, e, {}) is not False)
+        for order in orders:
+            counts = _was_carried_out(order, done, not_done)
+            if counts is not False:
+                (events if counts else uncertain).append(order)
     events.sort(key=lambda e: (e.start.first if e.start else date.min, e.reference))
     current: bool | None = any(e.current for e in events)
     if not current and any(e.current is not False for e in (*events, *uncertain)):
         current = None
     since = _since(events, as_of, gap) if current else None
     return Course(tuple(events), current, since, tuple(uncertain))
+
+
+def _was_carried_out(order: Exposure, done: _Days, not_done: _Days) -> bool | None:
+    """Whether an order of a single event stands for one; None where that is not known.
+
+    Of one that was held or stopped what was given tells, if anything does; so does what was not
+    given on its first day, of every order.
+    """
+    begun, halted = order.start, order.status in _HALTED
+    if begun is None:
+        return None if halted else True
+    if _touch(done, begun.first, order.end.last if order.end else date.max):
+        return not halted
+    if _touch(not_done, begun.first, begun.last):
+        return False if halted else None
+    return None if halted else True
+
+
+_Days = Sequence[tuple[date, date]]
+"""Days in order: when each at the earliest was, and the last day on which one up to it may be."""
+
+
+def _days_of(exposures: Iterable[Exposure]) -> _Days:
+    days = []
+    furthest = date.min
+    for first, last in sorted((e.start.first, e.start.last) for e in exposures if e.start):
+        furthest = max(furthest, last)
+        days.append((first, furthest))
+    return days
+
+
+def _touch(days: _Days, first: date, last: date) -> bool:
+    """Whether one of the days may lie between these two."""
+    until = bisect_right(days, last, key=lambda day: day[0])
+    return until > 0 and days[until - 1][1] >= first
 
 
 def given_by_day(
@@ -665,6 +739,8 @@ def describe(exposure: Exposure, as_of: date) -> str:
         parts[0] += f" {exposure.start}"
         if exposure.end is not None and exposure.end != exposure.start:
             parts[0] += f" to {exposure.end}"
+    if exposure.kind == "ordered" and exposure.status in _HALTED:
+        parts[0] += f" ({_HALTED[exposure.status]})"
     if exposure.steps:
         parts.append(_say_steps(exposure, as_of))
     elif exposure.dose is not None:

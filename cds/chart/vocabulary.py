@@ -201,8 +201,8 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     ``perhaps`` names entries of the same section that it leaves open: they are unknown, not false.
     ``past`` names the finding that a Condition of this entry asserts once it is over. One that
     began, or was recorded, more than ``counts_for`` (days) ago may be over: it is unknown then.
-    ``denied_by`` names findings that say that it is not so. ``unrecorded`` says in whom it is
-    unknown where nobody recorded it.
+    ``denied_by`` names findings that say that it is not so: one that is later than all that asserts
+    it makes it unknown. ``unrecorded`` says in whom it is unknown where nobody recorded it.
     """
 
     names: tuple[str, ...] = ()
@@ -241,6 +241,16 @@ class ResultWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     words: tuple[str, ...] = ()
 
 
+class LaboratoryWords(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a laboratory says that a result is ``high``, and for patients of which sex a range is.
+
+    ``sexes`` are by the administrative gender, as FHIR has it.
+    """
+
+    high: ResultWords
+    sexes: dict[str, ResultWords]
+
+
 class DrugEntry(CodedEntry, frozen=True, kw_only=True):
     """A substance. ``names`` match as whole words where no code does.
 
@@ -262,8 +272,10 @@ class DrugClassEntry(Entry, frozen=True, kw_only=True):
     """Drugs that count together; systemic treatment only, unless ``routes`` says which.
 
     ``daily_dose_at_least`` asks for that dose on one day; ``single`` makes each order an event of
-    the day it begins, however long it stays active. ``line`` says that a start opens a treatment
-    line, to whose start the baseline belongs: a start of the class as one, or of each drug in it.
+    the day it begins, however long it stays active: one that was held or stopped is unknown where
+    no administration tells of it, and so is any of whose first day one says that nothing was given.
+    ``line`` says that a start opens a treatment line, to whose start the baseline belongs: a start
+    of the class as one, or of each drug in it.
     """
 
     any_of: tuple[str, ...]
@@ -419,12 +431,14 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     groups: dict[str, tuple[str, ...]] = {}
     assessments: AssessmentNumbers | None = None
     weight: WeightNumbers | None = None
+    laboratory: LaboratoryWords | None = None
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
     allergy_negations: tuple[str, ...] = ()
     allergy_negations_after: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    biologicals: tuple[str, ...] = ()
 
     def system_url(self, name: str) -> str:
         """The canonical URL of a code system by its name."""
@@ -436,11 +450,13 @@ _SECTIONS: dict[str, object] = get_type_hints(Vocabulary)
 _SINGLE: dict[str, object] = {
     "assessments": AssessmentNumbers,
     "weight": WeightNumbers,
+    "laboratory": LaboratoryWords,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
     "allergy_negations": tuple[str, ...],
     "allergy_negations_after": tuple[str, ...],
     "failures": tuple[str, ...],
+    "biologicals": tuple[str, ...],
 }
 
 
@@ -590,6 +606,13 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
                 known(section, name, (entry.past,), "past", "findings")
     for name, status in vocabulary.statuses.items():
         known("statuses", name, status.asserts, "asserts", "findings")
+    for i, drug in enumerate(vocabulary.biologicals):
+        if drug not in vocabulary.drugs:
+            places["biologicals", ""][0].report(
+                "unknown-id",
+                ("biologicals", i),
+                f"`{drug}` is not declared among the drugs{did_you_mean(drug, vocabulary.drugs)}",
+            )
     for name, drug_class in vocabulary.drug_classes.items():
         known("drug_classes", name, drug_class.any_of, "any_of", "drugs")
         known("drug_classes", name, drug_class.routes, "routes", "routes")

@@ -127,6 +127,7 @@ def test_an_observation_has_its_facts_codes_and_unit() -> None:
         "      fact   observation.spo2.latest: number (%)",
         "      fact   observation.spo2.previous: number (%)",
         "      fact   observation.spo2.multiple: number",
+        "      fact   observation.spo2.flagged_high: true or false",
         "      fact   observation.spo2: event",
         "      code   local spo2  Oxygen saturation",
         "      unit   %",

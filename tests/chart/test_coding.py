@@ -102,6 +102,27 @@ def test_no_names_find_nothing() -> None:
     assert whole_words([]).search("anything") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Infliximab-dyyb 100 mg", {"infliximab"}),
+        ("infliximab-DYYB/saline", {"infliximab"}),
+        ("infliximab 100 mg", {"infliximab"}),
+        ("infliximab-based", set()),  # five letters
+        ("infliximab-dyyb-like", set()),
+        ("pre-infliximab", set()),
+        ("methotrexate-free", set()),
+        ("methotrexate", {"methotrexate"}),
+    ],
+)
+def test_four_letters_may_follow_the_name_of_a_biological(text: str, found: set[str]) -> None:
+    """As the FDA gives them to each product, and after no other name."""
+    names = {"infliximab": ["infliximab"], "methotrexate": ["methotrexate"]}
+    words = index_words(names, ("infliximab",))
+    assert words.find_all(text) == found
+    assert set(words.find_spans(text)) == found
+
+
 def test_a_code_is_looked_up_by_its_first_characters_only() -> None:
     """No category has more, so a code of any length costs no more than one of these."""
     url = TERMS.vocabulary.system_url("icd10cm")

@@ -867,3 +867,40 @@ def test_a_code_of_myocarditis_is_not_also_possible_myocarditis() -> None:
     chart = read(condition("icd10cm|I40.9", text="Acute myocarditis, unspecified"))
     assert fact(chart, "finding.myocarditis") is True
     assert fact(chart, "finding.possible_myocarditis") is False
+
+
+@pytest.mark.parametrize(
+    ("recorded", "days", "expected"),
+    [
+        ({"codes": ("icd10cm|N17.9",)}, 30, True),
+        ({"codes": ("icd10cm|N17.0",)}, 31, None),
+        ({"codes": ("snomed|14669001",)}, 3, True),
+        ({"codes": (), "text": "Acute renal failure"}, 3, True),
+        ({"codes": (), "text": "AKI"}, 3, True),
+        ({"codes": ("icd10cm|N18.4",)}, 3, False),
+    ],
+)
+def test_an_acute_kidney_injury(recorded: Json, days: int, expected: bool | None) -> None:
+    """It is known by code, category and name, and may be over after a month."""
+    said = condition(*recorded["codes"], text=recorded.get("text"), recordedDate=ago(days))
+    assert fact(read(said), "finding.acute_kidney_injury") is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Chronic kidney disease stage 4 (severe)",
+        "Chronic kidney disease, stage 5",
+        "CKD stage 4",
+        "ESRD",
+    ],
+)
+def test_a_severe_renal_impairment_by_name(text: str) -> None:
+    """The displays of ICD-10-CM and the usual short forms count where no code is known."""
+    assert fact(read(condition(text=text)), "finding.severe_renal_impairment") is True
+
+
+@pytest.mark.parametrize("text", ["Chronic kidney disease stage 3", "CKD", "Acute on chronic"])
+def test_another_kidney_disease_is_no_severe_impairment(text: str) -> None:
+    """Only the stages 4 and 5 are severe by name."""
+    assert fact(read(condition(text=text)), "finding.severe_renal_impairment") is False

@@ -3,11 +3,19 @@ from typing import Any
 
 import pytest
 
-from cds.chart.measurements import NOT_MAPPED, multiple_of_upper_limit, recorded, upper_limit
+from cds.chart.measurements import (
+    NOT_MAPPED,
+    is_flagged_high,
+    multiple_of_upper_limit,
+    possible_multiple,
+    recorded,
+    upper_limit,
+)
 from cds.chart.quantities import INFINITY
 from tests.chart.conftest import (
     AS_OF,
     FACTS,
+    PATIENT,
     TERMS,
     Json,
     ago,
@@ -631,6 +639,71 @@ def test_only_one_normal_range_gives_a_limit(ranges: list[Json], limit: int | No
     """Ranges that disagree, are not the normal one, or have no usable limit give none."""
     found = limit_of(ck(500, referenceRange=ranges))
     assert found == (None if limit is None else (limit, "reference range"))
+
+
+def of_sex(high: object, *codes: str, text: str | None = None) -> Json:
+    """Return a reference range for those whom one concept names."""
+    return range_of(high) | {"appliesTo": [concept(*codes, text=text)]}
+
+
+MALE, FEMALE = "snomed|248153007", "snomed|248152002"
+
+
+@pytest.mark.parametrize(
+    ("gender", "ranges", "limit"),
+    [
+        ("female", [of_sex(200, MALE), of_sex(170, FEMALE)], 170),
+        ("male", [of_sex(200, MALE), of_sex(170, FEMALE)], 200),
+        ("female", [of_sex(200, text="Men"), of_sex(170, text="women")], 170),
+        ("female", [of_sex(200, MALE), range_of(170)], 170),
+        ("female", [of_sex(200, MALE)], None),
+        ("female", [of_sex(170, FEMALE), of_sex(160, text="third trimester")], None),
+        ("other", [of_sex(200, MALE), of_sex(170, FEMALE)], None),
+        (None, [of_sex(200, MALE), of_sex(170, FEMALE)], None),
+        (None, [of_sex(200, MALE)], 200),
+    ],
+)
+def test_of_ranges_by_sex_that_of_the_patient_counts(
+    gender: str | None, ranges: list[Json], limit: int | None
+) -> None:
+    """One that is surely of the other sex is none; what still disagrees gives no limit."""
+    patient = {"resourceType": "Patient", "id": PATIENT} | ({"gender": gender} if gender else {})
+    (taken,) = series(read(patient, ck(500, referenceRange=ranges)), "ck")
+    found = upper_limit(taken, TERMS)
+    assert (found.value if found else None) == limit
+
+
+@pytest.mark.parametrize(
+    ("value", "multiple"),
+    [(340, (Decimal("1.7"), Decimal(2))), (185, (Decimal("0.925"), Decimal(185) / 170))],
+)
+def test_of_limits_that_disagree_the_multiple_may_be_of_each(
+    value: int, multiple: tuple[Decimal, Decimal]
+) -> None:
+    """What is above all of them is above its own; the exact multiple is not known."""
+    (taken,) = series(read(ck(value, referenceRange=[range_of(200), range_of(170)])), "ck")
+    assert possible_multiple(taken, TERMS) == multiple
+    assert multiple_of_upper_limit(taken, TERMS) is None
+    (alone,) = series(read(ck(value, referenceRange=[range_of(200)])), "ck")
+    assert possible_multiple(alone, TERMS) == multiple_of_upper_limit(alone, TERMS)
+
+
+@pytest.mark.parametrize(
+    ("said", "high"),
+    [
+        (concept("interpretation|H"), True),
+        (concept("interpretation|HH"), True),
+        (concept("interpretation|HU"), True),
+        (concept(text="High"), True),
+        (concept("interpretation|N"), False),
+        (concept("interpretation|A"), False),  # abnormal may be low
+        (concept(text="Not high"), False),
+    ],
+)
+def test_what_the_laboratory_calls_high(said: Json, high: bool) -> None:
+    """Its codes for high, or that word alone; nothing else."""
+    (taken,) = series(read(ck(500, limit=None, interpretation=[said])), "ck")
+    assert is_flagged_high(taken, TERMS) is high
 
 
 def test_a_value_without_a_limit_has_no_multiple() -> None:

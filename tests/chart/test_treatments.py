@@ -92,6 +92,13 @@ def test_a_name_inside_another_is_not_that_drug() -> None:
     assert drugs(order("Methyl prednisolone 1 g", ago(5))) == {"methylprednisolone"}
 
 
+@pytest.mark.parametrize("suffix", ["abbs", "zzzz"])
+def test_a_biological_with_the_letters_of_a_product_is_that_drug(suffix: str) -> None:
+    """Whatever letters the product has in the United States, those of products to come too."""
+    assert drugs(order(f"riTUXimab-{suffix} 500 mg", ago(5))) == {"rituximab"}
+    assert drugs(order(f"Prednisone-{suffix}", ago(5))) == set()
+
+
 def test_another_drug_is_listed() -> None:
     """An unmapped drug is listed, and is no reason to doubt what is known of the others."""
     chart = read(order("Paracetamol 500 mg", ago(5)))
@@ -472,6 +479,80 @@ def test_a_pulse_order_that_stays_active_is_of_the_day_it_began() -> None:
     members = dosage(1000, route="IV")
     assert pulsed(order(METHYLPREDNISOLONE, ago(14), **members)) is True
     assert pulsed(order(METHYLPREDNISOLONE, ago(15), **members)) is False
+
+
+@pytest.mark.parametrize(
+    ("status", "given_recently"),
+    [
+        ("on-hold", None),
+        ("stopped", None),
+        ("active", True),
+        ("completed", True),
+        ("unknown", True),
+    ],
+)
+def test_a_pulse_order_that_was_held_or_stopped_need_not_have_been_given(
+    status: str, given_recently: bool | None
+) -> None:
+    """Held or stopped, it may have been given or not; no other status says that it ended early."""
+    ordered = order(METHYLPREDNISOLONE, ago(3), status, **dosage(1000, route="IV"))
+    assert pulsed(ordered) is given_recently
+
+
+@pytest.mark.parametrize("status", ["on-hold", "stopped"])
+def test_of_a_pulse_order_that_was_held_or_stopped_what_was_given_counts(status: str) -> None:
+    """An administration since it began tells of it; another dose or an earlier one does not."""
+    ordered = order(METHYLPREDNISOLONE, ago(3), status, **dosage(1000, route="IV"))
+    told = read(ordered, pulse(1000, ago(2)))
+    assert fact(told, "drug.pulse_methylprednisolone") == Event(Decimal(2), Decimal(2), True)
+    assert pulsed(ordered, pulse(40, ago(2))) is None
+    before = fact(read(ordered, pulse(1000, ago(4))), "drug.pulse_methylprednisolone")
+    assert before == Event(Decimal(4), Decimal(3), True)
+
+
+@pytest.mark.parametrize(
+    ("status", "withheld", "given_recently"),
+    [
+        ("on-hold", pulse(1000, ago(3), status="not-done"), False),
+        ("stopped", pulse(1000, ago(3), status="not-done"), False),
+        ("stopped", given(METHYLPREDNISOLONE, ago(3), status="not-done"), False),
+        ("stopped", given(METHYLPREDNISOLONE, "2026-11", status="not-done"), False),
+        ("stopped", given(METHYLPREDNISOLONE, None, status="not-done"), None),
+        ("stopped", given(METHYLPREDNISOLONE, ago(3), 16, "oral", status="not-done"), None),
+        ("stopped", pulse(1000, ago(2), status="not-done"), None),
+        ("stopped", given({}, ago(3), status="not-done"), None),
+        ("active", pulse(1000, ago(3), status="not-done"), None),
+        ("completed", pulse(1000, ago(3), status="not-done"), None),
+        ("active", given(METHYLPREDNISOLONE, ago(3), 16, "oral", status="not-done"), True),
+    ],
+)
+def test_a_pulse_that_was_not_given_on_the_day_of_its_order(
+    status: str, withheld: Json, given_recently: bool | None
+) -> None:
+    """It speaks against the order: a halted one tells of none then, of another it is not known."""
+    ordered = order(METHYLPREDNISOLONE, ago(3), status, **dosage(1000, route="IV"))
+    assert pulsed(ordered, withheld) is given_recently
+    assert pulsed(ordered, withheld, pulse(1000, ago(2))) is True
+
+
+def test_a_held_pulse_order_without_a_date_tells_of_no_day() -> None:
+    """It may have been given on any day, as any pulse without a date."""
+    assert pulsed(order(METHYLPREDNISOLONE, None, "on-hold", **dosage(1000, route="IV"))) is None
+    assert pulsed(order(METHYLPREDNISOLONE, None, "active", **dosage(1000, route="IV"))) is None
+
+
+def test_what_was_not_given_is_listed_as_left_out() -> None:
+    """It is no treatment, and says so with its status."""
+    chart = read(pulse(1000, ago(3), status="not-done"))
+    assert (exposures(chart), reasons(chart)) == ([], ["its status is not-done"])
+    assert "MedicationAdministration" in chart.complete
+
+
+@pytest.mark.parametrize(("status", "said"), [("on-hold", "on hold"), ("stopped", "stopped")])
+def test_the_evidence_says_that_an_order_was_held_or_stopped(status: str, said: str) -> None:
+    """Who reads of an order learns that it need not have been carried out."""
+    (one,) = exposures(read(order("Methylprednisolone", ago(3), status)))
+    assert describe(one, AS_OF) == f"Methylprednisolone, ordered {ago(3)} ({said})"
 
 
 def test_the_doses_of_one_day_are_added() -> None:

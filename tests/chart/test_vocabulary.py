@@ -154,6 +154,7 @@ def test_one_code_can_mean_one_thing_only(tmp_path: Path) -> None:
             "drug_classes: {c: {title: C, any_of: [d], routes: [r]}}",
             "a.yaml:1:30 unknown-id `d` is not declared among the drugs",
         ),
+        ("biologicals: [d]", "a.yaml:1:15 unknown-id `d` is not declared among the drugs"),
         (
             "units: {u: {unit: m, spellings: {m: 1}}}\n"
             "observations: {o: {title: O, units: u, falls: {latest: {value: 1, unit: d}}}}",

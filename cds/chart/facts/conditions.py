@@ -7,7 +7,7 @@ from datetime import date
 from decimal import Decimal
 
 from cds.chart.chart import Chart, age
-from cds.chart.conditions import Assertion
+from cds.chart.conditions import Assertion, too_old
 from cds.chart.facts.declaration import Declaration, Evidence, Value, days_ago
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.vocabulary import ConditionEntry, Unrecorded, Vocabulary
@@ -26,7 +26,7 @@ def _recorded(vocabulary: Vocabulary) -> list[Declaration]:
             kind="boolean",
             title=entry.title,
             read=_asserted(f"{prefix}.{name}", entry, _sources_of(name, prefix, vocabulary)),
-            evidence=_assertions(f"{prefix}.{name}"),
+            evidence=_assertions(f"{prefix}.{name}", entry),
         )
         for prefix, entries in (
             ("diagnosis", vocabulary.diagnoses),
@@ -62,7 +62,7 @@ def _dated_facts(vocabulary: Vocabulary) -> list[Declaration]:
                     title=f"{entry.title}, {title}",
                     unit=unit,
                     read=read,
-                    evidence=_assertions(key),
+                    evidence=_assertions(key, entry),
                 )
             )
     return made
@@ -163,14 +163,14 @@ def _sources_of(name: str, prefix: str, vocabulary: Vocabulary) -> frozenset[str
 
 
 def _asserted(key: str, entry: ConditionEntry, types: frozenset[str]) -> Callable[[Chart], Value]:
-    """Whether something is so: unknown where it is left open, or may be over."""
+    """Whether something is so: unknown where it is left open, may be over, or was denied since."""
     denied = tuple(f"finding.{name}" for name in entry.denied_by)
 
     def read(chart: Chart) -> Value:
         assertions = chart.conditions.get(key)
         if assertions is not None:
             if any(a.sure for a in assertions):
-                return True
+                return None if _denied_since(key, entry, chart) else True
             return None if not _denied(denied, chart) else False
         if not types <= chart.complete:
             return None
@@ -183,6 +183,26 @@ def _asserted(key: str, entry: ConditionEntry, types: frozenset[str]) -> Callabl
 
 def _denied(by: tuple[str, ...], chart: Chart) -> bool:
     return any(a.sure for key in by for a in chart.conditions.get(key, ()))
+
+
+def _denied_since(key: str, entry: ConditionEntry, chart: Chart) -> list[Assertion]:
+    """What says that something is not so, and is surely later than all that surely asserts it.
+
+    A denial that is too old to speak of today still says that what was asserted before it is over.
+    """
+    sure = [a for a in chart.conditions.get(key, ()) if a.sure] if entry.denied_by else []
+    dates = [[d.last for d in (a.since, a.recorded) if d is not None] for a in sure]
+    if not all(dates) or not dates:
+        return []
+    latest = max(map(max, dates))
+    found = []
+    for by in entry.denied_by:
+        denies = chart.terms.vocabulary.findings[by]
+        for a in chart.conditions.get(f"finding.{by}", ()):
+            counted = a.sure or bool(too_old(denies, a.since, chart.as_of))
+            if counted and not a.doubted and a.since is not None and a.since.first > latest:
+                found.append(a)
+    return found
 
 
 def _may_be_unrecorded(unrecorded: Unrecorded, chart: Chart) -> bool:
@@ -202,8 +222,8 @@ def _confirmation(vocabulary: Vocabulary) -> list[Declaration]:
             name=f"{prefix}.{name}.confirmed",
             kind="boolean",
             title=f"{entry.title}, recorded without doubt",
-            read=_confirmed(f"{prefix}.{name}", _sources_of(name, prefix, vocabulary)),
-            evidence=_assertions(f"{prefix}.{name}"),
+            read=_confirmed(f"{prefix}.{name}", entry, _sources_of(name, prefix, vocabulary)),
+            evidence=_assertions(f"{prefix}.{name}", entry),
         )
         for prefix, entries in (
             ("diagnosis", vocabulary.diagnoses),
@@ -213,17 +233,17 @@ def _confirmation(vocabulary: Vocabulary) -> list[Declaration]:
     ]
 
 
-def _confirmed(key: str, types: frozenset[str]) -> Callable[[Chart], Value]:
+def _confirmed(key: str, entry: ConditionEntry, types: frozenset[str]) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if any(a.sure and not a.doubted for a in chart.conditions.get(key, ())):
-            return True
+            return None if _denied_since(key, entry, chart) else True
         open_ = any(not a.sure and not a.doubted for a in chart.conditions.get(key, ()))
         return False if types <= chart.complete and not open_ else None
 
     return read
 
 
-def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
+def _assertions(key: str, entry: ConditionEntry) -> Callable[[Chart], tuple[Evidence, ...]]:
     def say(a: Assertion) -> Evidence:
         text = f"{a.text} ({a.remark})" if a.remark else a.text
         return Evidence(a.reference, str(a.since) if a.since else "", text)
@@ -231,6 +251,6 @@ def _assertions(key: str) -> Callable[[Chart], tuple[Evidence, ...]]:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         assertions = chart.conditions.get(key, ())
         sure = [a for a in assertions if a.sure]
-        return tuple(say(a) for a in sure or assertions)
+        return tuple(say(a) for a in (*(sure or assertions), *_denied_since(key, entry, chart)))
 
     return evidence

@@ -65,6 +65,16 @@ def _of_courses(vocabulary: Vocabulary) -> list[Declaration]:
                     ),
                 )
             )
+        if name in single:
+            made.append(
+                Declaration(
+                    name=f"drug.{name}.given",
+                    kind="event",
+                    title=f"{entry.title}, as more than an order tells",
+                    read=_last_use(name, single=True, orders=False),
+                    evidence=_given(name),
+                )
+            )
         made += _of_trial(name, entry.title, vocabulary)
         made.append(
             Declaration(
@@ -352,7 +362,9 @@ def _not_tolerated(drugs: tuple[str, ...], chart: Chart) -> list[tuple[Allergy, 
     return [(a, a.sure and uses[r] is False) for r, a in about.items() if uses[r] is not True]
 
 
-def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
+def _last_use(name: str, *, single: bool, orders: bool = True) -> Callable[[Chart], Value]:
+    """When a drug was last used; without ``orders`` as administrations and statements tell it."""
+
     def ago(exposure: Exposure, chart: Chart) -> tuple[Decimal, Decimal] | None:
         """Days since its last use: (least, most)."""
         if exposure.current and not (single and exposure.kind != "given" and not exposure.end):
@@ -367,8 +379,8 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
 
     def read(chart: Chart) -> Value:
         course = chart.courses.get(name, NO_COURSE)
-        sure = [ago(e, chart) for e in course.events]
-        maybe = sure + [ago(e, chart) for e in course.uncertain]
+        sure = [ago(e, chart) for e in course.events if orders or _is_given(e)]
+        maybe = sure + [ago(e, chart) for e in course.uncertain if orders or _is_given(e)]
         highs = [a[1] for a in sure if a is not None]
         lows = [Decimal(0) if a is None else a[0] for a in maybe]
         return Event(
@@ -376,6 +388,19 @@ def _last_use(name: str, *, single: bool) -> Callable[[Chart], Value]:
         )
 
     return read
+
+
+def _is_given(exposure: Exposure) -> bool:
+    return exposure.kind != "ordered"
+
+
+def _given(name: str) -> EvidenceReader:
+    def evidence(chart: Chart) -> tuple[Evidence, ...]:
+        course = chart.courses.get(name, NO_COURSE)
+        told = filter(_is_given, (*course.events, *course.uncertain))
+        return tuple(cite_exposure(e, chart) for e in told)
+
+    return evidence
 
 
 def exposures(

@@ -17,11 +17,13 @@ from cds.chart.facts.declaration import (
 )
 from cds.chart.measurements import (
     Measurement,
-    multiple_of_upper_limit,
+    is_flagged_high,
     plain,
+    possible_multiple,
     recorded,
     say_unit,
     upper_limit,
+    upper_limits,
 )
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.terms import in_sentence
@@ -67,6 +69,15 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
                     evidence=evidence,
                 )
             )
+        made.append(
+            Declaration(
+                name=f"observation.{name}.flagged_high",
+                kind="boolean",
+                title=f"{entry.title}, called high by the laboratory",
+                read=_flagged(name, within),
+                evidence=now,
+            )
+        )
         made.append(
             Declaration(
                 name=f"observation.{name}",
@@ -127,8 +138,18 @@ def _multiple(name: str) -> Callable[[Chart], Value]:
     def read(chart: Chart) -> Value:
         if name not in chart.measurements.series:
             return UNKNOWN
-        multiple = multiple_of_upper_limit(last_of_days(chart, name)[-1], chart.terms)
+        multiple = possible_multiple(last_of_days(chart, name)[-1], chart.terms)
         return UNKNOWN if multiple is None else Interval(*multiple)
+
+    return read
+
+
+def _flagged(name: str, within: Number | None) -> Callable[[Chart], Value]:
+    def read(chart: Chart) -> Value:
+        taken = last_of_days(chart, name)
+        if not taken or _too_old(name, within, chart):
+            return False if "Observation" in chart.complete and not taken else None
+        return is_flagged_high(taken[-1], chart.terms)
 
     return read
 
@@ -260,6 +281,12 @@ def cite(measurement: Measurement, chart: Chart) -> Evidence:
         said.append(f"{as_recorded} as recorded")
     if limit is not None:
         said.append(f"upper limit {plain(limit.value)}, {limit.origin}")
+    elif limits := upper_limits(measurement, chart.terms):
+        several = " or ".join(map(plain, limits))
+        said.append(f"upper limit {several}, and which of them is for this patient is not said")
+    above = limit is not None and measurement.low > limit.value
+    if not above and is_flagged_high(measurement, chart.terms):
+        said.append("called high by the laboratory")
     if measurement.remark:
         said.append(measurement.remark)
     text = said[0] if len(said) == 1 else f"{said[0]} ({'; '.join(said[1:])})"

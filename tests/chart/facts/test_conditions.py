@@ -7,14 +7,19 @@ from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from tests.chart.conftest import (
     AS_OF,
     PATIENT,
+    Json,
     ago,
     between,
+    concept,
     condition,
     exactly,
     fact,
+    observation,
     read,
 )
 from tests.chart.facts.conftest import MYOCARDITIS, evidence
+
+PREGNANT = "snomed|77386006"
 
 
 def test_the_latest_date_of_a_finding() -> None:
@@ -163,3 +168,50 @@ def test_of_a_pregnancy_that_nobody_recorded(
     patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": born}
     chart = read(patient if gender is None else {**patient, "gender": gender})
     assert fact(chart, "finding.pregnancy") is expected
+
+
+def answered(days: int) -> Json:
+    """Return a pregnancy status of so many days ago: not pregnant."""
+    answer = concept("loinc|LA26683-5")
+    return observation("loinc|82810-3", on=ago(days), valueCodeableConcept=answer, id="denial")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "denied", "expected"),
+    [
+        ({"onsetDateTime": ago(200)}, 10, None),
+        ({"onsetDateTime": ago(200)}, 100, None),  # says nothing of today, and that it is over
+        ({"onsetDateTime": ago(10)}, 10, True),
+        ({"onsetDateTime": ago(5)}, 10, True),
+        ({"onsetDateTime": ago(200), "recordedDate": ago(5)}, 10, True),
+        ({"onsetDateTime": "2026-11"}, 10, True),
+        ({}, 10, True),
+    ],
+)
+def test_what_was_denied_since_it_was_recorded_is_not_known(
+    recorded: Json, denied: int, expected: bool | None
+) -> None:
+    """Only a denial that is surely later makes it unknown, whether it is confirmed too."""
+    chart = read(condition(PREGNANT, **recorded), answered(denied))
+    assert fact(chart, "finding.pregnancy") is expected
+    assert fact(chart, "finding.pregnancy.confirmed") is expected
+
+
+def test_a_provisional_denial_leaves_an_assertion_as_it_is() -> None:
+    """Who is not sure that a patient is not pregnant has not said that she is not."""
+    provisional = concept("x|provisional")
+    denial = condition(text="Not pregnant", recordedDate=ago(10), verificationStatus=provisional)
+    chart = read(condition(PREGNANT, onsetDateTime=ago(200)), denial)
+    assert fact(chart, "finding.pregnancy") is True
+
+
+def test_the_evidence_of_what_was_denied_since_shows_both() -> None:
+    """Who is asked whether it is so reads what says so, and what says that it is not."""
+    recorded = condition(PREGNANT, onsetDateTime=ago(200), id="recorded")
+    shown = evidence(read(recorded, answered(10)), "finding.pregnancy")
+    assert [(reference, day) for reference, day, _ in shown] == [
+        ("Condition/recorded", ago(200)),
+        ("Observation/denial", ago(10)),
+    ]
+    older = evidence(read(recorded, answered(300)), "finding.pregnancy")
+    assert [reference for reference, _, _ in older] == ["Condition/recorded"]

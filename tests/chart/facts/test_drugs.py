@@ -59,6 +59,16 @@ def test_when_a_pulse_was_last_given(resources: list[Json], expected: Event) -> 
     assert fact(read(*resources), "drug.pulse_methylprednisolone") == expected
 
 
+def test_whether_more_than_an_order_tells_of_a_pulse() -> None:
+    """An order does not say that it was given: an administration or a statement does."""
+    ordered = order(concept("rxnorm|6902"), ago(2), **dosage(1000, route="IV"))
+    name = "drug.pulse_methylprednisolone.given"
+    assert fact(read(ordered), name) == event(None, None)
+    both = read(ordered, pulse(1000, ago(5), id="a"))
+    assert fact(both, name) == event(5, 5)
+    assert [reference for reference, _, _ in evidence(both, name)] == ["MedicationAdministration/a"]
+
+
 def test_a_drug_in_use_is_of_today() -> None:
     """What is taken now was last used today, however long ago the order was written."""
     assert fact(read(order(PREDNISONE, ago(200))), "drug.prednisone") == event(0, 0)

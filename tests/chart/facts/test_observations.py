@@ -8,6 +8,7 @@ from tests.chart.conftest import (
     Json,
     ago,
     ck,
+    concept,
     exactly,
     fact,
     observation,
@@ -17,7 +18,7 @@ from tests.chart.conftest import (
     read,
     upper,
 )
-from tests.chart.facts.conftest import PREDNISONE, evidence, fvc
+from tests.chart.facts.conftest import PREDNISONE, damaged, evidence, fvc, incomplete
 
 SPO2 = "loinc|59408-5"
 TROPONIN = "loinc|67151-1"
@@ -70,6 +71,69 @@ def test_latest_and_previous_value() -> None:
 def test_a_value_in_multiples_of_its_upper_limit(resource: Json, multiple: Interval) -> None:
     """Exact at the limit, an interval for a bound, unknown without a limit."""
     assert fact(read(resource), "observation.troponin_t_hs.multiple") == multiple
+
+
+@pytest.mark.parametrize("code", ["77147-7", "48642-3", "48643-1", "88293-6", "88294-4", "69405-9"])
+def test_a_filtration_rate_by_another_formula(code: str) -> None:
+    """What laboratories send most often besides counts as well, each for what it is."""
+    chart = read(observation(f"loinc|{code}", 12, "mL/min/{1.73_m2}"))
+    assert fact(chart, "observation.egfr.latest") == exactly(12)
+
+
+def test_of_two_filtration_rates_by_race_only_the_range_is_known() -> None:
+    """Nothing says which of them is the patient's."""
+    of_both = [
+        observation(f"loinc|{code}", value, "mL/min/{1.73_m2}")
+        for code, value in (("48642-3", 28), ("48643-1", 34))
+    ]
+    chart = read(*of_both)
+    assert fact(chart, "observation.egfr.latest") == Interval(Decimal(28), Decimal(34))
+    assert fact(read(of_both[0]), "observation.egfr.latest") == exactly(28)
+
+
+def flagged(*codes: str, on: str | None = None) -> Json:
+    """Return a troponin without a range, as a laboratory calls it."""
+    made = observation(TROPONIN, 28, "ng/L", on)
+    return made | {"interpretation": [concept(f"interpretation|{code}") for code in codes]}
+
+
+@pytest.mark.parametrize(
+    ("resources", "high"),
+    [
+        ([flagged("HH")], True),
+        ([flagged("N")], False),
+        ([flagged()], False),
+        ([], False),
+        ([flagged("H", on=ago(3)), flagged("N", on=ago(1))], False),
+        ([flagged("N", on=ago(3)), flagged("H", on=ago(1))], True),
+    ],
+)
+def test_whether_the_laboratory_calls_the_last_value_high(
+    resources: list[Json], high: bool
+) -> None:
+    """Of several values the last; without a word of the laboratory it is not called high."""
+    assert fact(read(*resources), "observation.troponin_t_hs.flagged_high") is high
+
+
+def test_of_what_was_not_delivered_nobody_knows_what_it_was_called() -> None:
+    """There may be a value that was not read."""
+    chart = damaged(incomplete, "Observation")
+    assert fact(chart, "observation.troponin_t_hs.flagged_high") is None
+
+
+def test_of_limits_that_disagree_the_evidence_names_all() -> None:
+    """Who compares by hand reads which limits there are, and what the laboratory says."""
+    ranges = [{"high": quantity(high, "ng/L")} for high in (34, 16)]
+    high: Json = {"interpretation": [concept("interpretation|H")]}
+    chart = read(observation(TROPONIN, 28, "ng/L", referenceRange=ranges, **high))
+    assert fact(chart, "observation.troponin_t_hs.multiple") == Interval(
+        Decimal(28) / 34, Decimal("1.75")
+    )
+    ((_, _, said),) = evidence(chart, "observation.troponin_t_hs")
+    assert said == (
+        "High-sensitivity troponin T 28 ng/L (upper limit 16 or 34, and which of them is for this "
+        "patient is not said; called high by the laboratory)"
+    )
 
 
 @pytest.mark.parametrize(
