@@ -51,12 +51,12 @@ def example(
 
 
 @pytest.fixture(scope="session")
-def orders(ruleset: RuleSet, bundle: Callable[[str], bytes]) -> Callable[[str], dict[str, Card]]:
-    """Make the cards of an example patient for the signing of its draft orders, by their rules."""
+def sign(ruleset: RuleSet) -> Callable[..., dict[str, Card]]:
+    """Make the cards of a Bundle for the signing of its draft orders, by their rules."""
 
-    def sign(case: str, selected: frozenset[str] | None = None) -> dict[str, Card]:
+    def answer(raw: bytes, selected: frozenset[str] | None = None) -> dict[str, Card]:
         delivery = Delivery(delivered=set(RESOURCE_TYPES))
-        read_resource(decode(bundle(case)), delivery, "Bundle")
+        read_resource(decode(raw), delivery, "Bundle")
         patient = delivery.patients[0].id
         assert patient is not None
         drafts = take_drafts(delivery)
@@ -65,7 +65,15 @@ def orders(ruleset: RuleSet, bundle: Callable[[str], bytes]) -> Callable[[str], 
         )
         return dict(zip(advice.given, advice.cards, strict=True))
 
-    return sign
+    return answer
+
+
+@pytest.fixture(scope="session")
+def orders(
+    sign: Callable[..., dict[str, Card]], bundle: Callable[[str], bytes]
+) -> Callable[..., dict[str, Card]]:
+    """The same of an example patient."""
+    return lambda case, selected=None: sign(bundle(case), selected)
 
 
 @pytest.fixture(scope="session")
