@@ -166,22 +166,25 @@ def _short(measurement: Measurement, telling: Telling) -> str:
 def settled_by(members: Sequence[str], telling: Telling) -> str:
     """Measures that are missing: when each was last taken, and what it would settle."""
     would = _would_settle(telling)
+    visits = telling.chart.visits
+    # Before anything is compared, the visit is the last that was held.
+    visit = visits.current or max(visits.days, default=visits.baseline)
     rows = []
     for member in (each for each in members if each.startswith("measure.")):
         name = member.removeprefix("measure.")
         last = last_measured(name, telling.chart)
         said = "never" if last is None else f"{escape(show(last, telling.chart))} ({last.day})"
-        why = say_missing(name, telling.chart.visits.current, telling)
+        why = say_missing(name, visit, telling)
         rows.append(
             (
                 escape_authored(title_of(member, telling)),
-                said if why == MISSING else f"{said}; {why}",
+                said if why == MISSING else why if last is None else f"{said}; {why}",
                 escape_authored("; ".join(would.get(member, ())) or "nothing that is open now"),
             )
         )
     if not rows:
         return ""
-    if telling.chart.visits.current is None:  # nothing is compared yet, so nothing is open
+    if visits.current is None:  # nothing is compared yet, so nothing is open
         return table(("Measure", "Last recorded"), (row[:2] for row in rows))
     return table(("Measure", "Last recorded", "Would settle"), rows)
 

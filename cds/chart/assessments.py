@@ -90,27 +90,27 @@ def choose_visits(
     Baseline: the date that the caller names; else the last assessment on or before the start of the
     current treatment line (with a grace after it); else the earliest within the look-back. The
     reason says where there was treatment that ``ended``. Current: the latest assessment at least
-    the least interval after it. Assessments stand on the days of measures taken at a visit;
-    laboratory values only where there are no others.
+    the least interval after it. Assessments stand on the days of measures that make
+    a visit; on those of the others, such as laboratory values, only where there are none of these.
     """
     numbers = _numbers(terms)
-    days = _visit_days(series, terms, laboratory=False, adult=adult)
-    laboratory_days = _visit_days(series, terms, laboratory=True, adult=adult)
+    days = _days(series, terms, of_visits=True, adult=adult)
+    other_days = _days(series, terms, of_visits=False, adult=adult)
     baseline, reason = _baseline(
-        days or laboratory_days, numbers, as_of, line, named_baseline, ended=ended
+        days or other_days, numbers, as_of, line, named_baseline, ended=ended
     )
     every = tuple(days)
     if baseline is None:
         return Visits(None, None, reason, days=every)
     least = int(numbers.least_interval.value)
-    for candidates in (days, laboratory_days):
+    for candidates in (days, other_days):
         later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
             why = f"the latest assessment, at least {least} days after baseline"
             previous = _previous(candidates, baseline, later[-1], numbers)
             return Visits(baseline, later[-1], reason, why, previous, every)
     why = f"no assessment at least {least} days after baseline"
-    soon = [day for day in (*days, *laboratory_days) if day > baseline]
+    soon = [day for day in (*days, *other_days) if day > baseline]
     if soon:
         why += f" (the latest is of {max(soon)})"
     return Visits(baseline, None, reason, why, days=every)
@@ -132,20 +132,14 @@ def _numbers(terms: Terms) -> AssessmentNumbers:
     return numbers
 
 
-def _visit_days(
-    series: Series, terms: Terms, *, laboratory: bool, adult: bool | None
-) -> list[date]:
-    """The days of core set measures: of those taken at a visit, or of laboratory values."""
+def _days(series: Series, terms: Terms, *, of_visits: bool, adult: bool | None) -> list[date]:
+    """The days of core set measures: of those that make a visit, or of the others."""
     days: set[date] = set()
     for measure in terms.vocabulary.measures.values():
-        if not measure.core_set:
+        if not measure.core_set or measure.makes_visit is not of_visits:
             continue
         for instrument in measure.instruments:
-            juvenile = instrument in measure.for_children
-            if juvenile and adult is not False:
-                continue
-            # What stands in for a laboratory value in a child is asked at a visit.
-            if (measure.laboratory and not juvenile) is laboratory:
+            if adult is False or instrument not in measure.for_children:
                 days.update([m.day for m in series.get(instrument, ())])
     return sorted(days)
 

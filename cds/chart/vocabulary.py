@@ -155,8 +155,10 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     measure itself name no instrument: then the maximum of the scale must be in the Observation.
     A measure that is not of the ``core_set`` is shown beside it and never counted. ``for_children``
     are those instruments that stand in for the others in a child only, where no other has a value
-    at both visits. ``levels`` name the levels of which rules ask for how long they have been held,
-    and ``worsenings`` the days, up to now, of which rules ask how much worse than its best it is.
+    at both visits. ``makes_visit`` is false of what may be taken between visits, such as laboratory
+    values and what patients tell from home: it makes an assessment only where nothing else does.
+    ``levels`` name the levels of which rules ask for how long they have been held, and
+    ``worsenings`` the days, up to now, of which rules ask how much worse than its best it is.
     An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
     listed on the card as left out, and never counted.
     """
@@ -165,7 +167,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     for_children: tuple[str, ...] = ()
     core_set: bool = True
-    laboratory: bool = False
+    makes_visit: bool = True
     choose: Literal["first", "highest multiple of upper limit"] = "first"
     maximum: Codes = {}
     levels: dict[str, MeasureLevel] = {}

@@ -218,3 +218,19 @@ def test_where_nothing_is_compared_nothing_is_settled(telling: Tell) -> None:
     tell = telling("core-set-measures-missing", "new-untreated-dermatomyositis")
     assert settled_by(["measure.patient_global"], tell).startswith("| Measure | Last recorded |\n")
     assert settled_by([], tell) == ""
+
+
+def test_what_was_recorded_today_and_left_out_was_not_never_recorded(telling: Tell) -> None:
+    """At a first visit too, and as far as nothing else of the measure is on record."""
+    tell = telling("core-set-measures-missing", "new-untreated-dermatomyositis")
+    other = telling("response-undetermined", "undetermined-strength-missing")
+    missing, _ = other.chart.measurements.left_out
+    (visit,) = tell.chart.visits.days
+    left = msgspec.structs.replace(missing, day=DateSpan(visit, visit), kind="left out")
+    series = {k: v for k, v in tell.chart.measurements.series.items() if k != "mmt8_150"}
+    measurements = msgspec.structs.replace(tell.chart.measurements, series=series, left_out=[left])
+    chart = msgspec.structs.replace(tell.chart, measurements=measurements)
+    tell = msgspec.structs.replace(tell, chart=chart)
+    assert settled_by(["measure.muscle_strength"], tell).splitlines()[2:] == [
+        "| Muscle strength | left out (2026-11-12) |"
+    ]

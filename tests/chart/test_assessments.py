@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -464,6 +465,25 @@ def test_a_blood_sample_is_no_visit_where_there_are_visits() -> None:
     assert taken(chart.changes["muscle_enzyme"]) == (None, 100)
 
 
+@pytest.mark.parametrize("told", [patient_global, haq])
+def test_what_a_patient_tells_is_no_visit_where_there_are_visits(
+    told: Callable[[object, str], Json],
+) -> None:
+    """A questionnaire from home neither replaces a full visit nor the baseline."""
+    chart = read(physician(5, ago(180)), told(2, ago(170)), physician(4, ago(30)), told(1, ago(0)))
+    assert visits(chart) == (on(180), on(30))
+
+
+def test_what_a_patient_tells_belongs_to_a_visit_within_the_window() -> None:
+    """Answered a few days before or after, it is compared with the visit."""
+    chart = read(
+        physician(5, ago(180)), patient_global(5, ago(178)),
+        physician(4, ago(10)), patient_global(4, ago(0)),
+    )  # fmt: skip
+    assert visits(chart) == (on(180), on(10))
+    assert taken(chart.changes["patient_global"]) == (5, 4)
+
+
 def test_blood_samples_alone_are_compared() -> None:
     """Where no other measure was ever taken, the days of the enzymes are the assessments."""
     chart = read(ck(500, ago(180)), ck(100, ago(0)))
@@ -770,11 +790,18 @@ def test_a_juvenile_multiplier_counts_where_its_source_is_named() -> None:
         assert range_in_upper_limits(declared, adult=False) == expected
 
 
-def test_a_score_in_a_child_makes_a_visit() -> None:
-    """A day on which only the juvenile scores were taken is a visit of a child, not of an adult."""
+def test_a_score_in_a_child_is_no_assessment_of_an_adult() -> None:
+    """The days on which only juvenile scores were taken count in a child alone."""
     of = (chq(30, THEN), chq(36, NOW), ck(500, ago(90)))
     assert visits(read(CHILD, *of)) == (on(180), on(0))
     assert visits(read(ADULT, *of)) == (on(90), None)
+
+
+def test_a_disease_activity_score_makes_a_visit_of_a_child() -> None:
+    """What the parents answer in between does not; an adult has none."""
+    of = (das(9, THEN), das(4, ago(20)), chq(30, ago(0)))
+    assert visits(read(CHILD, *of)) == (on(180), on(20))
+    assert visits(read(ADULT, *of)) == (None, None)
 
 
 # --- beside the core set -------------------------------------------------------------------------
@@ -814,7 +841,7 @@ def test_a_trend_has_the_last_value_of_each_day() -> None:
 
 def test_the_days_of_all_assessments_are_kept() -> None:
     """Those of measures taken at a visit, in order of time, whether or not two are compared."""
-    visits = read(physician(5, ago(0)), haq(1, ago(90)), ck(300, ago(40))).visits
+    visits = read(physician(5, ago(0)), mmt150(140, ago(90)), ck(300, ago(40))).visits
     assert [day.isoformat() for day in visits.days] == [ago(90), ago(0)]
     assert read(physician(5, ago(0))).visits.days == (AS_OF,)
     assert read().visits.days == ()

@@ -96,6 +96,17 @@ def stopped(why: str | None, status: str = "stopped") -> Json:
         ([], False),
         ([stopped("Wish to conceive"), stopped("Side effects")], True),
         ([stopped("x" * 10_001)], None),  # not looked through
+        ([stopped("Patient failed to attend blood monitoring")], False),
+        ([stopped("Failed to collect prescription")], False),
+        ([stopped("Cost; insurance claim failed")], False),
+        ([stopped("Relapse of depression, not related")], False),
+        ([stopped("Flare of psoriasis")], False),
+        ([stopped("Refractory epilepsy")], False),
+        ([stopped("Treatment failed")], True),
+        ([stopped("Failed to respond")], True),
+        ([stopped("Flare of dermatomyositis")], True),
+        ([stopped("Myositis relapse")], True),
+        ([stopped("Refractory disease")], True),
     ],
 )
 def test_a_drug_has_failed_where_the_reason_for_its_end_says_so(

@@ -11,6 +11,7 @@ from tests.chart.conftest import (
     exactly,
     fact,
     order,
+    physician,
     pulse,
     read,
 )
@@ -55,6 +56,41 @@ def test_of_several_the_earliest_begins_what_elapsed() -> None:
     assert fact(read(*resources), name) == Interval(Decimal(90), INFINITY)
     both = read(*resources, order(METHOTREXATE, ago(30)))
     assert fact(both, name) == exactly(90)
+
+
+@pytest.mark.parametrize(
+    ("onset", "end", "days"),
+    [
+        (ago(15), ago(400), exactly(385)),
+        (ago(500), ago(400), exactly(-100)),
+        (
+            None,
+            ago(400),
+            Interval(-INFINITY, Decimal(385)),
+        ),  # it began when, or before, it was recorded
+    ],
+)
+def test_how_long_before_the_myositis_a_glucocorticoid_ended(
+    onset: str | None, end: str, days: Interval
+) -> None:
+    """From the last day on which one was current to the onset, below 0 where it went on after."""
+    began = {"recordedDate": ago(15)} if onset is None else {"onsetDateTime": onset}
+    course = order(
+        PREDNISONE,
+        ago(450),
+        "completed",
+        dosageInstruction=[
+            {"timing": {"repeat": {"boundsPeriod": {"start": ago(450), "end": end}}}}
+        ],
+    )
+    chart = read(condition("snomed|396230008", **began), course)
+    assert fact(chart, "elapsed.glucocorticoid_to_onset") == days
+
+
+def test_how_long_before_the_treatment_the_baseline_lies() -> None:
+    """From the baseline to the first day of the current line, whatever is current."""
+    chart = read(physician(5, ago(500)), order(PREDNISONE, ago(100)), physician(4, ago(0)))
+    assert fact(chart, "elapsed.baseline_to_treatment") == exactly(400)
 
 
 def test_what_elapsed_is_between_is_its_evidence() -> None:
