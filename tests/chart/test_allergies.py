@@ -257,6 +257,29 @@ def test_a_denial_counts_within_its_sentence() -> None:
     assert of(chart, "drug.methylprednisolone.allergy") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "drug", "known"),
+    [
+        ("Solu-Medrol: anaphylaxis", "methylprednisolone", True),
+        ("Imuran", "azathioprine", True),
+        ("Rituxan", "rituximab", True),
+        ("Steroids", "prednisolone", True),
+        ("Anabolic steroids", "prednisolone", False),
+        ("Anabolic steroids; steroid inhaler", "prednisolone", True),
+        ("NSAIDs (non-steroidal anti-inflammatory drugs)", "prednisolone", False),
+        ("Hizentra", "immunoglobulin", True),
+        ("Anti-D immunoglobulin", "immunoglobulin", True),
+        ("Anti-thymocyte immunoglobulin (rabbit)", "immunoglobulin", False),
+        ("Immunoglobulin; anti-thymocyte immunoglobulin", "immunoglobulin", True),
+    ],
+)
+def test_an_allergy_is_recorded_by_brand_or_in_plain_words(
+    text: str, drug: str, known: bool
+) -> None:
+    """What people write speaks against the drug that it means, and against no other."""
+    assert of(read(allergy(concept(text=text))), f"drug.{drug}.allergy") is known
+
+
 def test_a_substance_that_nothing_maps_is_listed_and_harms_nothing() -> None:
     """Most allergies are to other drugs, or to food."""
     chart = read(

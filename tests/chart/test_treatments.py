@@ -773,3 +773,34 @@ def test_the_latest_treatment_is_cited_first_for_when_it_last_was_current() -> N
     chart = read(given(PREDNISONE, ago(300), 5), given(PREDNISONE, ago(200), 5))
     cited = FACTS["drug.prednisone.was_current"].evidence(chart)
     assert [each.date for each in cited] == [ago(200), ago(300)]
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "drugs"),
+    [
+        ("CellCept 500 mg tablet", {"mycophenolate"}),
+        ("Solu-Medrol 1 g IV", {"methylprednisolone"}),
+        ("solu medrol 1 g", {"methylprednisolone"}),
+        ("Medrol 16 mg", {"methylprednisolone"}),
+        ("Decortin 5 mg", {"prednisone"}),
+        ("Decortin H 5 mg", {"prednisolone"}),
+        ("MTX 15 mg weekly", {"methotrexate"}),
+        ("Truxima (rituximab-abbs) 500 mg/50 mL", {"rituximab"}),
+        ("adalimumab-adaz 40 mg/0.4 mL pen", {"adalimumab"}),
+        ("immune globulin (human) (PRIVIGEN) 10 % solution", {"immunoglobulin"}),
+        ("GAMUNEX-C 10 %", {"immunoglobulin"}),
+        ("hepatitis B immune globulin (human)", set()),
+        ("Rho(D) immune globulin (human)", set()),
+        ("sulfamethoxazole-trimethoprim 800-160 mg", {"co_trimoxazole"}),
+        ("ezetimibe-simvastatin 10-20 mg", {"simvastatin"}),
+        ("nystatin 100 000 units/mL", set()),
+        ("Protopic 0.1 % ointment", set()),
+        ("Pred Forte 1 % eye drops", set()),
+    ],
+)
+def test_a_drug_is_known_by_its_brands(text: str, drugs: set[str]) -> None:
+    """As they are written in practice, and none is taken for another drug."""
+    assert set(read(order(concept(text=text))).exposures) == drugs

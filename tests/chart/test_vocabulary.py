@@ -448,3 +448,12 @@ def test_every_code_has_a_display_and_is_of_a_system_with_a_form() -> None:
             form = vocabulary.systems[system].form
             assert all(display.strip() for display in by_code.values())
             assert form is None or not any(fault_of(code, form) for code in by_code)
+
+
+def test_a_name_is_that_of_one_drug_only() -> None:
+    """Otherwise a text with it would mean another drug than it says, or two."""
+    drugs = [n.casefold() for d in TERMS.vocabulary.drugs.values() for n in d.names]
+    groups = [n.casefold() for a in TERMS.vocabulary.allergens.values() for n in a.names]
+    assert len(drugs) == len(set(drugs))
+    assert len(groups) == len(set(groups))
+    assert not set(drugs) & set(groups)
