@@ -207,6 +207,32 @@ def test_the_strongest_reason_against_an_option_comes_first(example: Example) ->
     assert warned["JAK inhibitor"].startswith("**contraindicated**: not to be started in active")
 
 
+@pytest.mark.parametrize(
+    ("egfr", "said"),
+    [
+        (60, ""),
+        (
+            59,
+            "**caution** (filgotinib): renal impairment, in which (below 60 mL/min/1.73 m2) 100 mg",
+        ),
+        (15, "**caution** (filgotinib): renal impairment"),
+        (14, "**advised against** (filgotinib): the filtration rate is below 15 mL/min/1.73 m2"),
+    ],
+)
+def test_filgotinib_is_told_of_by_the_filtration_rate(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice], egfr: int, said: str
+) -> None:
+    """Below one limit with the lower dose, and below another as not recommended."""
+    content = json.loads(bundle("rp-ild-with-infection"))
+    for entry in content["entry"]:
+        if "-egfr-" in entry["resource"]["id"]:
+            entry["resource"]["valueQuantity"]["value"] = egfr
+    text = detail(advise_on(json.dumps(content).encode()))
+    (row,) = (line for line in text.splitlines() if line.startswith("| JAK inhibitor |"))
+    assert said in row
+    assert row.count("(filgotinib)") == bool(said)
+
+
 def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
     """Each fact stands once below the options, however many drugs it is about."""
     text = detail(example("rp-ild-with-infection"))
