@@ -418,7 +418,7 @@ def test_a_dose_in_renal_impairment_cites_what_was_read_of_the_drug(
     content["entry"].append({"resource": draft})
     card = sign(json.dumps(content).encode())["draft-advised-against"]
     ((_, reasons),) = first_table(card.detail)
-    said = next(each for each in reasons.split("; **") if "severe renal impairment" in each)
+    said = next(each for each in reasons.split("; **") if "renal impairment" in each)
     assert basis in said
 
 
