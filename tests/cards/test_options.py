@@ -203,8 +203,8 @@ def test_a_glucocorticoid_is_proposed_with_care_in_hepatitis_b_and_latent_tuberc
         content["entry"].append({"resource": recorded})
     options = rows(detail(advise_on(json.dumps(content).encode())), "Options")
     told = next(row[3] for row in options if row[0].startswith("Prednisolone"))
-    assert "**caution**: hepatitis B is recorded; it may be reactivated" in told
-    assert "latent tuberculosis is recorded; consider treating it first" in told
+    assert "**caution**: hepatitis B, or a positive test for it, is recorded; it may be" in told
+    assert "latent tuberculosis, or a positive test for it, is recorded; unless it" in told
 
 
 def test_the_strongest_reason_against_an_option_comes_first(example: Example) -> None:
@@ -214,7 +214,7 @@ def test_the_strongest_reason_against_an_option_comes_first(example: Example) ->
     rituximab = warned["Rituximab"]
     assert rituximab.startswith("**contraindicated**: not to be given in active serious infection")
     assert rituximab.endswith("; rituximab 2023-03-06 to 2023-03-20, given")
-    assert rituximab.index("**advised against**: hepatitis B is recorded") > 0
+    assert rituximab.index("**advised against**: hepatitis B, or a positive test for it, is") > 0
     calcineurin = warned["Calcineurin inhibitor (tacrolimus or ciclosporin)"]
     assert calcineurin.startswith("**advised against**: infection is recorded")
     assert calcineurin.index("**caution**") > 0
@@ -256,6 +256,11 @@ def test_what_speaks_against_options_is_cited_once(example: Example) -> None:
         "- Active serious infection: Community-acquired pneumonia, 2026-11-12 "
         "(Condition/rp-ild-infection-pneumonia)",
         "- eGFR: eGFR 24 mL/min/1.73 m2, 2026-11-13 (Observation/rp-ild-infection-egfr-2026-11-13)",
+        "- Systemic glucocorticoid, now: Prednisolone tablets, ordered 2023-02-21, 10 mg on a day "
+        "of treatment (MedicationRequest/rp-ild-infection-prednisolone-2023-02-21)",
+        "- Immunosuppressive drug other than a glucocorticoid, now: Mycophenolate mofetil tablets, "
+        "ordered 2024-01-15, 2000 mg on a day of treatment "
+        "(MedicationRequest/rp-ild-infection-mycophenolate-2024-01-15)",
     ]
 
 
@@ -283,6 +288,38 @@ def test_a_measured_filtration_rate_leaves_nothing_open(
     without = changed(raw, lambda resource: "egfr" not in str(resource["id"]))
     assert "of weight for the options" not in detail(advise_on(raw))
     assert "of weight for the options:** eGFR (methotrexate" in detail(advise_on(without))
+
+
+def test_prophylaxis_is_no_proposal_where_the_record_speaks_against_the_drug(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of four drugs against Pneumocystis, that is proposed which is neither allergy nor harm."""
+    content = json.loads(bundle("pneumocystis-prophylaxis-in-pregnancy"))
+    patient = next(e["resource"] for e in content["entry"] if "birthDate" in e["resource"])
+    reference = {"reference": f"Patient/{patient['id']}"}
+    for drug in ("Co-trimoxazole", "Atovaquone"):
+        allergy = {
+            "resourceType": "AllergyIntolerance",
+            "id": drug.lower(),
+            "type": "allergy",
+            "code": {"text": drug},
+            "patient": reference,
+        }
+        content["entry"].append({"resource": allergy})
+    deficiency = {
+        "resourceType": "Condition",
+        "id": "g6pd",
+        "code": {"coding": [{"system": "http://snomed.info/sct", "code": "62403005"}]},
+        "subject": reference,
+        "onsetDateTime": "2001-05-07",
+    }
+    content["entry"].append({"resource": deficiency})
+    advice = advise_on(json.dumps(content).encode())
+    text = next(card.detail for card in advice.cards if "Pneumocystis" in card.summary)
+    assert [row[0] for row in rows(text, "Options")] == ["Pentamidine"]
+    warned = {row[0]: row for row in rows(text, WARNED)}
+    assert list(warned) == ["Co-trimoxazole", "Atovaquone", "Dapsone"]
+    assert any("**advised against**: G6PD deficiency" in cell for cell in warned["Dapsone"])
 
 
 # --- approval ------------------------------------------------------------------------------------
@@ -328,7 +365,7 @@ def test_a_draft_says_what_on_record_speaks_against_its_drug(
     said = ordered(first_table(card.detail))
     assert list(said) == ["Mycophenolate mofetil tablets", "Rituximab for infusion"]
     assert said["Mycophenolate mofetil tablets"].startswith("**contraindicated**: teratogenic")
-    assert "hepatitis B is recorded" in said["Rituximab for infusion"]
+    assert "hepatitis B, or a positive test for it, is recorded" in said["Rituximab for infusion"]
     assert "- Pregnancy: Patient currently pregnant, 2026-08-24" in card.detail
 
 
