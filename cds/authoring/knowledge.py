@@ -29,6 +29,7 @@ from cds.chart.vocabulary import (
     Number,
     Vocabulary,
     coded_entries,
+    numbers_of,
 )
 from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
@@ -331,10 +332,17 @@ def _parameters(parameters: Mapping[str, Number]) -> Iterator[str]:
         yield table(
             ("Parameter", "Value", "Certainty", "Source", "Note"),
             (
-                (_name(name), _value(n), _READ[n.certainty], _ref(n.source), _cell(n.note or ""))
+                (_name(name), _value(n), _read(n), _ref(n.source), _cell(n.note or ""))
                 for name, n in parameters.items()
             ),
         )
+
+
+def _read(number: Number | Bounds | Term) -> str:
+    """How well a number is known; what stands in no source was not read in one."""
+    if number.certainty == "verified" and number.source in (None, _POLICY):
+        return "**no source**" if number.source is None else "chosen by this project"
+    return _READ[number.certainty]
 
 
 def _evidence(
@@ -445,7 +453,7 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
                         for band in part.bands
                     )
                 ),
-                _READ[part.file.certainty],
+                _read(part.file),
                 _ref(part.file.source),
             )
             for part in makes.parts
@@ -713,11 +721,11 @@ def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
             if item.source == _POLICY and item.certainty != "unverified":
                 yield each.where, _cell(item.supports)
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
-        if isinstance(found, Number) and _is_policy(found):
+        if _is_policy(found):
             yield _entry_link(entry), what
 
 
-def _is_policy(number: Number) -> bool:
+def _is_policy(number: Number | Bounds) -> bool:
     return number.source == _POLICY or (number.note or "").startswith("Project policy")
 
 
@@ -763,40 +771,16 @@ def _drafts(ruleset: RuleSet) -> Iterator[str]:
 
 def _numbers(vocabulary: Vocabulary) -> Iterator[tuple[str, str, Number | Bounds]]:
     """Every number of the vocabulary: the entry, what it is, and the number."""
-    for section in vocabulary.__struct_fields__:
-        content = getattr(vocabulary, section)
-        if isinstance(content, Struct):
-            yield from _of_entry(section, content)
-        elif isinstance(content, Mapping):
-            for name, entry in content.items():
-                if isinstance(entry, Struct):
-                    yield from _of_entry(f"{section}.{name}", entry)
-
-
-def _of_entry(name: str, entry: Struct) -> Iterator[tuple[str, str, Number | Bounds]]:
-    for field in entry.__struct_fields__:
-        yield from _of_field(name, _name(field), getattr(entry, field))
-
-
-def _of_field(name: str, what: str, value: object) -> Iterator[tuple[str, str, Number | Bounds]]:
-    """The numbers of one field, those within its own fields included: the dose of a level."""
-    if isinstance(value, Number | Bounds):
-        yield name, what, value
-    elif isinstance(value, Struct):
-        for field in value.__struct_fields__:
-            yield from _of_field(name, f"{what}: {_name(field)}", getattr(value, field))
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _of_field(name, f"{what}: {_name(key)}", each)
+    for entry, within, number in numbers_of(vocabulary):
+        yield ".".join(map(str, entry)), ": ".join(_name(str(step)) for step in within), number
 
 
 def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
     before = ""
     for entry, what, number in _numbers(vocabulary):
-        source, note = (number.source, number.note) if isinstance(number, Number) else (None, None)
         place = f'<a id="{anchor_of(entry)}"></a>' if entry != before else ""
-        row = (f"{place}`{entry}`", what, _value(number), _READ[number.certainty], _ref(source))
-        yield (*row, _cell(note or ""))
+        row = (f"{place}`{entry}`", what, _value(number), _read(number), _ref(number.source))
+        yield (*row, _cell(number.note or ""))
         before = entry
 
 

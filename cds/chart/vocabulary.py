@@ -83,11 +83,16 @@ class Fall(Number, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The least and greatest value that an instrument can give, in its unit; either may be open."""
+    """The least and greatest value that an instrument can give, in its unit; either may be open.
+
+    ``source``, ``certainty`` and ``note`` are those of a number.
+    """
 
     low: Decimal | None = None
     high: Decimal | None = None
+    source: str | None = None
     certainty: Certainty = "verified"
+    note: str | None = None
 
 
 class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -625,6 +630,32 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         entries: dict[str, CodedEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
             yield section, name, entry
+
+
+def numbers_of(vocabulary: Vocabulary) -> Iterator[tuple[Steps, Steps, Number | Bounds]]:
+    """Every number and range: the way to its entry, the way within that, and what stands there."""
+    for section in vocabulary.__struct_fields__:
+        content = getattr(vocabulary, section)
+        entries = content if isinstance(content, Mapping) else {}
+        owners = {(section,): content} | {(section, name): each for name, each in entries.items()}
+        for steps, entry in owners.items():
+            if isinstance(entry, Struct):
+                for within, number in _numbers_within(entry):
+                    yield steps, within, number
+
+
+def _numbers_within(value: object) -> Iterator[tuple[Steps, Number | Bounds]]:
+    """The numbers of an entry, those within its own fields included: the dose of a level."""
+    if isinstance(value, Number | Bounds):
+        yield (), value
+    elif isinstance(value, Struct):
+        for field in value.__struct_fields__:
+            for steps, number in _numbers_within(getattr(value, field)):
+                yield (field, *steps), number
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            for steps, number in _numbers_within(each):
+                yield (key, *steps), number
 
 
 CONFLICTING = {

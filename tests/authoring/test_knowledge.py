@@ -263,3 +263,26 @@ def test_numbers_within_conditions_and_sums_are_with_their_rule(text: str) -> No
     assert "| Muscle strength, improvement in percent of the range | above 2\u202f%: 10;" in rule(
         text, "total-improvement-score"
     )
+
+
+def test_only_what_stands_in_a_source_was_read_in_one(text: str) -> None:
+    """A number without a source is unverified, and a choice of the project was read nowhere."""
+    assert "**no source**" not in text
+    vocabulary = part(text, "Numbers of the vocabulary")
+    for line in vocabulary.splitlines():
+        if "| read in a source |" in line:
+            assert "](#source-" in line
+            assert "](#source-project-policy)" not in line
+    for row in (
+        "`observations.fvc_percent_predicted` | range | 0 to 300 | **unverified** |",
+        "`observations.ck` | range | ≥ 0 | chosen by this project |",
+        "`observations.mmt8_80` | range | 0 to 80 | read in a source | [`imacs-form-04`]",
+    ):
+        assert row in vocabulary
+
+
+def test_the_policy_that_a_rise_from_nothing_is_worse_is_told(text: str) -> None:
+    """It decides the definition of improvement, and no publication says it."""
+    assert "a rise from 0, of which no percentage is defined, counts as worsened" in part(
+        text, "Policies of this project"
+    )
