@@ -19,7 +19,7 @@ from msgspec import Struct
 from cds.authoring.possible import Possible, bounds_of
 from cds.cards.cards import precedence
 from cds.cards.texts import join_words
-from cds.chart.vocabulary import Number, numbers_of
+from cds.chart.vocabulary import Number, numbers_of, statements_of
 from cds.located import Document, Place, Problem, Steps
 from cds.rules.conditions import Constant, Count, walk
 from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
@@ -392,7 +392,8 @@ def _numbers(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     for suggestion in _suggestions(ruleset):
         document = reader.document(suggestion.place.file)
         yield from _uncertain(document, (suggestion.id, "parameters"), suggestion.parameters, {})
-    for entry, within, number in numbers_of(ruleset.terms.vocabulary):
+    vocabulary = ruleset.terms.vocabulary
+    for entry, within, number in (*numbers_of(vocabulary), *statements_of(vocabulary)):
         if number.certainty != "unverified" and number.source is None:
             steps = (*entry, *within)
             document = next(d for d in reader.vocabulary() if _holds(d, entry))

@@ -95,6 +95,18 @@ class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str | None = None
 
 
+class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decides and is no number: what it ``says``, with the source and certainty of a number.
+
+    What is not verified is told on the cards that show a measure of which it is said, where several
+    instruments of it are recorded.
+    """
+
+    says: str
+    source: str | None = None
+    certainty: Certainty = "verified"
+
+
 class System(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A code system: its canonical URL and other spellings met in practice.
 
@@ -163,7 +175,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     at both visits. ``levels`` name the levels of which rules ask for how long they have been held,
     and ``worsenings`` the days, up to now, of which rules ask how much worse than its best it is.
     An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
-    listed on the card as left out, and never counted.
+    listed on the card as left out, and never counted. ``statements`` say how its value is chosen.
     """
 
     instruments: tuple[str, ...]
@@ -175,6 +187,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     maximum: Codes = {}
     levels: dict[str, MeasureLevel] = {}
     worsenings: dict[str, Number] = {}
+    statements: dict[str, Statement] = {}
 
 
 class Unrecorded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -352,7 +365,7 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``adult_from`` is the age in years from which the adult criteria apply. What was found at two
     assessments no further apart than ``held_gap`` is taken to have been so between them: the
-    ``levels`` of measures need it.
+    ``levels`` of measures need it. ``statements`` say how the two are chosen.
     """
 
     window: Number
@@ -362,6 +375,7 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     course_gap: Number
     adult_from: Number
     held_gap: Number | None = None
+    statements: dict[str, Statement] = {}
 
 
 class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -642,6 +656,18 @@ def numbers_of(vocabulary: Vocabulary) -> Iterator[tuple[Steps, Steps, Number | 
             if isinstance(entry, Struct):
                 for within, number in _numbers_within(entry):
                     yield steps, within, number
+
+
+def statements_of(vocabulary: Vocabulary) -> Iterator[tuple[Steps, Steps, Statement]]:
+    """Every statement on measures and assessments, with the ways that ``numbers_of`` gives."""
+    owners: list[tuple[Steps, AssessmentNumbers | MeasureEntry]] = [
+        (("measures", name), entry) for name, entry in vocabulary.measures.items()
+    ]
+    if vocabulary.assessments is not None:
+        owners.insert(0, (("assessments",), vocabulary.assessments))
+    for steps, entry in owners:
+        for name, statement in entry.statements.items():
+            yield steps, ("statements", name), statement
 
 
 def _numbers_within(value: object) -> Iterator[tuple[Steps, Number | Bounds]]:

@@ -223,12 +223,15 @@ def test_a_number_of_the_vocabulary_that_names_no_source_is_told(folder: Path) -
         ("range: {low: 0, high: 52, source: guideline-2022}", "range: {low: 0, high: 52}"),
         ("range: {low: 0, high: 3, source: guideline-2022}",
          "range: {low: 0, high: 3, certainty: unverified}"),
-        ("  grace: {value: 7, unit: d, source: guideline-2022}", "  grace: {value: 7, unit: d}"),
+        ("  grace: {value: 7, unit: d, source: guideline-2022}",
+         "  statements: {how: {says: somehow}}\n  grace: {value: 7, unit: d}"),
     )  # fmt: skip
     assert said(folder) == [
         f"{MEASURES}:6:5 no-source `range` is said to be verified, and names no source: add "
         "`source`, or `certainty: unverified`",
-        f"{MEASURES}:32:3 no-source `grace` is said to be verified, and names no source: add "
+        f"{MEASURES}:32:16 no-source `how` is said to be verified, and names no source: add "
+        "`source`, or `certainty: unverified`",
+        f"{MEASURES}:33:3 no-source `grace` is said to be verified, and names no source: add "
         "`source`, or `certainty: unverified`",
     ]
 
