@@ -165,10 +165,10 @@ def _of_ranges(telling: Telling) -> Iterator[Doubt]:
         if entry.adult_range_in_upper_limits is not None:
             if scale is None or change.range_percent is None:
                 continue
-            numbers = vocabulary.assessments
-            if numbers is not None:
+            adult_from = telling.ruleset.terms.adult_from
+            if adult_from is not None and not isinstance(adult_from, SiteNumber):
                 about = "ranges of enzymes in adults, from {}"
-                yield from doubts_about(about, {"": numbers.adult_from})
+                yield from doubts_about(about, {"": adult_from})
             about = f"range of {entry.title}, {{}} times its upper limit"
             yield from doubts_about(about, {"": scale})
         elif change.baseline and entry.range and entry.range.certainty != "verified":

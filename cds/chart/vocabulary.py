@@ -363,9 +363,10 @@ class DoseEntry(Entry, frozen=True, kw_only=True):
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which Observations make an assessment and which two are compared (days).
 
-    ``adult_from`` is the age in years from which the adult criteria apply. What was found at two
-    assessments no further apart than ``held_gap`` is taken to have been so between them: the
-    ``levels`` of measures need it. ``statements`` say how the two are chosen.
+    What was found at two assessments no further apart than ``held_gap`` is taken to have been so
+    between them: the ``levels`` of measures need it. ``statements`` say how the two are chosen.
+    From which age the adult criteria apply is the parameter ``adult_from`` of the rule that derives
+    ``patient.adult``; without one that is not known.
     """
 
     window: Number
@@ -373,7 +374,6 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     look_back: Number
     least_interval: Number
     course_gap: Number
-    adult_from: Number
     held_gap: Number | None = None
     statements: dict[str, Statement] = {}
 
