@@ -39,12 +39,14 @@ class Allergy(Struct, frozen=True, gc=False):
 class Allergies(Struct, frozen=True):
     """What is recorded of allergies: ``of`` each drug, and where it says that there are none.
 
-    ``open`` are the records that leave open whether there is any.
+    ``open`` are the records that leave open whether there is any; ``unmatched`` are those whose
+    substance may be a drug, and is none that the vocabulary knows.
     """
 
     of: dict[str, list[Allergy]] = {}
     none: tuple[Allergy, ...] = ()
     open: tuple[Allergy, ...] = ()
+    unmatched: tuple[Allergy, ...] = ()
 
 
 NO_ALLERGIES = Allergies()
@@ -68,6 +70,7 @@ def read_allergies(
     of: dict[str, list[Allergy]] = {}
     none: list[Allergy] = []
     left_open: list[Allergy] = []
+    unmatched: list[Allergy] = []
     for record in records:
         try:
             for allergy in _allergies(record, terms, as_of):
@@ -77,8 +80,12 @@ def read_allergies(
                     none.append(allergy)
         except _Open as reason:
             left_open.append(_about("", record, str(reason), (), terms))
+            unmatched += left_open[-1:] if isinstance(reason, _UnknownSubstance) else []
             excluded.append(Excluded(name_of(record), str(reason)))
             unread.add("AllergyIntolerance")
+        except _Unmatched as reason:
+            unmatched.append(_about("", record, "", _doubts(record), terms))
+            excluded.append(Excluded(name_of(record), str(reason)))
         except _NotUsed as reason:
             excluded.append(Excluded(name_of(record), str(reason)))
     if of and none:
@@ -86,7 +93,7 @@ def read_allergies(
         contradicted = "says that there is no known allergy, and another record names one"
         excluded += [Excluded(allergy.reference, contradicted) for allergy in none]
         none = []
-    return Allergies(of, tuple(none), tuple(left_open))
+    return Allergies(of, tuple(none), tuple(left_open), tuple(unmatched))
 
 
 class _NotUsed(ValueError):
@@ -97,10 +104,28 @@ class _Open(_NotUsed):
     """A record leaves open which drugs it is about, or whether there is anything."""
 
 
+class _UnknownSubstance(_Open):
+    """What a record is about cannot be known, so that it may be any drug."""
+
+
+class _Unmatched(_NotUsed):
+    """What a record is about may be a drug, and is none that the vocabulary knows."""
+
+    def __init__(self) -> None:
+        super().__init__(_NOT_MAPPED)
+
+
+_NOT_MAPPED = "its substance is not mapped to anything that this service knows"
+
+
+def _doubts(record: AllergyIntolerance) -> tuple[str, ...]:
+    """What its verificationStatus says of a doubt."""
+    return tuple(sorted(codes_of(record.verificationStatus) & DOUBTED))
+
+
 def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Allergy]:
     concepts = substances(record)
-    verification = codes_of(record.verificationStatus)
-    if denied := verification & DENIED:
+    if denied := codes_of(record.verificationStatus) & DENIED:
         raise _NotUsed(f"its verificationStatus is {min(denied)}")
     clinical = codes_of(record.clinicalStatus)
     if clinical and not clinical & ACTIVE:
@@ -118,19 +143,20 @@ def _allergies(record: AllergyIntolerance, terms: Terms, as_of: date) -> list[Al
         if entry.says == "not known":
             raise _Open("it says that allergies are not known")
         return [_about("", record, _named(concepts) or entry.title, (), terms)]
-    remarks = sorted(verification & DOUBTED)
     if found:
         return [
-            _about(match.entry, record, "", (*remarks, match.remark), terms, sure=sure)
+            _about(match.entry, record, "", (*_doubts(record), match.remark), terms, sure=sure)
             for match, sure in found.items()
         ]
     if any(len(text) > LONGEST_TEXT for concept in concepts for text in texts(concept)):
-        raise _Open(
+        raise _UnknownSubstance(
             f"a text in it has more than {LONGEST_TEXT} characters, and was not looked through"
         )
-    if not any(map(texts, concepts)) and may_be_of_drugs(record):
-        raise _Open("its substance has no name, and no code that this service knows")
-    raise _NotUsed("its substance is not mapped to anything that this service knows")
+    if not may_be_of_drugs(record):
+        raise _NotUsed(_NOT_MAPPED)
+    if not any(map(texts, concepts)):
+        raise _UnknownSubstance("its substance has no name, and no code that this service knows")
+    raise _Unmatched
 
 
 def substances(record: AllergyIntolerance) -> list[CodeableConcept]:

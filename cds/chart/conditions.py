@@ -8,7 +8,7 @@ from datetime import date
 
 from msgspec import Struct
 
-from cds.chart.coding import LONGEST_TEXT, find_all, find_families, texts
+from cds.chart.coding import LONGEST_TEXT, as_name, find_all, find_families, texts
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import ConditionEntry
 from cds.fhir.bundles import Excluded, name_of
@@ -117,7 +117,7 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for match in () if found else find_families(terms.condition_families, condition.code):
         found.setdefault(match.entry, match.remark)
     if not found:
-        named = {terms.condition_names.get(w.strip().casefold()) for w in words}
+        named = {terms.condition_names.get(as_name(w)) for w in words}
         found = {name: "matched by name" for name in named if name is not None}
     also = {f"finding.{i}" for key in found for i in terms.condition_entries[key].implies}
     for of, asserted, pattern in terms.phrases:

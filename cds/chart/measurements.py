@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cds.chart.coding import Ambiguous, find, find_all, texts
+from cds.chart.coding import Ambiguous, as_name, find, find_all, texts
 from cds.chart.quantities import INFINITY
 from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
@@ -376,7 +376,7 @@ def _status(
     words = texts(answer)
     matches = {m.entry: m.remark for m in find_all(terms.conditions, answer)}
     for word in words if not matches else ():
-        named = terms.condition_names.get(word.strip().casefold())
+        named = terms.condition_names.get(as_name(word))
         if named is not None:
             matches[named] = "matched by name"
     may = [f"finding.{name}" for name in terms.vocabulary.statuses[entry].asserts]

@@ -13,6 +13,7 @@ from cds.chart.coding import (
     CodeIndex,
     Match,
     Words,
+    as_name,
     build_families,
     build_index,
     build_left_open,
@@ -150,7 +151,7 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
         | _prefixed("finding", build_families(v, v.findings)),
         left_open=_prefixed("diagnosis", build_left_open(v, v.diagnoses))
         | _prefixed("finding", build_left_open(v, v.findings)),
-        condition_names={n.casefold(): key for key, e in entries.items() for n in e.names},
+        condition_names={as_name(n): key for key, e in entries.items() for n in e.names},
         condition_entries=entries,
         condition_groups={
             key: tuple(f"{key.split('.')[0]}.{member}" for member in e.any_of)

@@ -205,7 +205,8 @@ class Unrecorded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     """A diagnosis or finding that Conditions assert.
 
-    ``names`` match where the whole text of a Condition without a known code is that name.
+    ``names`` match where the whole text of a Condition without a known code is that name, with or
+    without hyphens.
     ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. A Condition
     asserts this one too where its text says one of the ``phrases`` and no negation with it; with
     ``said_of`` only one of that other entry does.

@@ -141,6 +141,20 @@ def test_contraindicated_options_stand_apart_with_the_reason(example: Example) -
         assert "[Götestam Skorpen C et al. 2016](https://doi.org/" in warned[drug]
 
 
+def test_each_jak_inhibitor_cites_the_label_that_speaks_of_it(example: Example) -> None:
+    """What is contraindicated in pregnancy is not linked to the label of another drug."""
+    warned = {row[0]: row[3] for row in rows(detail(example("rp-ild-in-pregnancy")), WARNED)}
+    reasons = warned["JAK inhibitor"].split("**contraindicated** ")[1:]
+    cited = {reason.split(":")[0]: reason.split("[")[1].split("]")[0] for reason in reasons}
+    assert cited == {
+        "(tofacitinib)": "Le Moniteur des pharmacies 2026",
+        "(baricitinib)": "Eli Lilly 2024",
+        "(upadacitinib)": "AbbVie 2024",
+        "(ruxolitinib)": "Novartis 2026",
+        "(filgotinib)": "MIMS Singapore 2026",
+    }
+
+
 @pytest.mark.parametrize(
     ("system", "code"),
     [("http://snomed.info/sct", "62403005"), ("http://hl7.org/fhir/sid/icd-10-cm", "D55.0")],
@@ -245,6 +259,38 @@ def test_a_measured_filtration_rate_leaves_nothing_open(
     assert "of weight for the options:** eGFR (methotrexate" in detail(advise_on(without))
 
 
+def test_prophylaxis_is_no_proposal_where_the_record_speaks_against_the_drug(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of four drugs against Pneumocystis, that is proposed which is neither allergy nor harm."""
+    content = json.loads(bundle("pneumocystis-prophylaxis-in-pregnancy"))
+    patient = next(e["resource"] for e in content["entry"] if "birthDate" in e["resource"])
+    reference = {"reference": f"Patient/{patient['id']}"}
+    for drug in ("Co-trimoxazole", "Atovaquone"):
+        allergy = {
+            "resourceType": "AllergyIntolerance",
+            "id": drug.lower(),
+            "type": "allergy",
+            "code": {"text": drug},
+            "patient": reference,
+        }
+        content["entry"].append({"resource": allergy})
+    deficiency = {
+        "resourceType": "Condition",
+        "id": "g6pd",
+        "code": {"coding": [{"system": "http://snomed.info/sct", "code": "62403005"}]},
+        "subject": reference,
+        "onsetDateTime": "2001-05-07",
+    }
+    content["entry"].append({"resource": deficiency})
+    advice = advise_on(json.dumps(content).encode())
+    text = next(card.detail for card in advice.cards if "Pneumocystis" in card.summary)
+    assert [row[0] for row in rows(text, "Options")] == ["Pentamidine"]
+    warned = {row[0]: row for row in rows(text, WARNED)}
+    assert list(warned) == ["Co-trimoxazole", "Atovaquone", "Dapsone"]
+    assert any("**advised against**: G6PD deficiency" in cell for cell in warned["Dapsone"])
+
+
 # --- approval ------------------------------------------------------------------------------------
 
 
@@ -331,6 +377,55 @@ def test_what_has_a_card_of_its_own_is_not_told_twice(
 ) -> None:
     """Methotrexate with interstitial lung disease is one problem, and one card."""
     assert list(orders("methotrexate-ordered-with-ild")) == ["methotrexate-ordered-with-ild"]
+
+
+@pytest.mark.parametrize("drug", ["Tofacitinib 5 mg", "Denosumab 60 mg", "Teriparatide 20 µg"])
+def test_a_drug_whose_label_forbids_it_in_pregnancy_is_not_ordered_in_silence(
+    sign: Callable[[bytes], dict[str, Card]], bundle: Callable[[str], bytes], drug: str
+) -> None:
+    """Not known whether pregnant it brings the question, and in pregnancy a contraindication."""
+
+    def cards(example: str) -> dict[str, Card]:
+        content = json.loads(bundle(example))
+        for entry in content["entry"]:
+            if entry["resource"].get("status") == "draft":
+                entry["resource"]["medicationCodeableConcept"] = {"text": drug}
+        return sign(json.dumps(content).encode())
+
+    assert "pregnancy-not-known-with-order" in cards("mycophenolate-ordered-pregnancy-not-known")
+    card = cards("drugs-ordered-in-pregnancy")["draft-advised-against"]
+    ((_, reasons), *_) = first_table(card.detail)
+    assert reasons.startswith("**contraindicated**: ")
+    assert "pregnancy" in reasons.split(" ([")[0]
+
+
+@pytest.mark.parametrize(
+    ("drug", "basis"),
+    [
+        ("Upadacitinib 15 mg", "(recalled, not read)"),
+        ("Ruxolitinib 10 mg", "([Clin Pharmacokinet 2023]("),
+        ("Filgotinib 200 mg", "([Galapagos 2026]("),
+    ],
+)
+def test_a_dose_in_renal_impairment_cites_what_was_read_of_the_drug(
+    sign: Callable[[bytes], dict[str, Card]], bundle: Callable[[str], bytes], drug: str, basis: str
+) -> None:
+    """Nothing was read of upadacitinib, and it does not borrow the source of another drug."""
+    content = json.loads(bundle("untreated-with-ild"))
+    (patient,) = {e["resource"]["id"] for e in content["entry"] if "birthDate" in e["resource"]}
+    draft = {
+        "resourceType": "MedicationRequest",
+        "id": "draft",
+        "status": "draft",
+        "intent": "order",
+        "subject": {"reference": f"Patient/{patient}"},
+        "medicationCodeableConcept": {"text": drug},
+    }
+    content["entry"].append({"resource": draft})
+    card = sign(json.dumps(content).encode())["draft-advised-against"]
+    ((_, reasons),) = first_table(card.detail)
+    said = next(each for each in reasons.split("; **") if "severe renal impairment" in each)
+    assert basis in said
 
 
 def test_a_selected_draft_is_not_told_what_speaks_against_another(

@@ -302,6 +302,29 @@ def test_a_substance_that_cannot_be_known_could_be_any_drug(substance: Json | No
     assert of(read(allergy(substance), allergy(RITUXIMAB)), "drug.rituximab.allergy") is True
 
 
+def test_what_could_not_be_matched_is_told_unless_it_is_no_drug() -> None:
+    """A brand that nobody listed may be of any drug: whoever prescribes has to read it."""
+    name = "patient.unmatched_allergy"
+    chart = read(
+        allergy(
+            concept(text="Penicillin"),
+            **reaction("Rash"),
+            verificationStatus=concept("x|unconfirmed"),
+        ),
+        allergy(concept("urn:local|4711")),
+        allergy(concept(text="Peanut"), category=["food"]),
+        allergy(concept(text="Imuran")),
+    )
+    assert of(chart, name) is True
+    assert told(chart, name) == [
+        "allergy or intolerance to Penicillin: Rash (unconfirmed)",
+        "its substance has no name, and no code that this service knows",
+    ]
+    assert of(read(allergy(concept(text="Imuran"))), name) is False
+    assert of(read(allergy(NO_KNOWN_DRUG_ALLERGY)), name) is False
+    assert of(chart_of(deliver(delivered=RESOURCE_TYPES - {"AllergyIntolerance"})), name) is None
+
+
 # --- what is recorded of it ----------------------------------------------------------------------
 
 

@@ -184,6 +184,11 @@ def test_since_is_the_onset_else_when_it_was_recorded() -> None:
         ("snomed|233703007", "finding.interstitial_lung_disease"),
         ("snomed|711379004", "finding.interstitial_lung_disease"),
         ("icd10cm|J84.170", "finding.interstitial_lung_disease"),
+        ("snomed|76571007", "finding.sepsis"),
+        ("snomed|385093006", "finding.pneumonia"),
+        ("snomed|882784691000119100", "finding.pneumonia"),
+        ("snomed|4740000", "finding.acute_viral_infection"),
+        ("snomed|95883001", "finding.deep_infection"),
     ],
 )
 def test_codes_assert_their_entry_and_nothing_else(code: str, key: str) -> None:
@@ -362,6 +367,62 @@ def test_an_infective_myocarditis_is_not_that_of_the_myositis(code: str) -> None
         True,
     )
     assert fact(read(condition(code), condition("snomed|50920009")), "finding.myocarditis") is True
+
+
+@pytest.mark.parametrize(
+    ("codes", "key"),
+    [
+        ("A40.0 A41.2 A41.3 A41.4 A41.52 A41.59 B37.7 R65.21 R78.81 T80.211A", "sepsis"),
+        ("J10.00 J11.08 J12.1 J12.82 J15.1 J15.212 J16.8 J17 J18.1 J85.1 J86.9 A48.1", "pneumonia"),
+        ("J69.0", "pneumonia"),
+        ("A15.4 A17.0 A18.2 A19.0", "tuberculosis"),
+        ("B25.8 B37.1 B39.9 B44.1 B44.7 B45.1 B58.2 B59 A81.2", "opportunistic_infection"),
+        ("B01.2 B02.1 B02.24 B02.8 J09.X2 J10.1 J11.89 U07.1 B16.9", "acute_viral_infection"),
+        ("G00.1 I33.9 K65.0 L03.115 M00.00 M72.6 M86.10 N10", "deep_infection"),
+        # What is no infection, is over or latent, or is local and mild.
+        ("J84.111 J84.114 J84.116 J84.2 J67.9 J68.0 J69.1 B44.81 B02.22 B02.29", None),
+        ("K65.4 M86.30 L03.011 L02.91 N39.0 J06.9 G03.0 Z22.7 Z86.19 B90.9 B20", None),
+    ],
+)
+def test_a_serious_infection_is_known_by_every_code_of_it(codes: str, key: str | None) -> None:
+    """An interstitial pneumonia is none, nor is what is over or latent, or local and mild."""
+    for code in codes.split():
+        chart = read(condition(f"icd10cm|{code}"))
+        assert ("finding.active_infection" in chart.conditions) is (key is not None), code
+        assert key is None or f"finding.{key}" in chart.conditions, code
+
+
+@pytest.mark.parametrize(
+    ("text", "infection"),
+    [
+        ("Community-acquired pneumonia", True),
+        ("Community acquired pneumonia", True),
+        ("COVID-19 pneumonia", True),
+        ("Covid 19", True),
+        ("Urosepsis", True),
+        ("Bacteremia", True),
+        ("PJP", True),
+        ("Influenza A", True),
+        ("Shingles", True),
+        ("Bacterial meningitis", True),
+        ("Necrotising fasciitis", True),
+        ("Interstitial pneumonia", False),
+        ("Non-specific interstitial pneumonia", False),
+        ("Cryptogenic organizing pneumonia", False),
+        ("Pneumonitis", False),
+        ("Lipoid pneumonia", False),
+        ("Aseptic meningitis", False),
+        ("PCP", False),
+        ("History of sepsis", False),
+        ("Suspected pneumonia", False),
+        ("Sepsis ruled out", False),
+        ("Post-herpetic neuralgia", False),
+        ("Latent TB", False),
+    ],
+)
+def test_a_serious_infection_is_known_by_what_people_call_it(text: str, infection: bool) -> None:
+    """A name is the whole text, so that a doubt, a past or another lung disease is none."""
+    assert ("finding.active_infection" in read(condition(text=text)).conditions) is infection
 
 
 @pytest.mark.parametrize("doubt", ["provisional", "differential", "unconfirmed"])

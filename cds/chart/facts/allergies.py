@@ -37,16 +37,40 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
         ("allergy", "Allergy to a drug that this service knows"),
         ("intolerance", "Intolerance of a drug that this service knows"),
     )
-    return made + [
-        Declaration(
-            name=f"patient.drug_{kind}",
-            kind="boolean",
-            title=title,
-            read=_reacts(every, kind),
-            evidence=_reactions(every, kind),
-        )
-        for kind, title in any_drug
-    ]
+    return (
+        made
+        + [
+            Declaration(
+                name=f"patient.drug_{kind}",
+                kind="boolean",
+                title=title,
+                read=_reacts(every, kind),
+                evidence=_reactions(every, kind),
+            )
+            for kind, title in any_drug
+        ]
+        + [_unmatched()]
+    )
+
+
+def _unmatched() -> Declaration:
+    """Whether an allergy is on record that nothing here is weighed against."""
+
+    def read(chart: Chart) -> Value:
+        if chart.allergies.unmatched:
+            return True
+        return False if "AllergyIntolerance" in chart.complete else None
+
+    return Declaration(
+        name="patient.unmatched_allergy",
+        kind="boolean",
+        title="Allergy or intolerance to what this service could not match to a drug",
+        read=read,
+        evidence=lambda chart: tuple(
+            Evidence(a.reference, str(a.since) if a.since else "", a.said)
+            for a in chart.allergies.unmatched
+        ),
+    )
 
 
 def _recorded_allergies(drugs: tuple[str, ...], kind: Kind, chart: Chart) -> list[Allergy]:
