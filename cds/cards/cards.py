@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import replace
 
 from cds.cards.card import SUMMARY_LIMIT, Action, Card, Coding, Link, Source, Suggestion
 from cds.cards.detail import cited_evidence, detail_of
 from cds.cards.markdown import shorten
-from cds.cards.shown import shown
+from cds.cards.shown import drafts_of, shown
 from cds.cards.texts import Telling, fill
 from cds.chart.chart import Chart
 from cds.chart.facts.drugs import ORDERED, is_about_drafts
@@ -27,6 +30,8 @@ OVERRIDE_REASONS = "https://myositis-cds.example/fhir/CodeSystem/override-reason
 _NAMESPACE = uuid.UUID("6f1d2f0a-6d1c-5d0f-9a44-0c1b7a5e2f61")
 """Of this project's name-based identifiers; any fixed value serves."""
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
 
 def make_cards(
     ruleset: RuleSet,
@@ -38,7 +43,8 @@ def make_cards(
 ) -> dict[str, Card]:
     """The cards of the rules that declare a hook and fired, ranked; equal input, equal cards.
 
-    Each by its rule. Those of the rules ``left_out`` are not given, nor do they stand in the way of
+    Each by its rule. A draft that two of them would carry stands on the first only, lest it be
+    ordered twice. Those of the rules ``left_out`` are not given, nor do they stand in the way of
     others about the same problem.
 
     With ``selected``, the references of some of the draft orders, a rule that asks for drafts gives
@@ -52,8 +58,14 @@ def make_cards(
         among = tuple(
             rule for rule in among if _concerns(rule, selected, ruleset, chart, evaluation)
         )
-    ranked = rank_cards(ruleset, evaluation, hook, among)
-    return {rule.id: make_card(rule, card, ruleset, chart, evaluation) for rule, card in ranked}
+    cards: dict[str, Card] = {}
+    drafts: dict[str, str] = {}
+    for rule, template in rank_cards(ruleset, evaluation, hook, among):
+        card = make_card(rule, template, ruleset, chart, evaluation, drafts)
+        for draft in drafts_of(template, evaluation.values):
+            drafts.setdefault(draft.id, card.summary)
+        cards[rule.id] = card
+    return cards
 
 
 def _concerns(
@@ -107,14 +119,25 @@ def precedence(card: CardTemplate) -> tuple[int, int]:
 
 
 def make_card(
-    rule: Rule, card: CardTemplate, ruleset: RuleSet, chart: Chart, evaluation: Evaluation
+    rule: Rule,
+    card: CardTemplate,
+    ruleset: RuleSet,
+    chart: Chart,
+    evaluation: Evaluation,
+    drafts: Mapping[str, str] = _NONE,
 ) -> Card:
-    """The card of one rule that fired."""
+    """The card of one rule that fired.
+
+    ``drafts`` are those that other cards carry already, by id, with the summary of the card: this
+    one names that card, and does not carry them again.
+    """
     telling = Telling(ruleset, chart, evaluation, rule.file.parameters)
     card = shown(card, evaluation.values)
     summary = shorten(fill(card.summary, telling), SUMMARY_LIMIT)
     evidence = cited_evidence(rule, card, telling)
-    detail = detail_of(rule, card, telling, evidence)
+    elsewhere = dict.fromkeys(drafts[d.id] for d in card.suggestions if d.id in drafts)
+    card = replace(card, suggestions=tuple([d for d in card.suggestions if d.id not in drafts]))
+    detail = detail_of(rule, card, telling, evidence, elsewhere)
     identity = f"{rule.id}\n{rule.file.version}\n{chart.patient}\n{summary}\n{detail}"
     card_id = str(uuid.uuid5(_NAMESPACE, identity))
     suggestions = tuple(_suggest(template, telling, card_id) for template in card.suggestions)

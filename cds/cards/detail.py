@@ -49,13 +49,21 @@ from cds.rules.words import say_certainty, say_number, say_value
 
 
 def detail_of(
-    rule: Rule, card: CardTemplate, telling: Telling, cited: Iterable[EvidenceItem]
+    rule: Rule,
+    card: CardTemplate,
+    telling: Telling,
+    cited: Iterable[EvidenceItem],
+    elsewhere: Iterable[str] = (),
 ) -> str:
     """The whole detail of a rule's card, as Markdown, of the card as it is ``shown``.
 
-    ``cited`` is the evidence that bears on this patient.
+    ``cited`` is the evidence that bears on this patient, ``elsewhere`` the summaries of the cards
+    that carry drafts which this one would.
     """
     blocks = [fill(card.lead, telling, escape)]
+    blocks += [
+        f"**The draft stands on another card**, once for both: {escape(of)}" for of in elsewhere
+    ]
     blocks += [fill(passage.text, telling, escape) for passage in card.passages]
     slots = slots_of(card)
     points = points_of_measures(card, telling.ruleset)

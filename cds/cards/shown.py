@@ -19,8 +19,13 @@ def shown(card: CardTemplate, values: Values) -> CardTemplate:
         card,
         passages=_holding(card.passages, values),
         options=_holding(card.options, values),
-        suggestions=_holding(card.suggestions, values),
+        suggestions=drafts_of(card, values),
     )
+
+
+def drafts_of(card: CardTemplate, values: Values) -> tuple[Suggestion, ...]:
+    """The drafts of the card whose conditions hold."""
+    return _holding(card.suggestions, values)
 
 
 def _holding(parts: tuple[T, ...], values: Values) -> tuple[T, ...]:

@@ -201,10 +201,10 @@ SEEDED = (
     Mistake(
         "a line is indented with a tab",
         ILD,
-        "    - finding.interstitial_lung_disease\n",
-        "\t- finding.interstitial_lung_disease\n",
+        "        - lung.dlco_fell\n",
+        "\t- lung.dlco_fell\n",
         "not-yaml",
-        "- finding.interstitial_lung_disease",
+        "- lung.dlco_fell",
         "indent with spaces, not with a tab",
     ),
     Mistake(
@@ -229,10 +229,10 @@ SEEDED = (
     Mistake(
         "an item of a list is indented too little",
         ILD,
-        "    - finding.interstitial_lung_disease\n",
-        "   - finding.interstitial_lung_disease\n",
+        "        - lung.dlco_fell\n",
+        "       - lung.dlco_fell\n",
         "not-yaml",
-        "- finding.interstitial_lung_disease",
+        "- lung.dlco_fell",
         "indent this line as those above",
     ),
     Mistake(

@@ -293,6 +293,38 @@ def test_a_suggestion_is_a_draft_that_proposes(example: Example) -> None:
     assert card.selectionBehavior == "at-most-one"
 
 
+def test_a_draft_that_two_cards_would_carry_stands_on_the_first_only(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Heart and lung in danger: the pulse is drafted once, and the other card says where."""
+    both = json.loads(bundle("myocarditis"))
+    patient = next(
+        e["resource"] for e in both["entry"] if e["resource"]["resourceType"] == "Patient"
+    )
+    lung = {
+        "resourceType": "Condition",
+        "id": "rapidly-progressive",
+        "subject": {"reference": f"Patient/{patient['id']}"},
+        "code": {"text": "Rapidly progressive interstitial lung disease"},
+        "recordedDate": "2026-11-14",
+    }
+    url = "https://hospital.example/fhir/Condition/rapidly-progressive"
+    both["entry"].append({"fullUrl": url, "resource": lung})
+    first, second, *_ = advise_on(json.dumps(both).encode()).cards
+    assert first.summary.startswith("Myocarditis in myositis")
+    assert second.summary.startswith("Rapidly progressive ILD in myositis")
+    assert [s.label for s in first.suggestions] == [
+        "Draft a proposal: methylprednisolone IV pulse (adult)"
+    ]
+    assert "stands on another card" not in first.detail
+    assert second.suggestions == ()
+    assert second.selectionBehavior is None
+    assert (
+        "**The draft stands on another card**, once for both: "
+        "Myocarditis in myositis: consider IV pulse methylprednisolone and urgent cardiology"
+    ) in second.detail
+
+
 def test_every_draft_of_the_rules_proposes_and_orders_nothing(ruleset: RuleSet) -> None:
     """No suggestion can come as an order, and each says where its dose is from."""
     drafts = [
