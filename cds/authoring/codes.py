@@ -310,8 +310,8 @@ _VOCABULARY = (
         why="A value outside the range is left out as impossible: with a lowest value that is not "
         "below the highest, every value would be.",
         file=MEASURES,
-        mended="range: {low: 0, high: 52}",
-        broken="range: {low: 52, high: 0}",
+        mended="range: {low: 0, high: 52, source: guideline-2022}",
+        broken="range: {low: 52, high: 0, source: guideline-2022}",
     ),
     Code(
         id="query-too-long",

@@ -19,7 +19,7 @@ from msgspec import Struct
 from cds.authoring.possible import Possible, bounds_of
 from cds.cards.cards import precedence
 from cds.cards.texts import join_words
-from cds.chart.vocabulary import Number
+from cds.chart.vocabulary import Number, numbers_of, statements_of
 from cds.located import Document, Place, Problem, Steps
 from cds.rules.conditions import Constant, Count, walk
 from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
@@ -392,6 +392,31 @@ def _numbers(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
     for suggestion in _suggestions(ruleset):
         document = reader.document(suggestion.place.file)
         yield from _uncertain(document, (suggestion.id, "parameters"), suggestion.parameters, {})
+    vocabulary = ruleset.terms.vocabulary
+    for entry, within, number in (*numbers_of(vocabulary), *statements_of(vocabulary)):
+        if number.certainty != "unverified" and number.source is None:
+            steps = (*entry, *within)
+            document = next(d for d in reader.vocabulary() if _holds(d, entry))
+            yield _sourceless(document.place(steps), str(within[-1]), number.certainty)
+
+
+def _holds(document: Document, steps: Steps) -> bool:
+    """Whether an entry stands in this file."""
+    data = document.data
+    for step in steps:
+        if not isinstance(data, dict) or step not in data:
+            return False
+        data = data[step]
+    return True
+
+
+def _sourceless(place: Place, name: str, certainty: str) -> Problem:
+    return _warning(
+        place,
+        "no-source",
+        f"`{name}` is said to be {certainty}, and names no source: add `source`, "
+        "or `certainty: unverified`",
+    )
 
 
 def _uncertain(
@@ -414,12 +439,7 @@ def _uncertain(
         )
     for name, number in parameters.items():
         if number.certainty != "unverified" and number.source is None:
-            yield _warning(
-                document.place((*steps, name)),
-                "no-source",
-                f"`{name}` is said to be {number.certainty}, and names no source: add `source`, "
-                "or `certainty: unverified`",
-            )
+            yield _sourceless(document.place((*steps, name)), name, number.certainty)
 
 
 # --- upkeep --------------------------------------------------------------------------------------

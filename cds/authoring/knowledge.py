@@ -9,7 +9,7 @@ table, and whatever else speaks of it leads there.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -27,9 +27,13 @@ from cds.chart.vocabulary import (
     Codes,
     ConditionEntry,
     Number,
+    Statement,
     Vocabulary,
     coded_entries,
+    numbers_of,
+    statements_of,
 )
+from cds.located import Steps
 from cds.rules.conditions import Count
 from cds.rules.derivations import Derivation, HowMany, Ranks, Sum
 from cds.rules.language import (
@@ -115,6 +119,8 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         "[what nobody has read](#what-nobody-has-read-in-a-source)."
     )
     yield table(("Where", "Policy"), _policies(ruleset))
+    yield f"## {_MEASURES}"
+    yield from _measures(ruleset.terms.vocabulary)
     yield "## Numbers of the vocabulary"
     yield "Numbers that no single rule owns: ranges of instruments, windows, doses."
     yield table(
@@ -173,6 +179,7 @@ def _contents(
     for heading in (
         *(["What several cards say alike"] if ruleset.shared else []),
         "Policies of this project",
+        _MEASURES,
         "Numbers of the vocabulary",
         *HEADINGS,
         "Groups that rules count over",
@@ -223,6 +230,9 @@ def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if found.certainty == certainty:
             yield _entry_link(entry), what, ""
+    for steps, _, statement in statements_of(ruleset.terms.vocabulary):
+        if statement.certainty == certainty:
+            yield _statement_link(steps), "how it is chosen", _cell(statement.says)
 
 
 class _Authored(Struct, frozen=True):
@@ -331,10 +341,17 @@ def _parameters(parameters: Mapping[str, Number]) -> Iterator[str]:
         yield table(
             ("Parameter", "Value", "Certainty", "Source", "Note"),
             (
-                (_name(name), _value(n), _READ[n.certainty], _ref(n.source), _cell(n.note or ""))
+                (_name(name), _value(n), _read(n), _ref(n.source), _cell(n.note or ""))
                 for name, n in parameters.items()
             ),
         )
+
+
+def _read(number: Number | Bounds | Statement | Term) -> str:
+    """How well a number is known; what stands in no source was not read in one."""
+    if number.certainty == "verified" and number.source in (None, _POLICY):
+        return "**no source**" if number.source is None else "chosen by this project"
+    return _READ[number.certainty]
 
 
 def _evidence(
@@ -445,7 +462,7 @@ def _derivation(rule: Derivation, ruleset: RuleSet) -> Iterator[str]:
                         for band in part.bands
                     )
                 ),
-                _READ[part.file.certainty],
+                _read(part.file),
                 _ref(part.file.source),
             )
             for part in makes.parts
@@ -713,11 +730,14 @@ def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
             if item.source == _POLICY and item.certainty != "unverified":
                 yield each.where, _cell(item.supports)
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
-        if isinstance(found, Number) and _is_policy(found):
+        if _is_policy(found):
             yield _entry_link(entry), what
+    for steps, _, statement in statements_of(ruleset.terms.vocabulary):
+        if statement.source == _POLICY and statement.certainty != "unverified":
+            yield _statement_link(steps), _cell(statement.says)
 
 
-def _is_policy(number: Number) -> bool:
+def _is_policy(number: Number | Bounds) -> bool:
     return number.source == _POLICY or (number.note or "").startswith("Project policy")
 
 
@@ -763,41 +783,58 @@ def _drafts(ruleset: RuleSet) -> Iterator[str]:
 
 def _numbers(vocabulary: Vocabulary) -> Iterator[tuple[str, str, Number | Bounds]]:
     """Every number of the vocabulary: the entry, what it is, and the number."""
-    for section in vocabulary.__struct_fields__:
-        content = getattr(vocabulary, section)
-        if isinstance(content, Struct):
-            yield from _of_entry(section, content)
-        elif isinstance(content, Mapping):
-            for name, entry in content.items():
-                if isinstance(entry, Struct):
-                    yield from _of_entry(f"{section}.{name}", entry)
-
-
-def _of_entry(name: str, entry: Struct) -> Iterator[tuple[str, str, Number | Bounds]]:
-    for field in entry.__struct_fields__:
-        yield from _of_field(name, _name(field), getattr(entry, field))
-
-
-def _of_field(name: str, what: str, value: object) -> Iterator[tuple[str, str, Number | Bounds]]:
-    """The numbers of one field, those within its own fields included: the dose of a level."""
-    if isinstance(value, Number | Bounds):
-        yield name, what, value
-    elif isinstance(value, Struct):
-        for field in value.__struct_fields__:
-            yield from _of_field(name, f"{what}: {_name(field)}", getattr(value, field))
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _of_field(name, f"{what}: {_name(key)}", each)
+    for entry, within, number in numbers_of(vocabulary):
+        yield ".".join(map(str, entry)), ": ".join(_name(str(step)) for step in within), number
 
 
 def _vocabulary_rows(vocabulary: Vocabulary) -> Iterator[tuple[str, ...]]:
     before = ""
     for entry, what, number in _numbers(vocabulary):
-        source, note = (number.source, number.note) if isinstance(number, Number) else (None, None)
         place = f'<a id="{anchor_of(entry)}"></a>' if entry != before else ""
-        row = (f"{place}`{entry}`", what, _value(number), _READ[number.certainty], _ref(source))
-        yield (*row, _cell(note or ""))
+        row = (f"{place}`{entry}`", what, _value(number), _read(number), _ref(number.source))
+        yield (*row, _cell(number.note or ""))
         before = entry
+
+
+_MEASURES = "Measures and assessments"
+
+
+def _measures(vocabulary: Vocabulary) -> Iterator[str]:
+    """How two assessments are chosen, and what is compared of each measure."""
+    yield (
+        "Which Observations make an assessment, which two are compared, and which instrument of a "
+        "measure counts. The numbers that are named stand in [their table](#number-assessments)."
+    )
+    yield table(
+        ("Measure", "Counts", "Instruments, in their order", "In a child only", "Which is taken"),
+        (
+            (
+                f"{_cell(entry.title)} (`{name}`)",
+                "in the core set" if entry.core_set else "shown beside it",
+                _instruments(set(entry.instruments) - set(entry.for_children), name, vocabulary),
+                _instruments(entry.for_children, name, vocabulary),
+                "the first that both have" if entry.choose == "first" else entry.choose,
+            )
+            for name, entry in vocabulary.measures.items()
+        ),
+    )
+    yield table(
+        ("Of", "What is said", "Certainty", "Source"),
+        (
+            (f"`{'.'.join(map(str, steps))}`", _cell(each.says), _read(each), _ref(each.source))
+            for steps, _, each in statements_of(vocabulary)
+        ),
+    )
+
+
+def _instruments(taken: Collection[str], measure: str, vocabulary: Vocabulary) -> str:
+    """The titles of some instruments of a measure, in its order."""
+    order = vocabulary.measures[measure].instruments
+    return _cell("; ".join(vocabulary.observations[i].title for i in order if i in taken))
+
+
+def _statement_link(steps: Steps) -> str:
+    return f"[`{'.'.join(map(str, steps))}`](#{_MEASURES.lower().replace(' ', '-')})"
 
 
 def _entry_link(entry: str) -> str:

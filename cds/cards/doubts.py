@@ -15,7 +15,7 @@ from cds.cards.resting import Doubt, doubted_choices, doubts_about, rests_on
 from cds.cards.shown import asks_for_weight
 from cds.cards.texts import Telling, parameters_behind
 from cds.chart.assessments import range_in_upper_limits
-from cds.chart.vocabulary import Certainty, Number, Vocabulary
+from cds.chart.vocabulary import Certainty, MeasureEntry, Number, Vocabulary
 from cds.chart.weight import last_weight
 from cds.rules.parsing import parameter_of
 from cds.rules.ruleset import CardTemplate, Rule, RuleSet
@@ -159,16 +159,26 @@ def _of_ranges(telling: Telling) -> Iterator[Doubt]:
     for name, change in telling.chart.changes.items():
         if change.instrument is None or not vocabulary.measures[name].core_set:
             continue
+        yield from _of_choice(vocabulary.measures[name], telling)
         entry = vocabulary.observations[change.instrument]
         scale = range_in_upper_limits(entry, adult=telling.chart.adult)
         if entry.adult_range_in_upper_limits is not None:
             if scale is None or change.range_percent is None:
                 continue
-            numbers = vocabulary.assessments
-            if numbers is not None:
+            adult_from = telling.ruleset.terms.adult_from
+            if adult_from is not None and not isinstance(adult_from, SiteNumber):
                 about = "ranges of enzymes in adults, from {}"
-                yield from doubts_about(about, {"": numbers.adult_from})
+                yield from doubts_about(about, {"": adult_from})
             about = f"range of {entry.title}, {{}} times its upper limit"
             yield from doubts_about(about, {"": scale})
         elif change.baseline and entry.range and entry.range.certainty != "verified":
             yield Doubt(entry.range.certainty, f"range of {entry.title}")
+
+
+def _of_choice(measure: MeasureEntry, telling: Telling) -> Iterator[Doubt]:
+    """How the instrument of a measure was chosen, where there were several to choose from."""
+    series = telling.chart.measurements.series
+    if sum(bool(series.get(each)) for each in measure.instruments) > 1:
+        for said in measure.statements.values():
+            if said.certainty != "verified":
+                yield Doubt(said.certainty, said.says)

@@ -121,9 +121,9 @@ def read_chart(
     line = _line(terms, courses)
     ended = complete >= TREATMENT_TYPES and _ended(terms, courses)
     years = age(born, as_of)
-    adult_from = numbers.adult_from.value if numbers else None
     adult = None
-    if years is not None and adult_from is not None:
+    if years is not None and terms.adult_from is not None:
+        adult_from = terms.adult_from.value
         adult = True if years[0] >= adult_from else False if years[1] < adult_from else None
     series = measurements.series
     visits = choose_visits(series, terms, as_of, line, baseline, adult=adult, ended=ended)

@@ -24,6 +24,7 @@ from cds.chart.coding import (
 from cds.chart.vocabulary import (
     ConditionEntry,
     LaboratoryWords,
+    Number,
     ObservationEntry,
     ResultWords,
     UnitTable,
@@ -47,10 +48,12 @@ class Terms(Struct, frozen=True):
     ``maximum`` of a scale, which ``observed`` takes apart; ``conditions`` selects ``diagnosis.x``
     or ``finding.x``. ``core_set`` has the core set measure that an ``observation.x`` or
     ``measure.x`` is of. ``allergen_drugs`` are the drugs that an allergen stands for, and
-    ``allergens_with`` the allergens that include a drug.
+    ``allergens_with`` the allergens that include a drug. ``adult_from`` is the age from which the
+    adult criteria apply.
     """
 
     vocabulary: Vocabulary
+    adult_from: Number | None
     observations: CodeIndex
     observed: dict[str, Observed]
     maximum: Match
@@ -108,8 +111,8 @@ def _drugs_of(names: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]
     return tuple(dict.fromkeys(drug for drugs in each for drug in drugs))
 
 
-def compile_terms(vocabulary: Vocabulary) -> Terms:
-    """Build every index from a checked vocabulary."""
+def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> Terms:
+    """Build every index from a checked vocabulary; the age of adults stands in a rule."""
     v = vocabulary
     maximum = Match("maximum")
     observations = (
@@ -132,6 +135,7 @@ def compile_terms(vocabulary: Vocabulary) -> Terms:
         results |= index_codes(v, name, words.codes)
     return Terms(
         vocabulary=v,
+        adult_from=adult_from,
         observations=observations,
         observed={
             selected: _observed(v, selected)

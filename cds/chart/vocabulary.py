@@ -83,10 +83,27 @@ class Fall(Number, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Bounds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The least and greatest value that an instrument can give, in its unit; either may be open."""
+    """The least and greatest value that an instrument can give, in its unit; either may be open.
+
+    ``source``, ``certainty`` and ``note`` are those of a number.
+    """
 
     low: Decimal | None = None
     high: Decimal | None = None
+    source: str | None = None
+    certainty: Certainty = "verified"
+    note: str | None = None
+
+
+class Statement(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decides and is no number: what it ``says``, with the source and certainty of a number.
+
+    What is not verified is told on the cards that show a measure of which it is said, where several
+    instruments of it are recorded.
+    """
+
+    says: str
+    source: str | None = None
     certainty: Certainty = "verified"
 
 
@@ -160,7 +177,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     ``levels`` name the levels of which rules ask for how long they have been held, and
     ``worsenings`` the days, up to now, of which rules ask how much worse than its best it is.
     An Observation whose code nothing maps and whose text has one of the ``names`` as whole words is
-    listed on the card as left out, and never counted.
+    listed on the card as left out, and never counted. ``statements`` say how its value is chosen.
     """
 
     instruments: tuple[str, ...]
@@ -172,6 +189,7 @@ class MeasureEntry(CodedEntry, frozen=True, kw_only=True):
     maximum: Codes = {}
     levels: dict[str, MeasureLevel] = {}
     worsenings: dict[str, Number] = {}
+    statements: dict[str, Statement] = {}
 
 
 class Unrecorded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -360,9 +378,10 @@ class DoseEntry(Entry, frozen=True, kw_only=True):
 class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which Observations make an assessment and which two are compared (days).
 
-    ``adult_from`` is the age in years from which the adult criteria apply. What was found at two
-    assessments no further apart than ``held_gap`` is taken to have been so between them: the
-    ``levels`` of measures need it.
+    What was found at two assessments no further apart than ``held_gap`` is taken to have been so
+    between them: the ``levels`` of measures need it. ``statements`` say how the two are chosen.
+    From which age the adult criteria apply is the parameter ``adult_from`` of the rule that derives
+    ``patient.adult``; without one that is not known.
     """
 
     window: Number
@@ -370,8 +389,8 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     look_back: Number
     least_interval: Number
     course_gap: Number
-    adult_from: Number
     held_gap: Number | None = None
+    statements: dict[str, Statement] = {}
 
 
 class WeightNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -651,6 +670,44 @@ def coded_entries(vocabulary: Vocabulary) -> Iterator[tuple[str, str, CodedEntry
         entries: dict[str, CodedEntry] = getattr(vocabulary, section)
         for name, entry in entries.items():
             yield section, name, entry
+
+
+def numbers_of(vocabulary: Vocabulary) -> Iterator[tuple[Steps, Steps, Number | Bounds]]:
+    """Every number and range: the way to its entry, the way within that, and what stands there."""
+    for section in vocabulary.__struct_fields__:
+        content = getattr(vocabulary, section)
+        entries = content if isinstance(content, Mapping) else {}
+        owners = {(section,): content} | {(section, name): each for name, each in entries.items()}
+        for steps, entry in owners.items():
+            if isinstance(entry, Struct):
+                for within, number in _numbers_within(entry):
+                    yield steps, within, number
+
+
+def statements_of(vocabulary: Vocabulary) -> Iterator[tuple[Steps, Steps, Statement]]:
+    """Every statement on measures and assessments, with the ways that ``numbers_of`` gives."""
+    owners: list[tuple[Steps, AssessmentNumbers | MeasureEntry]] = [
+        (("measures", name), entry) for name, entry in vocabulary.measures.items()
+    ]
+    if vocabulary.assessments is not None:
+        owners.insert(0, (("assessments",), vocabulary.assessments))
+    for steps, entry in owners:
+        for name, statement in entry.statements.items():
+            yield steps, ("statements", name), statement
+
+
+def _numbers_within(value: object) -> Iterator[tuple[Steps, Number | Bounds]]:
+    """The numbers of an entry, those within its own fields included: the dose of a level."""
+    if isinstance(value, Number | Bounds):
+        yield (), value
+    elif isinstance(value, Struct):
+        for field in value.__struct_fields__:
+            for steps, number in _numbers_within(getattr(value, field)):
+                yield (field, *steps), number
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            for steps, number in _numbers_within(each):
+                yield (key, *steps), number
 
 
 CONFLICTING = {

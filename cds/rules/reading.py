@@ -217,7 +217,7 @@ def check_ruleset(
     return (
         RuleSet(
             version=version_of(contents),
-            terms=compile_terms(vocabulary),
+            terms=compile_terms(vocabulary, _adult_from(deriving)),
             facts=reading.facts,
             groups=reading.groups,
             needed=needed_facts([*active, *derivations.values()], reading.facts),
@@ -248,6 +248,12 @@ def check_ruleset(
         ),
         problems,
     )
+
+
+def _adult_from(deriving: Mapping[str, Rule]) -> Number | None:
+    """The age of adults, which stands once: in the rule whose fact says who is one."""
+    rule = deriving.get("patient.adult")
+    return rule.file.parameters.get("adult_from") if rule is not None else None
 
 
 _SHARED = (

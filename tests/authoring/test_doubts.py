@@ -14,6 +14,7 @@ from cds.rules.reading import read_ruleset
 BASE = Path(__file__).with_name("broken")
 IMPROVED = "criteria/improved.yaml"
 LOW, TAPER = "guidance/low-saturation.yaml", "guidance/taper.yaml"
+MEASURES = "vocabulary/measures.yaml"
 DAY = date(2026, 11, 23)
 
 
@@ -211,6 +212,27 @@ def test_what_is_unverified_is_told_once_a_rule(folder: Path) -> None:
     assert said(folder) == [
         f"{LOW}:13:3 unverified nobody verified `low` (92 %), `recent` (7 days) and what rests on "
         "`guideline-2022`: read it in a source, or have it approved"
+    ]
+
+
+def test_a_number_of_the_vocabulary_that_names_no_source_is_told(folder: Path) -> None:
+    """A range and a number alike; what is unverified needs none."""
+    edit(
+        folder,
+        MEASURES,
+        ("range: {low: 0, high: 52, source: guideline-2022}", "range: {low: 0, high: 52}"),
+        ("range: {low: 0, high: 3, source: guideline-2022}",
+         "range: {low: 0, high: 3, certainty: unverified}"),
+        ("  grace: {value: 7, unit: d, source: guideline-2022}",
+         "  statements: {how: {says: somehow}}\n  grace: {value: 7, unit: d}"),
+    )  # fmt: skip
+    assert said(folder) == [
+        f"{MEASURES}:6:5 no-source `range` is said to be verified, and names no source: add "
+        "`source`, or `certainty: unverified`",
+        f"{MEASURES}:32:16 no-source `how` is said to be verified, and names no source: add "
+        "`source`, or `certainty: unverified`",
+        f"{MEASURES}:33:3 no-source `grace` is said to be verified, and names no source: add "
+        "`source`, or `certainty: unverified`",
     ]
 
 

@@ -271,3 +271,43 @@ def test_numbers_within_conditions_and_sums_are_with_their_rule(text: str) -> No
     assert "| Muscle strength, improvement in percent of the range | above 2\u202f%: 10;" in rule(
         text, "total-improvement-score"
     )
+
+
+def test_only_what_stands_in_a_source_was_read_in_one(text: str) -> None:
+    """A number without a source is unverified, and a choice of the project was read nowhere."""
+    assert "**no source**" not in text
+    vocabulary = part(text, "Numbers of the vocabulary")
+    for line in vocabulary.splitlines():
+        if "| read in a source |" in line:
+            assert "](#source-" in line
+            assert "](#source-project-policy)" not in line
+    for row in (
+        "`observations.fvc_percent_predicted` | range | 0 to 300 | **unverified** |",
+        "`observations.ck` | range | ≥ 0 | chosen by this project |",
+        "`observations.mmt8_80` | range | 0 to 80 | read in a source | [`imacs-form-04`]",
+    ):
+        assert row in vocabulary
+
+
+def test_the_policy_that_a_rise_from_nothing_is_worse_is_told(text: str) -> None:
+    """It decides the definition of improvement, and no publication says it."""
+    assert "a rise from 0, of which no percentage is defined, counts as worsened" in part(
+        text, "Policies of this project"
+    )
+
+
+def test_how_values_and_assessments_are_chosen_is_told(text: str, ruleset: RuleSet) -> None:
+    """Each measure with its instruments in order, and each statement with how well it is known."""
+    said, vocabulary = part(text, "Measures and assessments"), ruleset.terms.vocabulary
+    titles = [vocabulary.observations[i].title for i in ("ck", "aldolase", "ldh", "ast", "alt")]
+    enzymes = "; ".join(titles)
+    stands_in = vocabulary.observations["chq_phs"].title
+    row = f"| Muscle enzyme (`muscle_enzyme`) | in the core set | {enzymes} | {stands_in} | highest"
+    assert row in said
+    assert "the baseline is the last assessment no later than `grace` after" in said
+    enzyme = "the enzyme with the highest multiple of its upper limit at baseline counts, and the"
+    assert f"| `measures.muscle_enzyme` | {enzyme} same one at follow-up | **unverified** |" in said
+    assert enzyme in part(text, "What nobody has read in a source")
+    policies = part(text, "Policies of this project")
+    assert enzyme not in policies
+    assert "the current assessment is the latest at least `least_interval` after" in policies

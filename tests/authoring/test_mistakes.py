@@ -463,10 +463,10 @@ SEEDED = (
     Mistake(
         "the ends of a range are exchanged",
         OBSERVATIONS,
-        "range: {low: 0, high: 80}",
-        "range: {low: 80, high: 0}",
+        "range: {low: 0, high: 80, source: imacs-form-04}",
+        "range: {low: 80, high: 0, source: imacs-form-04}",
         "bad-range",
-        "range: {low: 80, high: 0}",
+        "range: {low: 80, high: 0, source: imacs-form-04}",
         "exchange or correct them",
     ),
     Mistake(

@@ -66,3 +66,12 @@ def test_nothing_is_said_where_all_was_read_or_chosen_otherwise(example: Example
     """No head stands without anything under it."""
     scope = card_of(example("inclusion-body-myositis"), "Inclusion body myositis")
     assert "Read in one secondary source" not in scope.detail
+
+
+def test_how_an_enzyme_was_chosen_is_said_where_there_were_several(example: Example) -> None:
+    """Nobody read that the same enzyme counts at follow-up; with one there is nothing to choose."""
+    chosen = "the enzyme with the highest multiple of its upper limit at baseline counts"
+    improved = card_of(example("improved-at-six-months"), "Improved since")
+    assert chosen in said(improved, "Not verified in a source")
+    (worse,) = (c for c in example("worsened-at-one-visit").cards if "Worse" in c.summary)
+    assert chosen not in worse.detail

@@ -14,7 +14,7 @@ from cds.chart.facts.declaration import Value
 from cds.chart.measurements import Measurement
 from cds.chart.quantities import Interval
 from cds.chart.terms import Terms, compile_terms
-from cds.chart.vocabulary import read_vocabulary
+from cds.chart.vocabulary import Number, read_vocabulary
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, keep_about, read_resource
 from cds.located import Problem
 
@@ -29,7 +29,7 @@ def _terms() -> Terms:
     problems: list[Problem] = []
     vocabulary = read_vocabulary(VOCABULARY_FOLDER, problems)
     assert problems == []
-    return compile_terms(vocabulary)
+    return compile_terms(vocabulary, Number(value=Decimal(18), unit="a"))
 
 
 TERMS = _terms()

@@ -397,7 +397,7 @@ def test_a_level_that_no_value_can_be_at_is_told(
 def test_levels_need_to_know_how_far_assessments_may_lie_apart(tmp_path: Path) -> None:
     """Without that no time between two assessments is covered; without levels nobody asks."""
     days = ("window", "grace", "look_back", "least_interval", "course_gap")
-    numbers = ", ".join(f"{name}: {{value: 1, unit: d}}" for name in (*days, "adult_from"))
+    numbers = ", ".join(f"{name}: {{value: 1, unit: d}}" for name in days)
     without = f"assessments: {{{numbers}}}\n"
     problems = said(read(tmp_path, level=LEVEL + without)[1])
     assert [each.split(" is missing")[0] for each in problems] == [

@@ -186,10 +186,10 @@ CASES = [
      "(did you mean `diagnosis.myositis`?)"),
     # --- vocabulary ---
     (VOCABULARY, "negations: [", "negation: [",
-     "vocabulary/vocabulary.yaml:52:1 unknown-key `negation` is not a section of the vocabulary "
+     "vocabulary/vocabulary.yaml:51:1 unknown-key `negation` is not a section of the vocabulary "
      "(did you mean `negations`?)"),
     (VOCABULARY, 'negations: ["no", "without"]', "negations: without",
-     "vocabulary/vocabulary.yaml:52:1 wrong-type should be a list, but is text"),
+     "vocabulary/vocabulary.yaml:51:1 wrong-type should be a list, but is text"),
     (VOCABULARY, "  course_gap: {value: 90, unit: d}\n", "",
      "vocabulary/vocabulary.yaml:45:1 missing-key `course_gap` is missing"),
     (VOCABULARY, "[finding.lung_disease]", "finding.lung_disease",

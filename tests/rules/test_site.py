@@ -318,6 +318,20 @@ def test_a_parameter_has_the_sites_value_in_the_condition(minimal: Path, site: P
     }
 
 
+def test_the_age_of_adults_that_a_site_sets_counts_for_measures_too(site: Path) -> None:
+    """It stands once, in the rule, and decides on ranges and instruments as well."""
+    shipped = load_rules(CHECKOUT / "rules")
+    assert (
+        shipped.terms.adult_from == shipped.deriving["patient.adult"].file.parameters["adult_from"]
+    )
+    write_changes(site, "parameters: {adult: {adult_from: {value: 16, unit: a, note: Ours}}}\n")
+    changed = load_rules(CHECKOUT / "rules", site)
+    assert changed.terms.adult_from is not None
+    assert changed.terms.adult_from.value == Decimal(16)
+    shipped.close()
+    changed.close()
+
+
 def test_a_parameter_of_a_suggestion_can_be_set(minimal: Path, site: Path) -> None:
     """A draft is offered by the site's number, which the card then shows."""
     shipped = (minimal / "suggestions.yaml").read_text(encoding="utf-8")
