@@ -509,21 +509,30 @@ def _networks(environ: Mapping[str, str], problems: list[str]) -> tuple[str, ...
 
 
 def _collector(environ: Mapping[str, str], problems: list[str]) -> bool:
-    name = "OTEL_EXPORTER_OTLP_ENDPOINT"
-    value = environ.get(name)
-    if value and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
-        problems.append(
-            f"{name} is {value!r}, which is not the URL of a collector. Write its base URL, such "
-            "as http://127.0.0.1:4318, or leave it out."
-        )
-    elif value and environ.get("OTEL_EXPORTER_OTLP_HEADERS") and value.startswith("http:"):
+    """Whether spans are sent; OpenTelemetry's own variables for traces alone count before ours."""
+    general, alone = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    if not environ.get(general):
+        return False
+    told = [name for name in (alone, general) if environ.get(name)]
+    wrong = [name for name in told if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", environ[name])]
+    problems.extend(
+        f"{name} is {environ[name]!r}, which is not the URL of a collector. Write its base URL, "
+        "such as http://127.0.0.1:4318, or leave it out."
+        for name in wrong
+    )
+    name, value = told[0], environ[told[0]]
+    headers = next((name for name in _COLLECTOR_HEADERS if environ.get(name)), None)
+    if not wrong and headers and value.startswith("http:"):
         host = urlsplit(value).hostname or ""
         if not is_this_machine(host):
             problems.append(
-                f"{name} is {value!r}, to which OTEL_EXPORTER_OTLP_HEADERS would be sent without "
-                "encryption. Write https, or leave the headers out."
+                f"{name} is {value!r}, to which {headers} would be sent without encryption. "
+                "Write https, or leave the headers out."
             )
-    return bool(value)
+    return True
+
+
+_COLLECTOR_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 
 
 def check_servable(settings: Settings) -> None:

@@ -439,6 +439,45 @@ def test_a_token_for_the_collector_is_sent_encrypted_or_to_this_machine_only() -
         assert from_environment(fine).operation.tracing
 
 
+@pytest.mark.parametrize("general", ["https://c.example", "http://localhost:4318"])
+@pytest.mark.parametrize(
+    "headers", ["OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"]
+)
+def test_the_collector_that_counts_for_traces_gets_no_token_unencrypted(
+    general: str, headers: str
+) -> None:
+    """OpenTelemetry sends spans to the address for traces alone where there is one."""
+    token = {headers: "authorization=Bearer abc", "OTEL_EXPORTER_OTLP_ENDPOINT": general}
+    alone = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    (problem,) = problems_of(token | {alone: "http://collector.example:4318/v1/traces"})
+    assert problem.startswith(f"{alone} is 'http://collector.example:4318/v1/traces', to which")
+    assert headers in problem
+    assert "abc" not in problem
+    for fine in ({}, {alone: "https://c.example/v1/traces"}, {alone: "http://[::1]:4318/v1"}):
+        assert from_environment(token | fine).operation.tracing
+
+
+def test_a_token_for_traces_alone_is_no_exception() -> None:
+    """The header of OpenTelemetry's own variable is as secret as that of the general one."""
+    headers = {"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=Bearer abc"}
+    endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    (problem,) = problems_of(headers | {endpoint: "http://collector.example:4318"})
+    assert problem.startswith(f"{endpoint} is 'http://collector.example:4318', to which OTEL_")
+    assert "OTEL_EXPORTER_OTLP_TRACES_HEADERS would be sent without encryption" in problem
+
+
+def test_an_address_for_traces_alone_that_is_none_is_refused() -> None:
+    """It is named as the general one is, and nothing is said of the token besides."""
+    (problem,) = problems_of(
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "https://c.example",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "HTTP://collector.example",
+            "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer abc",
+        }
+    )
+    assert problem.startswith("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is 'HTTP://collector.example',")
+
+
 @pytest.mark.parametrize(
     ("environ", "names"),
     [

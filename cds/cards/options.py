@@ -204,7 +204,7 @@ def _titles(concerned: Sequence[str], among: Sequence[str], ruleset: RuleSet) ->
     if len(concerned) == len(among):
         return ""
     drugs = ruleset.terms.vocabulary.drugs
-    return escape_authored(f" ({join_words([in_sentence(drugs[d].title) for d in concerned])})")
+    return escape(f" ({join_words([in_sentence(drugs[d].title) for d in concerned])})")
 
 
 _WEIGHTS = ("contraindicated", "advised against", "caution")

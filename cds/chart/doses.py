@@ -31,7 +31,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.measurements import Unusable, plain, unit_factor
-from cds.chart.quantities import INFINITY, Interval
+from cds.chart.quantities import INFINITY, Interval, is_within_reach
 from cds.chart.terms import Terms, in_sentence
 from cds.chart.treatments import Exposure, counts_for, given_by_day
 from cds.chart.vocabulary import Depots, DoseEntry, DoseLevel, DrugClassEntry, UnitTable
@@ -217,8 +217,8 @@ def _read(dosage: Dosage, exposure: Exposure, terms: Terms) -> tuple[Decimal, De
         low, high = _amount(dosage.doseAndRate, table)
         if exposure.kind != "given":
             least, most_often = _times_a_day(dosage)
-            low = low * least[0] / least[1]
-            high = high * most_often[0] / most_often[1]
+            low = _within_reach(low * least[0] / least[1])
+            high = _within_reach(high * most_often[0] / most_often[1])
     except _Unreadable as reason:
         low, high, why = ZERO, INFINITY, str(reason)
     else:
@@ -252,11 +252,18 @@ def _milligrams(quantity: Quantity, table: UnitTable) -> Decimal:
     if quantity.value is None or quantity.comparator is not None or quantity.value < 0:
         raise _Unreadable("its dose is not a number")
     try:
-        return quantity.value * unit_factor(quantity, table)
+        return _within_reach(quantity.value * unit_factor(quantity, table))
     except Unusable:
         unit = quantity.unit or quantity.code
         said = f"is stated in {unit}" if unit else "has no unit"
         raise _Unreadable(f"its dose {said}, whose strength in mg is not told") from None
+
+
+def _within_reach(dose: Decimal) -> Decimal:
+    """A dose that can be given, or one that nothing tells the bounds of."""
+    if dose != INFINITY and not is_within_reach(dose):
+        raise _Unreadable("its dose is beyond anything that can be given")
+    return dose
 
 
 _PER_DAY = {"h": (24, 1), "d": (1, 1), "wk": (1, 7)}
@@ -330,7 +337,8 @@ def _maximum(dosage: Dosage, table: UnitTable) -> Decimal | None:
     if scale is None or not period.value or period.value <= 0:
         return None
     try:
-        return _milligrams(ratio.numerator, table) * scale[0] / (period.value * scale[1])
+        most = _milligrams(ratio.numerator, table) * scale[0] / (period.value * scale[1])
+        return _within_reach(most)
     except _Unreadable:
         return None
 
@@ -467,7 +475,7 @@ def _as_days(duration: Quantity | None) -> Interval | None:
         return None
     unit = duration.code or duration.unit or ""
     days = _DAYS_OF.get(_UNITS_OF_TIME.get(unit.casefold().rstrip("s"), unit))
-    if days is None or duration.value < 0:
+    if days is None or duration.value < 0 or not is_within_reach(duration.value):
         return None
     return Interval(duration.value * days[0], duration.value * days[1])
 

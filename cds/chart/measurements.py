@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.coding import Ambiguous, as_name, find, find_all, texts
-from cds.chart.quantities import INFINITY
+from cds.chart.quantities import INFINITY, is_within_reach
 from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
 from cds.fhir.bundles import Excluded
@@ -455,7 +455,7 @@ def _plain_number(value: Decimal) -> Decimal:
     """
     if not value.is_finite():
         raise Unusable("its value is not a number")
-    if value and not -6 <= value.adjusted() <= 6:
+    if not is_within_reach(value):
         raise Unusable("its value is beyond anything that can be measured")
     if len(str(value)) > MOST_DIGITS:
         raise Unusable(f"its value is written with more than {MOST_DIGITS} characters")
@@ -624,8 +624,8 @@ def _against_limit(quantity: Quantity, part: Valued) -> set[str]:
 
 
 def plain(value: Decimal) -> str:
-    """A number as people write it: no exponent, no trailing zeros."""
-    text = str(value)
+    """A number as people write it: no exponent, no trailing zeros, and zero without a sign."""
+    text = str(value or 0)
     if "E" in text:
         text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -9,6 +9,14 @@ from msgspec import Struct
 INFINITY = Decimal("Infinity")
 
 
+def is_within_reach(number: Decimal) -> bool:
+    """Whether a number is zero, or one that can be measured or given in the units used here.
+
+    What is worked out from two such numbers stays within what the rule engine takes.
+    """
+    return not number or -6 <= number.adjusted() <= 6
+
+
 class Interval(Struct, frozen=True, gc=False):
     """A number of which only the bounds are known; equal bounds are a known number."""
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
 from cds.chart.conditions import asserts
 from cds.chart.measurements import Unusable, plain, unit_factor
+from cds.chart.quantities import is_within_reach
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry, Number, UnitTable
 from cds.fhir.bundles import Delivery, Excluded, find_medication, name_of
@@ -485,11 +486,18 @@ def _daily_dose(use: MedicationUse, terms: Terms) -> Decimal | None:
         return None
     for dosage in _dosages(use):
         for part in dosage.doseAndRate:
-            dose = _in_milligrams(part, table)
-            times = _times_a_day(dosage)
-            if dose is not None and times is not None:
-                total = max(total or Decimal(0), dose * times)
+            daily = _daily(part, dosage, table)
+            if daily is not None:
+                total = max(total or Decimal(0), daily)
     return total
+
+
+def _daily(part: DoseAndRate, dosage: Dosage, table: UnitTable) -> Decimal | None:
+    """The mg of one day by one dosage; None where it is not told, or nobody could give so much."""
+    dose, times = _in_milligrams(part, table), _times_a_day(dosage)
+    if dose is None or times is None or not is_within_reach(dose * times):
+        return None
+    return dose * times
 
 
 def _in_milligrams(part: DoseAndRate, table: UnitTable) -> Decimal | None:
@@ -518,11 +526,11 @@ def _dose_steps(dosages: tuple[Dosage, ...], terms: Terms) -> tuple[DoseStep, ..
             return ()
         if dosage.asNeededBoolean or dosage.asNeededCodeableConcept or part.doseQuantity is None:
             return ()
-        dose, times = _in_milligrams(part, table), _times_a_day(dosage)
-        if dose is None or times is None or part.doseQuantity.comparator is not None:
+        dose = _daily(part, dosage, table)
+        if dose is None or part.doseQuantity.comparator is not None:
             return ()
         daily = repeat.periodUnit == "h" or (repeat.periodUnit == "d" and repeat.period == 1)
-        steps.append(DoseStep(dose * times, daily, start, end))
+        steps.append(DoseStep(dose, daily, start, end))
     steps.sort(key=lambda step: step.start.first)
     if any(a.end is None or a.end.last >= b.start.first for a, b in pairwise(steps)):
         return ()

@@ -413,12 +413,15 @@ def _explain(text: bytes, place: str, fault: Exception) -> tuple[str, str]:
 def count_entries(document: bytes | Raw) -> int:
     """The entries of all Bundles in a JSON document, those in Bundles included.
 
-    Nothing else of it is read; what is no JSON has none, and is for its reader to explain.
+    Nothing else of it is read; what is no JSON has none, and is for its reader to explain. What its
+    readers pass over must not hide them: a text that is not UTF-8, or a number beyond all bounds.
     """
+    text = bytes(document).removeprefix(_BYTE_ORDER_MARK)
     try:
-        values: list[Any] = [[msgspec.json.decode(document)]]
+        # As Latin-1 every byte is some character, and between texts JSON has no others.
+        values: list[Any] = [[_COUNTED.decode(text.decode("latin-1"))]]
     except _BROKEN:
-        return 0
+        return _most_elements(text) if _is_json(text) else 0
     entries = 0
     while values:
         value = values.pop()
@@ -427,8 +430,59 @@ def count_entries(document: bytes | Raw) -> int:
             if isinstance(entry, list):
                 entries += len(entry)
             value = value.values()
-        values.extend(v for v in value if isinstance(v, dict | list))
+        values += [each for each in value if type(each) in _NESTING]
     return entries
+
+
+def has_few_entries(document: bytes, most: int) -> bool:
+    """Whether the Bundles of a document have no more entries than that, as ``count_entries``.
+
+    What holds fewer things than that in all its lists need not be decoded for this.
+    """
+    return _most_elements(document) <= most or count_entries(document) <= most
+
+
+def entries_worth(document: bytes) -> int:
+    """How many entries would have so many JSON objects, arrays and values, at the least.
+
+    FHIR resources have about ten objects of some 80 bytes each, fewer arrays, and some 25 commas:
+    no chart comes near. It tells of a document, before it is decoded, that it would take far more
+    time and memory than its entries do: one of brackets alone, or of the shortest texts.
+    """
+    objects = max(document.count(b"{"), document.count(b"["))
+    return max(-(-objects // _OBJECTS_AN_ENTRY), document.count(b",") // _COMMAS_AN_ENTRY)
+
+
+def bytes_worth(document: bytes) -> int:
+    """How many bytes of FHIR would take about as much memory once they are read, at the least.
+
+    As many as the document has, unless it has far more in them than FHIR: then what it holds takes
+    the memory, and not its length.
+    """
+    return max(len(document), entries_worth(document) * _BYTES_AN_ENTRY)
+
+
+_OBJECTS_AN_ENTRY = 20
+_COMMAS_AN_ENTRY = 50
+_BYTES_AN_ENTRY = 1024  # of an entry that has so many; those of the examples have more
+
+_NESTING = (dict, list)
+_COUNTED = msgspec.json.Decoder(float_hook=bool)  # of a fraction, its value would be worked out
+_SKIPPED = msgspec.json.Decoder(Raw)
+
+
+def _is_json(text: bytes) -> bool:
+    """Whether a reader that passes over all of it finds nothing wrong."""
+    try:
+        _SKIPPED.decode(text)
+    except _BROKEN:
+        return False
+    return True
+
+
+def _most_elements(text: bytes) -> int:
+    """How many things the lists of a JSON document hold together, at the most."""
+    return text.count(b"[") + text.count(b",")
 
 
 # --- whose they are ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import stamina
 from msgspec import Struct
 
 from cds.addresses import Address, literal_address
-from cds.fhir.bundles import Unreadable, count_entries, decode
+from cds.fhir.bundles import Unreadable, bytes_worth, count_entries, decode, entries_worth
 from cds.fhir.resources import AnyResource, Bundle
 from cds.fhir.servers import Server, is_allowed, within
 
@@ -82,6 +82,7 @@ class Allowance:
         self, entries: int = MOST_ENTRIES, hold: Callable[[int], None] = lambda _: None
     ) -> None:
         self._entries = entries
+        self._worth = MOST_ENTRIES
         self._bytes = MOST_BYTES
         self._hold = hold
 
@@ -95,7 +96,19 @@ class Allowance:
             )
 
     def take_entries(self, page: bytes) -> None:
-        """Count the entries of a page before it is read, as with bytes."""
+        """Count the entries of a page before it is read, as with bytes.
+
+        Raises ``CannotBeHad`` too where all pages together have far more JSON objects, arrays or
+        values than so many bytes of FHIR have. Before, a page that will take more memory than its
+        bytes tell is held as what it is worth.
+        """
+        self._worth -= entries_worth(page)
+        if self._worth < 0:
+            raise CannotBeHad(
+                "all that is fetched for one call has far more JSON objects, arrays or values than "
+                f"{MOST_ENTRIES} entries have"
+            )
+        self._hold(bytes_worth(page) - len(page))
         self._entries -= count_entries(page)
         if self._entries < 0:
             raise CannotBeHad(

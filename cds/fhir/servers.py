@@ -16,6 +16,14 @@ from cds.addresses import Address, is_this_machine, literal_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LONGEST_URL = 8000
+"""Characters of an address that is taken apart; servers read none that is longer, as a rule.
+
+What takes addresses apart keeps the last of them for as long as the process lives: without a bound,
+whoever sends very long ones would fill the memory, outside of all limits.
+https://www.rfc-editor.org/rfc/rfc9110#section-4.1-5
+"""
+
 
 class Server(Struct, frozen=True):
     """A FHIR server that may be asked.
@@ -119,6 +127,8 @@ def _named_by(base: str) -> tuple[Network, ...]:
 
 def within(server: Server, url: str) -> str | None:
     """A relative or absolute address as an absolute one; None where it leads out of the base."""
+    if len(url) > LONGEST_URL:
+        return None
     try:
         parts = _split(urljoin(f"{server.base}/", url))
     except ValueError:
@@ -146,14 +156,16 @@ def _may_climb(path: str) -> bool:
 
 
 def _split(url: str) -> SplitResult | None:
-    """The parts of a URL, if it has a host and a port that can be."""
+    """The parts of a URL, if it is not too long and has a host and a port that can be."""
     plain = url.isascii() and url.isprintable() and " " not in url and "\\" not in url
+    if not plain or len(url) > LONGEST_URL:
+        return None
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return None
-    return parts if plain and parts.hostname and port != 0 else None
+    return parts if parts.hostname and port != 0 else None
 
 
 _PORTS = {"http": 80, "https": 443}

@@ -332,10 +332,10 @@ class RequiresToken:
     """Lets requests through that carry an accepted token, and says whose it is.
 
     ``request.state.caller`` is the ``Caller`` then, and None without an authenticator. Open to
-    everyone are only the requests of ``is_open`` and preflights (OPTIONS), which browsers send
-    without a token. ``fail`` makes the answer to a fault of our own; ``refused`` is told why a
-    request was not let through. Of senders that are not known at most ``MOST_LINES`` lines a
-    second are logged: who floods the service must not flood the log, and push out of it the rest.
+    everyone are only the requests of ``is_open``; the preflights of pages that may call do not come
+    here. ``fail`` makes the answer to a fault of our own; ``refused`` is told why a request was not
+    let through. Of senders that are not known at most ``MOST_LINES`` lines a second are logged: who
+    floods the service must not flood the log, and push out of it the rest.
     """
 
     def __init__(

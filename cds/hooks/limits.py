@@ -16,20 +16,13 @@ from msgspec import Struct
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds.fhir.bundles import count_entries
+from cds.fhir.bundles import bytes_worth, entries_worth, has_few_entries
 from cds.hooks.outcomes import IssueType, Refused, operation_outcome
 
 _log = structlog.get_logger()
 
 HEALTH = "/health/"
 """Addresses under this are answered however busy the service is: they tell whether it lives."""
-
-_OBJECTS_AN_ENTRY = 20
-"""JSON objects that are read before a body is refused uncounted, for each entry it may have.
-
-FHIR resources have about ten of some 80 bytes each, and fewer arrays, of which there may be as many
-beside them: no chart comes near. A body of brackets alone would take seconds, and much memory.
-"""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -41,7 +34,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     calls: int = 100
     """Requests that are being answered at a time."""
     held_bytes: int = 64 * 1024 * 1024
-    """Of the bodies of all requests that arrive or are being answered, and of what is fetched."""
+    """Of the bodies of all requests that arrive or are being answered, and of what is fetched.
+
+    A body that has arrived counts as ``bytes_worth``.
+    """
     receive_seconds: float = 10
     answer_seconds: float = 15
 
@@ -161,8 +157,10 @@ class KeepsLimits:
             raise _beyond_receive(self.limits) from None
         if body is None:
             return None
-        if not _has_few_entries(body, self.limits.entries):
+        most = self.limits.entries
+        if entries_worth(body) > most or not has_few_entries(body, most):
             raise _beyond_entries(self.limits)
+        share.become(bytes_worth(body))
         held = [body]
         del body  # it is given away: Starlette makes a copy of it, which is then the only one
 
@@ -218,17 +216,6 @@ async def _read(receive: Receive, most: int, announced: int, share: Share) -> by
     return bytes(body)
 
 
-def _has_few_entries(body: bytes, most: int) -> bool:
-    """Whether the Bundles of a body have no more entries than that, those in Bundles included.
-
-    Every entry is an object, so a body with few braces need not be decoded for this.
-    """
-    objects = body.count(b"{")
-    if max(objects, body.count(b"[")) > most * _OBJECTS_AN_ENTRY:
-        return False
-    return objects <= most or count_entries(body) <= most
-
-
 def _beyond_calls() -> Beyond:
     return Beyond(
         503,
@@ -255,7 +242,7 @@ def _beyond_entries(limits: Limits) -> Beyond:
         "entries",
         "too-costly",
         f"The Bundles of this request have more than {limits.entries} entries (CDS_MAX_ENTRIES), "
-        "or far more JSON objects or arrays than that. "
+        "or far more JSON objects, arrays or values than that. "
         "Send only what the prefetch templates ask for.",
     )
 

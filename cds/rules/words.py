@@ -43,7 +43,8 @@ _ONE = {"d": " day", "wk": " week", "a": " year"}
 def say_number(value: Decimal, unit: str) -> str:
     """A number as people write it, with its unit; long fractions rounded for reading only.
 
-    Equal numbers are written equally, and most of a card's stand in it more than once.
+    Equal numbers are written equally, and most of a card's stand in it more than once. What is kept
+    of them tells of no patient: a number of at most some thirty digits, and how it is written.
     """
     text = f"{value:f}"
     point = text.find(".")

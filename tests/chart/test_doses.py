@@ -7,9 +7,10 @@ from hypothesis import given as given_any
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cds.chart.chart import Chart
+from cds.chart.chart import Chart, read_chart, read_findings
 from cds.chart.doses import days_at, dose_on
 from cds.chart.quantities import INFINITY, Interval
+from cds.rules.engine import LARGEST
 from tests.chart.conftest import (
     AS_OF,
     FACTS,
@@ -147,6 +148,95 @@ def test_what_cannot_be_read_leaves_the_dose_open_and_says_why(
     chart = read(ordered(dosage))
     assert fact(chart, DAILY) == dose
     assert reason in why(chart)
+
+
+BEYOND = "beyond anything that can be given"
+
+
+@pytest.mark.parametrize(
+    ("dosage", "dose"),
+    [
+        (taken("1e1000"), at_least(0)),
+        (taken("1e7"), at_least(0)),
+        (taken("1e-7"), at_least(0)),
+        (taken(20, **repeat(frequency=1, period="1e-1000", periodUnit="d")), at_least(0)),
+        (taken(20, **repeat(frequency=1, period="1e1000", periodUnit="d")), at_least(0)),
+        (taken(20, **repeat(frequency=10**30, period=1, periodUnit="d")), at_least(0)),
+        (
+            taken(
+                0,
+                doseAndRate=[
+                    {"doseRange": {"low": quantity(5, "mg"), "high": quantity("1e9", "mg")}}
+                ],
+            ),
+            at_least(0),
+        ),
+        (
+            taken("1e1000")
+            | {
+                "maxDosePerPeriod": {
+                    "numerator": quantity(40, "mg"),
+                    "denominator": quantity(1, "d"),
+                }
+            },
+            between(0, 40),
+        ),
+    ],
+)
+def test_a_dose_that_nobody_could_give_leaves_the_dose_open(dosage: Json, dose: Interval) -> None:
+    """It is a mistake, of which nothing is known but that; nothing of it is cut to size."""
+    chart = read(ordered(dosage))
+    assert fact(chart, DAILY) == dose
+    assert BEYOND in why(chart)
+
+
+@pytest.mark.parametrize("denominator", ["1e-1000", "1e1000"])
+def test_a_maximum_that_nobody_could_give_is_none(denominator: str) -> None:
+    """The dose that is stated beside it counts; without one the dose stays open."""
+    most = {"numerator": quantity(40, "mg"), "denominator": quantity(denominator, "d")}
+    assert fact(read(ordered(taken(20, maxDosePerPeriod=most))), DAILY) == exactly(20)
+    open_ = {"route": {"text": "Oral"}, "maxDosePerPeriod": most}
+    assert fact(read(ordered(open_)), DAILY) == at_least(0)
+
+
+@pytest.mark.parametrize("most", ["9999999", "0.000001"])
+def test_the_greatest_and_the_least_dose_that_count(most: str) -> None:
+    """Up to ten kilograms, and down to a nanogram, a dose is taken as it is written."""
+    assert fact(read(ordered(taken(most))), DAILY) == exactly(most)
+
+
+@pytest.mark.parametrize("number", ["1e1000", "9999999", "0.000001", "1e-1000"])
+def test_no_number_of_doses_is_beyond_the_rule_engine(number: str) -> None:
+    """However many doses there are, and whatever stands in the place of each number."""
+    dosages = [
+        taken(number),
+        taken(20, **repeat(frequency=1, period=number, periodUnit="h")),
+        taken(number, **repeat(frequency=1, period=number, periodUnit="wk")),
+        taken(20, **repeat(boundsDuration={"value": number, "code": "a"}, when=["MORN"])),
+    ]
+    drugs = (PREDNISONE, "Dexamethasone", "Methylprednisolone")
+    orders = [ordered(each, drug=drug) for each in dosages for drug in drugs]
+    delivery = deliver(*orders)
+    found = read_findings(delivery, TERMS, AS_OF)
+    drafts = deliver(*(each | {"status": "draft"} for each in orders))
+    chart = read_chart(delivery, found, "p1", TERMS, AS_OF, drafts=drafts)
+    names = [name for name in FACTS if name.startswith("dose.")]
+    numbers = [value for name in names if isinstance(value := fact(chart, name), Interval)]
+
+    assert len(numbers) == len(names) > 0
+    for each in numbers:
+        assert each.low < LARGEST
+        assert each.high < LARGEST or each.high == INFINITY
+
+
+def test_a_dose_that_nobody_could_give_is_no_pulse() -> None:
+    """Whether it is one is not known, as of a dose that is not stated."""
+    for dose in ("1e1000", "1e-1000"):
+        for chart in (
+            read(ordered(taken(dose, route=INTRAVENOUS), drug="Methylprednisolone")),
+            read(given("Methylprednisolone", ago(0), dose, "intravenous")),
+        ):
+            assert fact(chart, PULSE) is None
 
 
 def test_a_range_is_a_range() -> None:

@@ -262,6 +262,7 @@ def supply(value: int, code: str) -> Json:
         ({"boundsDuration": {"value": 3, "code": "mo"}}, Interval(Decimal(84), Decimal(93))),
         ({"boundsDuration": {"value": 14, "code": "furlong"}}, OPEN),
         ({"boundsDuration": {"value": 14, "code": "d", "comparator": ">="}}, OPEN),
+        ({"boundsDuration": {"value": "1e1000", "code": "d"}}, OPEN),
         ({"boundsPeriod": {"start": "2026-11-16", "end": "2026-11-29"}}, exactly(14)),
         ({"boundsPeriod": {"start": "2026-11-16"}}, OPEN),
         (

@@ -1,4 +1,6 @@
 import json
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,12 @@ from cds.fhir.bundles import (
     Excluded,
     Unreadable,
     add,
+    bytes_worth,
     count_entries,
     decode,
+    entries_worth,
     find_medication,
+    has_few_entries,
     keep_about,
     name_of,
     read_bundle,
@@ -26,6 +31,7 @@ from cds.fhir.bundles import (
 from cds.fhir.resources import Bundle, Patient
 from tests.work import assert_in_proportion
 
+ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 OUTCOME: Json = {"resourceType": "OperationOutcome"}
 
@@ -1017,6 +1023,102 @@ def test_entries_are_counted_in_bundles_of_bundles() -> None:
     assert count_entries(json.dumps({"entry": 5, "x": [{"entry": [{}, None]}]}).encode()) == 2
     assert count_entries(b"[1, true, null]") == count_entries(b"7") == 0
     assert count_entries(b"{") == count_entries(b"\xff") == count_entries(b"[" * 5000) == 0
+
+
+@pytest.mark.parametrize(
+    "passed_over",
+    [b"1e999", b'"\xff"', b'{"\xe9": 1, "\xe8": 2}', b'"\\u0000"', b"[0.1, 12]"],
+)
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+def test_what_a_reader_passes_over_hides_no_entries(passed_over: bytes, before: bytes) -> None:
+    """A number beyond all bounds, or a byte that is no UTF-8, is in the way of no count."""
+    pages = json.dumps(bundle(bundle(observation("1"), observation("2")), observation("3")))
+    document = before + pages.encode()[:-1] + b', "y": ' + passed_over + b"}"
+
+    assert count_entries(document) == 4
+    assert len(delivery_of(document).observations) == 3
+
+
+def test_what_is_read_and_cannot_be_counted_has_the_most_entries_that_it_could() -> None:
+    """A whole number of thousands of digits is no reason to count none."""
+    pages = json.dumps(bundle(observation("1"), observation("2"))).encode()
+    document = pages[:-1] + b', "y": 1' + b"0" * 5000 + b"}"
+
+    assert len(delivery_of(document).observations) == 2
+    assert count_entries(document) >= 2
+    assert not has_few_entries(document, 1)
+
+
+def test_entries_that_are_no_objects_are_counted() -> None:
+    """They are listed one by one as well, and are no cheaper way past the bound."""
+    nothing = b'{"resourceType": "Bundle", "entry": [null, 1, "a", []]}'
+    assert count_entries(nothing) == 4
+    assert has_few_entries(nothing, 4)
+    assert not has_few_entries(nothing, 3)
+
+
+@pytest.mark.parametrize(
+    ("document", "worth"),
+    [
+        (b"7", 0),
+        (b"{}" * 20, 1),
+        (b"{}" * 21, 2),
+        (b"[]" * 41, 3),
+        (b"," * 149, 2),
+        (b"," * 150, 3),
+    ],
+)
+def test_a_document_is_worth_the_entries_that_would_have_so_much(
+    document: bytes, worth: int
+) -> None:
+    """Objects and arrays count by twenty, what stands beside others by fifty."""
+    assert entries_worth(document) == worth
+
+
+@pytest.mark.parametrize(
+    ("listed", "of"),
+    [
+        (b'"ab"', '{"resourceType": "AllergyIntolerance", "category": [%s]}'),
+        (b"{}", '{"resourceType": "Observation", "code": {"coding": [%s]}}'),
+        (
+            b'{"code":"a","system":"b","display":"\xe2\x82\xac"}',
+            '{"resourceType": "Observation", "code": {"coding": [%s]}}',
+        ),
+        (
+            b'{"code":{"coding":[{"code":"x"}]},"valueQuantity":{"value":1}}',
+            '{"resourceType": "Observation", "component": [%s]}',
+        ),
+        (
+            b'{"timing":{"repeat":{"period":1}},"doseAndRate":[{"doseQuantity":{"value":1}}]}',
+            '{"resourceType": "MedicationRequest", "dosageInstruction": [%s]}',
+        ),
+    ],
+)
+def test_what_is_read_of_a_document_takes_in_proportion_to_what_it_is_worth(
+    listed: bytes, of: str
+) -> None:
+    """However little each thing in it is: its length alone tells of less than a tenth."""
+    before, after = (b'{"resourceType": "Bundle", "entry": [{"resource": ' + of.encode()).split(
+        b"%s"
+    )
+    document = before + b",".join([listed] * 5000) + after + b"}]}"
+    delivery_of(document)  # what is loaded with the first
+    tracemalloc.start()
+    try:
+        delivery = delivery_of(document)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert delivery.excluded == []
+    assert taken < 5 * bytes_worth(document)
+
+
+def test_fhir_is_worth_its_bytes() -> None:
+    """No more is held for a chart than it has bytes."""
+    chart = (ROOT / "fhir_examples" / "refractory-dermatomyositis.request.json").read_bytes()
+    assert bytes_worth(chart) == len(chart)
+    assert bytes_worth(b"{}" * 40) == 2 * 1024
 
 
 @pytest.mark.parametrize(

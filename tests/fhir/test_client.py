@@ -1,6 +1,7 @@
 import asyncio
 import datetime
 import ipaddress
+import json
 import logging
 import socket
 import ssl
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cds.fhir import client as client_module
-from cds.fhir.bundles import Delivery, read_resource
+from cds.fhir.bundles import Delivery, bytes_worth, read_resource
 from cds.fhir.client import (
     MOST_ATTEMPTS,
     MOST_PAGES,
@@ -398,6 +399,39 @@ def test_more_entries_than_may_be_read_are_given_up() -> None:
         assert ids(fetch(server, entries=4)) == ["c1", "c2", "c3"]
         assert "more entries together than may be read" in why_not(server, entries=3)
         assert "(CDS_MAX_ENTRIES)" in why_not(server, entries=-1)
+
+
+def test_no_entry_of_a_page_is_hidden_by_what_is_passed_over() -> None:
+    """A number beyond all bounds, which nobody reads, leaves the entries beside it counted."""
+    page = json.dumps(searchset(condition(1), condition(2))).encode()[:-1] + b', "y": 1e999}'
+    with serving({SEARCH: page}) as server:
+        assert ids(fetch(server, entries=2)) == ["c1", "c2"]
+        assert "more entries together than may be read" in why_not(server, entries=1)
+
+
+@pytest.mark.parametrize("cheap", [{"y": [[]] * 150}, {"y": [{}] * 150}, {"y": ["a"] * 400}])
+def test_pages_of_far_more_than_fhir_has_are_given_up(
+    cheap: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pages together, before they are read: their entries are few, and would take much."""
+    monkeypatch.setattr(client_module, "MOST_ENTRIES", 12)
+    first = searchset(condition(1), following="Condition?page=2")
+    pages = {SEARCH: first | cheap, "Condition?page=2": searchset(condition(2)) | cheap}
+    with serving(pages) as server:
+        assert "far more JSON objects, arrays or values than 12 entries have" in why_not(server)
+        monkeypatch.setattr(client_module, "MOST_ENTRIES", 24)
+        assert ids(fetch(server)) == ["c1", "c2"]
+
+
+def test_a_page_is_held_as_what_it_is_worth() -> None:
+    """Its bytes as they arrive, and before it is read what it will take beside them."""
+    held: list[int] = []
+    allowance = Allowance(hold=held.append)
+    page = json.dumps(searchset(condition(1)) | {"y": [{}] * 100}).encode()
+    allowance.take_bytes(len(page))
+    allowance.take_entries(page)
+    assert held == [len(page), bytes_worth(page) - len(page)]
+    assert sum(held) == 6 * 1024
 
 
 def test_what_is_left_is_left_for_all_queries_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,19 @@
 import ipaddress
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
-from cds.fhir.servers import Server, base_of, is_allowed, read_servers, server_of, within
+from cds.fhir.servers import (
+    LONGEST_URL,
+    Server,
+    base_of,
+    is_allowed,
+    read_servers,
+    server_at,
+    server_of,
+    within,
+)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +161,42 @@ def test_dots_and_signs_elsewhere_lead_nowhere() -> None:
 
     for rest in ("/Patient/a..b.", "/Patient/.x", "?page=..;/%252e%252e", "/Patient?a=%5c"):
         assert within(server, server.base + rest) == server.base + rest
+
+
+# --- what is kept of them ------------------------------------------------------------------------
+
+SERVER = Server("https://ehr.example/fhir")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        server_of,
+        server_at,
+        lambda url: within(SERVER, url),
+        lambda url: within(SERVER, url.removeprefix("https://ehr.example/fhir/")),
+        lambda url: within(SERVER, "?page=" + url.rpartition("/")[2]),
+    ],
+)
+@pytest.mark.parametrize("sign", ["x", "é"])
+def test_of_long_addresses_nothing_is_kept(read: Callable[[str], str | None], sign: str) -> None:
+    """What a sender writes for an address fills no memory that outlives the call."""
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            url = f"https://ehr.example/fhir/{sign * 100_000}{number}/Patient/{sign * 100_000}"
+            assert read(url) is None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000  # of 4 MB that were sent
+
+
+def test_an_address_of_the_greatest_length_is_read() -> None:
+    """Servers whose further pages have long addresses are followed up to the bound."""
+    address = f"{SERVER.base}?page=".ljust(LONGEST_URL, "x")
+    assert within(SERVER, address) == address
+    assert within(SERVER, f"{address}x") is None
+    base = "https://ehr.example/".ljust(LONGEST_URL, "x")
+    assert server_at(base) == base.removeprefix("https://")
+    assert server_at(f"{base}x") is None

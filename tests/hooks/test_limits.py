@@ -5,17 +5,20 @@ import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from cds.fhir.bundles import entries_worth
 from cds.hooks.limits import Beyond, KeepsLimits, Limits
 from cds.hooks.service import create_app
 from cds.rules.ruleset import RuleSet
 from tests.hooks.conformance import check_answer, faults
 
+ROOT = Path(__file__).parents[2]
 CALL = "/cds-services/myositis-patient-view"
 
 
@@ -110,10 +113,13 @@ BUNDLE = {"resourceType": "Bundle", "entry": [{"resource": {"resourceType": "Pat
         ({"text": "{" * 60}, 413),
         ({"lists": [[]] * 59}, 200),
         ({"lists": [[]] * 60}, 413),
+        ({"context": {"draftOrders": {"entry": [None] * 4}}}, 413),
+        ({"texts": ["a"] * 200}, 200),
+        ({"texts": ["a"] * 201}, 413),
     ],
 )
 def test_entries_are_counted_wherever_bundles_are(body: Any, status: int) -> None:
-    """Those of all Bundles together; twenty times as many objects or arrays are not even read."""
+    """Those of all Bundles together; what has far more of anything else is not even read."""
 
     async def run() -> None:
         limited = Limited(entries=3)
@@ -124,6 +130,33 @@ def test_entries_are_counted_wherever_bundles_are(body: Any, status: int) -> Non
             assert limited.refused == {"entries": 1}
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("passed_over", [b"1e999", b'"\xff"', b"1" + b"0" * 5000])
+def test_nobody_switches_the_count_of_entries_off(passed_over: bytes) -> None:
+    """What is wrong in a field that nobody reads hides no entries from the limit."""
+    body = json.dumps({"prefetch": {"a": BUNDLE, "b": {"entry": [{}]}}}).encode()
+
+    async def run() -> None:
+        limited = Limited(entries=3)
+        content = body[:-1] + b', "y": ' + passed_over + b"}"
+        assert (await limited.client.post("/read", content=content)).status_code == 413
+        assert limited.refused == {"entries": 1}
+
+    asyncio.run(run())
+
+
+def test_the_longest_chart_as_dense_as_any_example_is_read() -> None:
+    """With room to spare, in objects, arrays and what stands beside others."""
+    densest = 0.0
+    for file in (ROOT / "fhir_examples").glob("*.json"):
+        document = json.dumps(json.loads(file.read_bytes()), separators=(",", ":")).encode()
+        if len(document) > 3000:  # shorter ones are little beside what is said once of each call
+            copies = 1_000_000 // len(document)
+            worth = entries_worth(document * copies)
+            densest = max(densest, worth / (copies * len(document)))
+
+    assert 0 < densest * Limits().body_bytes < 0.75 * Limits().entries
 
 
 def test_what_is_not_json_is_left_to_its_reader() -> None:
@@ -246,6 +279,26 @@ async def never() -> AsyncIterator[bytes]:
     """Announce a body, and send none of it."""
     await asyncio.Event().wait()
     yield b""
+
+
+def test_a_body_that_will_take_more_memory_than_its_bytes_is_held_as_what_it_is_worth() -> None:
+    """Short things in large numbers leave less room for others, until they are answered."""
+    dense = json.dumps({"y": [{}] * 190}).encode()
+
+    async def run() -> None:
+        limited = Limited(held_bytes=15_000)
+        first = asyncio.create_task(limited.client.post("/wait", content=dense))
+        await limited.busy.wait()
+        full = await limited.client.post("/read", content=dense)
+        assert full.status_code == 503
+        assert "CDS_MAX_HELD_BYTES" in issue(full)[1]
+        assert (await limited.client.post("/read", content=bytes(4000))).status_code == 200
+        limited.go_on.set()
+        assert (await first).text == "waited"
+        assert (await limited.client.post("/read", content=dense)).status_code == 200
+        assert limited.refused == {"held": 1}
+
+    asyncio.run(run())
 
 
 def test_who_announces_a_body_and_sends_none_keeps_nobody_out() -> None:

@@ -38,6 +38,15 @@ def test_numbers(value: str, unit: str, said: str) -> None:
     assert say_number(Decimal(value), unit) == said
 
 
+@pytest.mark.parametrize("value", ["-0", "-0.0000", "0.00", "0E+5"])
+def test_zero_is_written_the_same_however_it_is_recorded(value: str) -> None:
+    """What is kept of the number of one patient is never shown for another's otherwise."""
+    say_number.cache_clear()
+    say_percent.cache_clear()
+    assert say_number(Decimal(value), "mg/d") == say_number(Decimal(0), "mg/d") == "0 mg/d"
+    assert say_percent(Decimal(value)) == say_percent(Decimal(0)) == "0\u202f%"
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
