@@ -110,6 +110,7 @@ def test_a_site_is_tested_by_its_own_cases(tmp_path: Path) -> None:
     facts:
       drug.glucocorticoid.current: true
       treatment.days_judged: {days}
+      elapsed.baseline_to_treatment: 0
       assessment.compared: true
       response.imacs.improved: false
       response.worsened: false
