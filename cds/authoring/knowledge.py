@@ -326,7 +326,7 @@ def _rule(rule: Rule | Derivation, ruleset: RuleSet, folder: Path) -> Iterator[s
         titles = ", ".join(_drug(name, ruleset) for name in against.drugs)
         if against.drugs_with is not None:
             titles = f"every drug with an {against.drugs_with} on record"
-        said = _said(rule.against or (), ruleset) if isinstance(rule, Rule) else ""
+        said = _said(rule.against or (), ruleset, rule) if isinstance(rule, Rule) else ""
         yield f"**Said of {titles}** ({against.weight}): {said}"
     cited: tuple[Node | None, ...] = (None,) * len(file.evidence)
     if isinstance(rule, Rule) and rule.card is not None:

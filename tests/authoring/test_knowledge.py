@@ -149,6 +149,14 @@ def test_where_a_rule_is_asked_for_is_said_of_cards_alone(text: str) -> None:
     )
 
 
+def test_what_speaks_against_a_drug_is_said_with_its_numbers(text: str) -> None:
+    """A contraindication's own number, and one of another rule with the way to it."""
+    own = rule(text, "filgotinib-in-renal-impairment")
+    assert "**Said of Filgotinib** (caution): renal impairment, in which (below 60 mL/min" in own
+    other = rule(text, "filgotinib-in-renal-failure")
+    assert "is below [15 mL/min/1.73 m2](#filgotinib-in-renal-impairment)" in other
+
+
 def test_every_link_within_the_document_leads_somewhere(text: str) -> None:
     """The contents, the rules and the sources."""
     anchors = set(re.findall(r'<a id="([^"]+)">', text))

@@ -70,7 +70,7 @@ def said(name: str, form: Form, telling: Telling) -> str:
             "evidence",
             "worsened",
             "Dermatomyositis that is not clinically amyopathic: Dermatomyositis, 2026-01-12 "
-            "(Condition/worsened-dermatomyositis); Onset of myositis after the age of 40: "
+            "(Condition/worsened-dermatomyositis); Onset of myositis from the 40th birthday on: "
             "48 years (Dermatomyositis, 2026-01-12 (Condition/worsened-dermatomyositis))",
         ),
         ("contraindication.jak_inhibitor_in_cancer", "evidence", "worsened", "nothing recorded"),

@@ -119,6 +119,25 @@ def test_when_it_began_is_known_where_it_is_stated() -> None:
     assert fact(undated, "diagnosis.myositis.onset_age") == UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("onset", "years"),
+    [
+        ("2026-03-01", exactly(39)),
+        ("2026-03-02", exactly(40)),
+        ("2026-03-03", exactly(40)),
+        ("2026-03", between(39, 40)),
+        ("2026", between(39, 40)),
+    ],
+)
+def test_the_age_when_it_began_is_one_more_from_the_birthday_on(
+    onset: str, years: Interval
+) -> None:
+    """The day of the birthday included; a month or year that holds it leaves both ages open."""
+    patient = {"resourceType": "Patient", "id": PATIENT, "birthDate": "1986-03-02"}
+    chart = read(patient, condition("snomed|396230008", onsetDateTime=onset))
+    assert fact(chart, "diagnosis.myositis.onset_age") == years
+
+
 def test_when_it_was_recorded_is_apart_from_when_it_began() -> None:
     """Without a date of the record it was recorded on any day since it began."""
     chart = read(condition("snomed|396230008", onsetDateTime=ago(200), recordedDate=ago(30)))
