@@ -173,7 +173,7 @@ def whole_words(names: Iterable[str]) -> re.Pattern[str]:
     """A pattern that finds any of these names as whole words in casefolded text."""
     # By their first characters, so that at a word only those are tried that begin like it.
     by_first: dict[str, list[str]] = {}
-    for name in sorted((name.casefold() for name in names), key=len, reverse=True):
+    for name in sorted((n.casefold() for n in names if n), key=len, reverse=True):
         by_first.setdefault(name[0], []).append(re.escape(name[1:]))
     inner = "|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items())
     return re.compile(rf"(?<![\w-])(?:{inner})(?![\w-])" if inner else r"(?!)")

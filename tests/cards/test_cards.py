@@ -333,7 +333,7 @@ def test_a_card_links_each_of_its_sources_once(ruleset: RuleSet, example: Exampl
     ]
     of_prophylaxis = [
         *("eular-pjp-2022", "pneumocystis-review-2004"),
-        *("dapsone-table", "etg-sulfonamide-hypersensitivity"),
+        *("dapsone-table", "etg-sulfonamide-hypersensitivity", "medsafe-dapsone-2022"),
     ]
     sources = [ruleset.sources[key] for key in dict.fromkeys([*keys, *of_prophylaxis])]
     cited = [source for source in sources if source.url is not None]
