@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote
@@ -120,7 +119,7 @@ class FhirClient:
     """
 
     def __init__(self, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or _Lookups().resolve
         self._tls = tls
         self._connections: dict[Server, httpx2.AsyncClient] = {}
 
@@ -293,13 +292,33 @@ class _CheckedTransport(httpx2.AsyncHTTPTransport):
 
 
 _RESOLVING = ThreadPoolExecutor(8, "resolving")
-"""Of their own: a lookup cannot be ended, and those of a server whose name nobody tells would keep
+"""Of their own: a lookup cannot be ended, and those of servers whose names nobody tells would keep
 the other threads from whatever else has to wait."""
 
 
-async def _resolve(host: str, port: int) -> list[str]:
-    look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_RESOLVING, look)
+class _Lookups:
+    """Finds the addresses of names; who asks for one that is being looked up waits for that one.
+
+    So a name that nobody tells keeps one thread, however many ask for it, and the other threads are
+    left to the names of other servers.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        """The addresses of a host; raises ``OSError``."""
+        named = (host, port)
+        if named not in self._under_way:
+            found = asyncio.get_running_loop().run_in_executor(_RESOLVING, _look_up, host, port)
+            self._under_way[named] = found
+            found.add_done_callback(lambda _: self._under_way.pop(named))
+        # Who gives up, gives up for itself alone.
+        return await asyncio.shield(self._under_way[named])
+
+
+def _look_up(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(where[0]) for *_, where in found]
 
 

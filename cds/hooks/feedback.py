@@ -23,6 +23,15 @@ _log = structlog.get_logger()
 LONGEST_ID = 200
 """Characters; the uuids that this service gives have 36."""
 
+LONGEST_CODE = 1000
+"""Characters of a code, of its system and of what it is called."""
+
+LONGEST_COMMENT = 10_000
+"""Characters; some pages, where an EHR has a line for it."""
+
+MOST_SUGGESTIONS = 100
+"""That may be accepted of one card."""
+
 MOST_ITEMS = 500
 """Of one batch: it is one transaction, for whose end others wait."""
 
@@ -30,6 +39,9 @@ MOST_PROBLEMS = 100
 """That are told of one batch: they stand in the log as well."""
 
 _Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+_Code = Annotated[str, Meta(min_length=1, max_length=LONGEST_CODE)]
+_Name = Annotated[str, Meta(max_length=LONGEST_CODE)]
+_Comment = Annotated[str, Meta(max_length=LONGEST_COMMENT)]
 
 
 class _Suggestion(Struct, frozen=True):
@@ -37,21 +49,23 @@ class _Suggestion(Struct, frozen=True):
 
 
 class _Coding(Struct, frozen=True):
-    code: Annotated[str, Meta(min_length=1)]
-    system: str | None = None
-    display: str | None = None
+    code: _Code
+    system: _Name | None = None
+    display: _Name | None = None
 
 
 class _OverrideReason(Struct, frozen=True):
     reason: _Coding | None = None
-    userComment: str | None = None
+    userComment: _Comment | None = None
 
 
 class _Item(Struct, frozen=True):
     card: _Id
     outcome: Literal["accepted", "overridden"]
     outcomeTimestamp: Annotated[datetime, Meta(tz=True)]
-    acceptedSuggestions: tuple[_Suggestion, ...] | None = None
+    acceptedSuggestions: (
+        Annotated[tuple[_Suggestion, ...], Meta(max_length=MOST_SUGGESTIONS)] | None
+    ) = None
     overrideReason: _OverrideReason | None = None
 
 

@@ -9,6 +9,7 @@ for another one. This process itself runs no thread, since those would not survi
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ from cds.hooks.logs import describe
 _log = structlog.get_logger()
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
+_WHERE = signal.SIGUSR1
+"""Asks a process to write down where all of its threads are."""
 _FORK = get_context("fork")
 _SECONDS_BETWEEN_STARTS = 1.0
 """Of one job: what dies at once is not started in a busy loop."""
@@ -53,7 +56,8 @@ class Signs(Protocol):
 class Job(Struct, frozen=True):
     """Something that a process of its own does until it gets SIGTERM.
 
-    One that gives ``signs`` of life, and then none for ``HUNG_SECONDS``, is killed and replaced.
+    One that gives ``signs`` of life, and then none for ``HUNG_SECONDS``, is killed and replaced. It
+    first writes to stderr where it hangs: files, lines and functions, and no values.
     """
 
     name: str
@@ -131,6 +135,7 @@ class Supervisor:
 
     def _begin(self, job: Job) -> None:
         """Do a job, in the new process."""
+        faulthandler.register(_WHERE)
         os.close(self._life)
         stop_by(_leave)
         # Begun while signals are held back: one that another thread gets does not wake this one.
@@ -157,6 +162,10 @@ class Supervisor:
             process = self._running[index]
             _log.error("worker_hangs", job=process.name, worker=process.pid)
             process.kill()
+        for index in hung - self._suspect:
+            pid = self._running[index].pid
+            assert pid is not None
+            os.kill(pid, _WHERE)
         self._suspect = hung
 
     def _due(self, index: int) -> float:

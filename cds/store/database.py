@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ WAIT_SECONDS = 10
 """How long a writer waits for the others, and a connection to PostgreSQL for the server."""
 
 READ_MILLISECONDS = 250
-"""How long PostgreSQL may take over what a call waits for."""
+"""How long the database may take over what a call waits for."""
 
 _GIVE_UP_SECONDS = 0.5
 """After this PostgreSQL does not answer a call at all, not even that it takes too long."""
@@ -185,9 +186,11 @@ def _give_up_after(seconds: float, engine: Engine) -> Engine:
 
 
 def reading_at_once(engine: Engine) -> Engine:
-    """The same database for what a call waits for: one connection, and given up soon."""
+    """The same database for what a call waits for: connections of its own, and given up soon."""
     if engine.dialect.name == "sqlite":
-        return reading(engine)
+        made = connect(engine.url.render_as_string(hide_password=False))
+        event.listen(made, "before_cursor_execute", _interrupt_late)
+        return reading(made)
     made = create_engine(
         engine.url,
         pool_size=1,
@@ -201,6 +204,16 @@ def reading_at_once(engine: Engine) -> Engine:
         },
     )
     return _give_up_after(_GIVE_UP_SECONDS, made)
+
+
+_STEPS = 1000
+"""Of SQLite's machine, after which the time is looked at; some hundredths of a millisecond."""
+
+
+def _interrupt_late(_: Connection, cursor: Any, *__: Any) -> None:
+    """Let SQLite end what is begun now with a fault where it takes longer than a call waits."""
+    end = time.monotonic() + READ_MILLISECONDS / 1000
+    cursor.connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
 
 
 def called(engine: Engine) -> str:

@@ -121,9 +121,10 @@ feedback = Table(
     Column("comment", Text),
     Column("suggestions", Text, nullable=False),
     Column("patient", String(64)),
-    Index("feedback_by_card", "card"),
+    Index("feedback_by_card", "card", "patient"),
     Index("feedback_by_time", "received_at"),
     Index("feedback_by_patient", "patient", "received_at"),
+    Index("feedback_told", "patient", "client", "at", "received_at", "outcome"),
 )
 """What clinicians did with cards; ``suggestions`` is a JSON list of the ids of accepted ones.
 

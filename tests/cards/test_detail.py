@@ -465,7 +465,7 @@ def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example:
         for item in rule.file.evidence
         if item.source != "project-policy" and f"{item.supports} (" in card.detail
     ]
-    *_, prophylaxis, alternatives, tested, severe, saturation = lines
+    *_, prophylaxis, alternatives, tested, severe, blood = lines
     for line, item in zip(lines, cited, strict=True):
         assert f"]({ruleset.sources[item.source].url})" in line
         assert line.endswith(f"{item.supports} (certainty: {say_certainty(item.certainty)})")
@@ -474,7 +474,7 @@ def test_every_source_is_linked_with_what_it_supports(ruleset: RuleSet, example:
     assert alternatives.startswith("- [Rodriguez M et al. 2004](https://pmc.ncbi.nlm.nih.gov/")
     assert tested.endswith("testing G6PD before dapsone (certainty: low)")
     assert "dapsone after a severe reaction to a sulfonamide" in severe
-    assert "methaemoglobinaemia with dapsone" in saturation
+    assert "methaemoglobinaemia with dapsone" in blood
     assert lines[1].startswith("- [Johnson SR et al. 2024](https://doi.org/10.1002/acr.25348): ")
 
 

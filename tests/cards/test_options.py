@@ -259,6 +259,38 @@ def test_a_measured_filtration_rate_leaves_nothing_open(
     assert "of weight for the options:** eGFR (methotrexate" in detail(advise_on(without))
 
 
+def test_prophylaxis_is_no_proposal_where_the_record_speaks_against_the_drug(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Of four drugs against Pneumocystis, that is proposed which is neither allergy nor harm."""
+    content = json.loads(bundle("pneumocystis-prophylaxis-in-pregnancy"))
+    patient = next(e["resource"] for e in content["entry"] if "birthDate" in e["resource"])
+    reference = {"reference": f"Patient/{patient['id']}"}
+    for drug in ("Co-trimoxazole", "Atovaquone"):
+        allergy = {
+            "resourceType": "AllergyIntolerance",
+            "id": drug.lower(),
+            "type": "allergy",
+            "code": {"text": drug},
+            "patient": reference,
+        }
+        content["entry"].append({"resource": allergy})
+    deficiency = {
+        "resourceType": "Condition",
+        "id": "g6pd",
+        "code": {"coding": [{"system": "http://snomed.info/sct", "code": "62403005"}]},
+        "subject": reference,
+        "onsetDateTime": "2001-05-07",
+    }
+    content["entry"].append({"resource": deficiency})
+    advice = advise_on(json.dumps(content).encode())
+    text = next(card.detail for card in advice.cards if "Pneumocystis" in card.summary)
+    assert [row[0] for row in rows(text, "Options")] == ["Pentamidine"]
+    warned = {row[0]: row for row in rows(text, WARNED)}
+    assert list(warned) == ["Co-trimoxazole", "Atovaquone", "Dapsone"]
+    assert any("**advised against**: G6PD deficiency" in cell for cell in warned["Dapsone"])
+
+
 # --- approval ------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from cds.fhir.client import (
     Allowance,
     CannotBeHad,
     FhirClient,
-    _resolve,
+    _Lookups,
     encode_query,
 )
 from cds.fhir.resources import AnyResource, Patient
@@ -102,7 +102,11 @@ def test_a_name_that_nobody_tells_keeps_nothing_else_waiting(
         return []
 
     async def run() -> str:
-        looking = [asyncio.create_task(_resolve("ehr.example", 443)) for _ in range(40)]
+        lookups = _Lookups()
+        looking = [
+            asyncio.create_task(lookups.resolve(f"ehr-{number}.example", 443))
+            for number in range(40)
+        ]
         await asyncio.sleep(0)
         try:
             return await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10)
@@ -112,6 +116,57 @@ def test_a_name_that_nobody_tells_keeps_nothing_else_waiting(
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     assert asyncio.run(run()) == "done"
+
+
+def test_a_name_that_nobody_tells_keeps_no_other_name_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many ask for it, they wait for one lookup; who gives up ends it for nobody else."""
+    told = threading.Event()
+    asked: list[str] = []
+
+    def look(host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        if host == "silent.example":
+            told.wait(30)
+        return [(None, None, None, None, ("192.0.2.1", port))]
+
+    async def run() -> tuple[list[str], list[list[str]]]:
+        lookups = _Lookups()
+        silent = [asyncio.create_task(lookups.resolve("silent.example", 443)) for _ in range(40)]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lookups.resolve("silent.example", 443), 0.01)
+        try:
+            other = await asyncio.wait_for(lookups.resolve("ehr.example", 443), 10)
+        finally:
+            told.set()
+        return other, await asyncio.gather(*silent)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    other, silent = asyncio.run(run())
+    assert other == ["192.0.2.1"]
+    assert silent == [["192.0.2.1"]] * 40
+    assert asked == ["silent.example", "ehr.example"]
+
+
+def test_a_name_is_looked_up_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept: a name that was not found may be by the next call, or lead elsewhere."""
+    answers: list[list[Any] | OSError] = [socket.gaierror(), [(0, 0, 0, "", ("192.0.2.2", 443))]]
+
+    def look(*_: Any, **__: Any) -> list[Any]:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    async def run() -> list[str]:
+        lookups = _Lookups()
+        with pytest.raises(socket.gaierror):
+            await lookups.resolve("ehr.example", 443)
+        return await lookups.resolve("ehr.example", 443)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    assert asyncio.run(run()) == ["192.0.2.2"]
 
 
 # --- asking --------------------------------------------------------------------------------------

@@ -143,6 +143,26 @@ def test_an_unknown_card_is_kept_and_logged_without_its_comment(
         ({"outcomeTimestamp": "2026-11-16T09:30:00"}, "`$.feedback[1].outcomeTimestamp`"),
         ({"outcomeTimestamp": "0001-01-01T00:00:00+14:00"}, "outside of all calendars"),
         ({"overrideReason": {"reason": "declined"}}, "`$.feedback[1].overrideReason.reason`"),
+        (
+            {"overrideReason": {"userComment": "x" * 10_001}},
+            "`str` of length <= 10000 - at `$.feedback[1].overrideReason.userComment`",
+        ),
+        (
+            {"overrideReason": {"reason": {"code": "x" * 1001}}},
+            "`str` of length <= 1000 - at `$.feedback[1].overrideReason.reason.code`",
+        ),
+        (
+            {"overrideReason": {"reason": {"code": "x", "system": "x" * 1001}}},
+            "`$.feedback[1].overrideReason.reason.system`",
+        ),
+        (
+            {"overrideReason": {"reason": {"code": "x", "display": "x" * 1001}}},
+            "`$.feedback[1].overrideReason.reason.display`",
+        ),
+        (
+            {"acceptedSuggestions": [{"id": "x"}] * 101},
+            "`array` of length <= 100 - at `$.feedback[1].acceptedSuggestions`",
+        ),
     ],
 )
 def test_point_16_a_wrong_item_is_located_and_nothing_of_the_batch_is_kept(

@@ -249,11 +249,19 @@ workers.Supervisor([job], [], tend=lambda: None, seconds=0, shutdown_seconds=1).
 
 
 def test_a_worker_that_hangs_is_replaced() -> None:
-    """One that gives no sign of life is killed, and the next one, which does, is left alone."""
+    """One that gives no sign of life is killed, and the next one, which does, is left alone.
+
+    Before that it tells where it hangs.
+    """
     with subprocess.Popen(
-        [sys.executable, "-c", HANGING], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HANGING],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout
+        assert process.stderr
         said: list[str] = []
         for line in process.stdout:
             said.append(line.strip())
@@ -263,7 +271,9 @@ def test_a_worker_that_hangs_is_replaced() -> None:
             process.wait(1.5)
         process.terminate()
         rest = process.stdout.read()
+        where = process.stderr.read()
 
+    assert re.search(r'File "<string>", line \d+ in work\n', where)
     assert [line for line in said if line.startswith("begun")] == ["begun 1", "begun 2"]
     assert sum("worker_hangs" in line for line in said) == 1
     assert "begun 3" not in rest

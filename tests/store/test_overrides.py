@@ -1,14 +1,24 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from cds.cards.cards import OVERRIDE_REASONS
 from cds.rules.language import OverrideReason
-from cds.store.feedback import Feedback, Outcome, Reason, keep_feedback, name_patients
-from cds.store.overrides import _TOLD, find_told, standing
-from tests.store.conftest import AT, card, decision
+from cds.store.database import connect, sqlite_url, upgrade
+from cds.store.decisions import insert_rows, rows_of
+from cds.store.feedback import (
+    Feedback,
+    Outcome,
+    Reason,
+    keep_feedback,
+    name_patients,
+    wait_for_cards,
+)
+from cds.store.overrides import find_told, standing
+from tests.store.conftest import AT, RULES, card, decision
 
 Keep = Callable[..., None]
 DAY = timedelta(days=1)
@@ -133,8 +143,40 @@ def test_of_very_much_that_was_told_the_latest_is_looked_at(
         tell(engine, "u1", outcome="accepted", code=None, at=AT - (5 - day) * DAY)
     tell(engine, "u1")
 
+    monkeypatch.setattr("cds.store.overrides.MOST_TOLD", 2)
     with engine.connect() as connection:
-        asked = _TOLD.limit(2)
-        monkeypatch.setattr("cds.store.overrides._TOLD", asked)
         found = find_told(connection, "ehr", "p1", AT + DAY)
     assert [(each.overridden, each.since) for each in found] == [(True, AT)]
+
+
+def test_looking_takes_no_longer_however_much_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes no more steps for what is asked of a card where ten times as much was told."""
+    monkeypatch.setattr("cds.store.overrides.MOST_TOLD", 20)
+    engine = connect(sqlite_url(tmp_path / "cds.sqlite"))
+    upgrade(engine)
+    with engine.begin() as connection:
+        insert_rows(connection, rows_of([RULES, decision(1, card("u1", fingerprint="f"))]))
+
+    def steps_with(pieces: range) -> int:
+        items = [
+            Feedback(card="u1", outcome="accepted", at=AT + timedelta(seconds=piece))
+            for piece in pieces
+        ]
+        steps: list[None] = []
+        with engine.begin() as connection:
+            keep_feedback(connection, items, client="ehr", service="s", received_at=AT)
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            driver.set_progress_handler(lambda: steps.append(None), 1)
+            name_patients(connection, ["u1"])
+            named = len(steps)
+            find_told(connection, "ehr", "p1", AT + DAY)
+            wait_for_cards(connection, ["u1"])
+            driver.set_progress_handler(None, 1)
+        return len(steps) - named
+
+    few, many = steps_with(range(100)), steps_with(range(100, 1100))
+    engine.dispose()
+    assert 0 < many <= few

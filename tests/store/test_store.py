@@ -63,6 +63,20 @@ def test_a_database_that_is_silent_holds_nobody_up(
     store.close()
 
 
+def test_sqlite_holds_no_call_up_either(on_sqlite: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes longer than a call waits is given up and told; later calls are answered again."""
+    monkeypatch.setattr("cds.store.database._STEPS", 1)
+    with monkeypatch.context() as late, capture_logs() as lines:
+        late.setattr("cds.store.database.READ_MILLISECONDS", -1)
+        asked = [on_sqlite.told("ehr", "p1", AT) for _ in range(3)]
+
+    assert asked == [None, None, None]
+    assert [line["event"] for line in lines].count("overrides_not_known") == 1
+    while (told := on_sqlite.told("ehr", "p1", AT)) is None:  # bounded by the time of the test run
+        os.sched_yield()
+    assert told == []
+
+
 def test_a_folder_that_takes_no_journal_is_told_before_anything_is_served(tmp_path: Path) -> None:
     """What would fail at the first answer fails at the start, with the folder and what to do."""
     (tmp_path / "journal").write_text("in the way of the folder")
