@@ -184,7 +184,7 @@ def whole_words(names: Iterable[str], suffixed: Collection[str] = ()) -> re.Patt
 def _any_of(names: Iterable[str]) -> str:
     # By their first characters, so that at a word only those are tried that begin like it.
     by_first: dict[str, list[str]] = {}
-    for name in sorted((name.casefold() for name in names), key=len, reverse=True):
+    for name in sorted((n.casefold() for n in names if n), key=len, reverse=True):
         by_first.setdefault(name[0], []).append(re.escape(name[1:]))
     return "|".join(f"{re.escape(c)}(?:{'|'.join(rest)})" for c, rest in by_first.items())
 

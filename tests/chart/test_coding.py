@@ -98,8 +98,9 @@ def test_the_longest_name_wins() -> None:
 
 
 def test_no_names_find_nothing() -> None:
-    """An empty list of names matches no text, not every text."""
+    """An empty list of names, or an empty name, matches no text, not every text."""
     assert whole_words([]).search("anything") is None
+    assert whole_words([""]).search("anything") is None
 
 
 @pytest.mark.parametrize(
