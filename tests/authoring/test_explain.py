@@ -192,8 +192,8 @@ def test_all_that_fails_is_listed(shipped: RuleSet) -> None:
     """Every failing part of `all` is named, and those that hold are not."""
     explanation = explained("first-line-untreated", "rp-ild-already-pulsed", shipped)
     assert wanted(explanation) == [
-        ["Systemic glucocorticoid, ever: no"],
         ["Rapidly progressive interstitial lung disease: no"],
+        ["Systemic glucocorticoid, ever: no"],
     ]
 
 

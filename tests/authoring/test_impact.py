@@ -392,7 +392,7 @@ def test_the_report_says_what_changed_in_the_rules(edited: Edited) -> None:
     run(RULES, new, EXAMPLES, *DAY, "--markdown", "impact.md")
     report = Path("impact.md").read_text(encoding="utf-8").replace("\u202f", " ")
 
-    assert "| imacs-improvement | 1.0.0 (version not raised) | parameters, condition |" in report
+    assert "| imacs-improvement | 1.1.0 (version not raised) | parameters, condition |" in report
     assert "| improvement | 20 % (rider-2004, verified) | 30 % (rider-2004, verified) |" in report
     assert "\n-- at_most: 2\n" in report
     assert "\n+- at_most: 1\n" in report

@@ -572,7 +572,6 @@ def test_an_ild_condition_whose_text_says_so_asserts_it(text: str) -> None:
         "ILD, RP-ILD ruled out",
         "Rapidly progressive ILD excluded by CT",
         "Rapidly progressive ILD unlikely",
-        "Possible rapidly progressive ILD",
         "Rule out RP-ILD",
         "Risk of rapidly progressive ILD",
         "History of rapidly progressive ILD",
@@ -583,6 +582,13 @@ def test_a_text_that_denies_it_does_not_assert_it(text: str) -> None:
     chart = read(condition(ILD, text=text))
     assert asserted(chart) == {HAS_ILD}
     assert fact(chart, RP_ILD) is False
+
+
+def test_a_possible_rapid_course_does_not_put_a_sure_disease_in_doubt() -> None:
+    """By its code the disease is there; the words leave open no more than how it goes on."""
+    chart = read(condition(ILD, text="Possible rapidly progressive ILD"))
+    assert asserted(chart) == {HAS_ILD, "finding.possible_interstitial_lung_disease"}
+    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (True, False)
 
 
 def test_one_of_several_texts_is_enough() -> None:
