@@ -56,7 +56,7 @@ _COUNTED = {
 }
 _NOT_GIVEN = "not-done"
 _HALTED = {"on-hold": "on hold", "stopped": "stopped"}
-"""The statuses of orders that need not have been carried out, and how they are said."""
+"""The statuses of what need not have been carried out, or not whole, and how they are said."""
 
 
 class DoseStep(Struct, frozen=True, gc=False):
@@ -592,7 +592,9 @@ def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int)
     for drug in entry.any_of:
         for exposure in exposures.get(drug, ()):
             counts = counts_for(entry, exposure, given)
-            if counts and entry.single and exposure.kind == "ordered":
+            if counts and entry.single and exposure.kind == "given" and exposure.status in _HALTED:
+                uncertain.append(exposure)  # it was halted before all of it was given
+            elif counts and entry.single and exposure.kind == "ordered":
                 orders.append(exposure)
             elif counts:
                 events.append(exposure)
@@ -739,7 +741,7 @@ def describe(exposure: Exposure, as_of: date) -> str:
         parts[0] += f" {exposure.start}"
         if exposure.end is not None and exposure.end != exposure.start:
             parts[0] += f" to {exposure.end}"
-    if exposure.kind == "ordered" and exposure.status in _HALTED:
+    if exposure.kind in ("ordered", "given") and exposure.status in _HALTED:
         parts[0] += f" ({_HALTED[exposure.status]})"
     if exposure.steps:
         parts.append(_say_steps(exposure, as_of))

@@ -585,10 +585,9 @@ def test_a_text_that_denies_it_does_not_assert_it(text: str) -> None:
 
 
 def test_a_possible_rapid_course_does_not_put_a_sure_disease_in_doubt() -> None:
-    """By its code the disease is there; the words leave open no more than how it goes on."""
+    """By its code the disease is there; the words leave open how fast it goes on."""
     chart = read(condition(ILD, text="Possible rapidly progressive ILD"))
-    assert asserted(chart) == {HAS_ILD, "finding.possible_interstitial_lung_disease"}
-    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (True, False)
+    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (True, None)
 
 
 def test_one_of_several_texts_is_enough() -> None:

@@ -446,7 +446,8 @@ def pulsed(*resources: Json) -> bool | None:
         (given(METHYLPREDNISOLONE, ago(3), 1000, "intramuscular"), False),
         (given(PREDNISONE, ago(3), 1000, "intravenous"), False),
         (pulse(1000, ago(3), status="not-done"), False),
-        (pulse(1000, ago(3), status="stopped"), True),
+        (pulse(1000, ago(3), status="stopped"), None),  # halted before all of it was given
+        (pulse(1000, ago(3), status="on-hold"), None),
     ],
 )
 def test_a_pulse_in_the_last_fourteen_days(resource: Json, given_recently: bool | None) -> None:
@@ -549,10 +550,12 @@ def test_what_was_not_given_is_listed_as_left_out() -> None:
 
 
 @pytest.mark.parametrize(("status", "said"), [("on-hold", "on hold"), ("stopped", "stopped")])
-def test_the_evidence_says_that_an_order_was_held_or_stopped(status: str, said: str) -> None:
-    """Who reads of an order learns that it need not have been carried out."""
+def test_the_evidence_says_what_was_held_or_stopped(status: str, said: str) -> None:
+    """Who reads of it learns that it need not have been carried out, or not whole."""
     (one,) = exposures(read(order("Methylprednisolone", ago(3), status)))
     assert describe(one, AS_OF) == f"Methylprednisolone, ordered {ago(3)} ({said})"
+    (infusion,) = exposures(read(pulse(1000, ago(3), status=status)))
+    assert f"given {ago(3)} ({said})" in describe(infusion, AS_OF)
 
 
 def test_the_doses_of_one_day_are_added() -> None:
