@@ -90,8 +90,9 @@ def choose_visits(
     Baseline: the date that the caller names; else the last assessment on or before the start of the
     current treatment line (with a grace after it); else the earliest within the look-back. The
     reason says where there was treatment that ``ended``. Current: the latest assessment at least
-    the least interval after it. Assessments stand on the days of measures that make
-    a visit; on those of the others, such as laboratory values, only where there are none of these.
+    the least interval after it. Assessments stand on the days of measures that make a visit; on
+    those of the others, such as laboratory values, only where there are none of these. Where there
+    are such others since, the reason says so.
     """
     numbers = _numbers(terms)
     days = _days(series, terms, of_visits=True, adult=adult)
@@ -107,6 +108,11 @@ def choose_visits(
         later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
             why = f"the latest assessment, at least {least} days after baseline"
+            window = timedelta(days=int(numbers.window.value))
+            since = [day for day in other_days if day > later[-1] + window]
+            if since:
+                why += "; what was measured without a visit since, "
+                why += f"last on {since[-1]}, is not compared"
             previous = _previous(candidates, baseline, later[-1], numbers)
             return Visits(baseline, later[-1], reason, why, previous, every)
     why = f"no assessment at least {least} days after baseline"

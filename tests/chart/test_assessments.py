@@ -622,6 +622,19 @@ def test_the_reason_names_the_drugs_that_began() -> None:
     assert chart.visits.current_reason == "the latest assessment, at least 28 days after baseline"
 
 
+def test_what_was_measured_without_a_visit_since_is_told() -> None:
+    """It is not compared, and may be a flare: who reads of the visits learns of it."""
+    visited = (prednisone(ago(200)), physician(7, ago(201)), physician(0, ago(40)))
+    chart = read(*visited, patient_global(9, ago(3)), ck(6000, ago(25)))
+    assert visits(chart) == (on(201), on(40))
+    assert chart.visits.current_reason == (
+        "the latest assessment, at least 28 days after baseline; what was measured without a visit "
+        f"since, last on {on(3)}, is not compared"
+    )
+    # What lies within 14 days of a visit belongs to it.
+    assert "since" not in (read(*visited, ck(6000, ago(26))).visits.current_reason or "")
+
+
 def test_a_named_baseline_on_its_very_day() -> None:
     """Nothing need be said of what was nearest."""
     chart = read(physician(7, ago(200)), physician(3, NOW), baseline=on(200))
