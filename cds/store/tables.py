@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    text,
 )
 
 metadata = MetaData()
@@ -124,7 +125,16 @@ feedback = Table(
     Index("feedback_by_card", "card", "patient"),
     Index("feedback_by_time", "received_at"),
     Index("feedback_by_patient", "patient", "received_at"),
-    Index("feedback_told", "patient", "client", "at", "received_at", "outcome"),
+    Index(
+        "feedback_told",
+        "patient",
+        "client",
+        "at",
+        "received_at",
+        "outcome",
+        sqlite_where=text("patient IS NOT NULL"),
+        postgresql_where=text("patient IS NOT NULL"),
+    ),
 )
 """What clinicians did with cards; ``suggestions`` is a JSON list of the ids of accepted ones.
 

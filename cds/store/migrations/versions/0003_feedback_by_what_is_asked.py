@@ -3,6 +3,7 @@
 There may be very much feedback on one card: an EHR may send it again with another time.
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
@@ -13,8 +14,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the index of the latest, and widen the one by card."""
+    named = sa.text("patient IS NOT NULL")
     op.create_index(
-        "feedback_told", "feedback", ["patient", "client", "at", "received_at", "outcome"]
+        "feedback_told",
+        "feedback",
+        ["patient", "client", "at", "received_at", "outcome"],
+        sqlite_where=named,
+        postgresql_where=named,
     )
     op.drop_index("feedback_by_card", "feedback")
     op.create_index("feedback_by_card", "feedback", ["card", "patient"])
