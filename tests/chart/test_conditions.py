@@ -414,7 +414,7 @@ def test_a_serious_infection_is_known_by_every_code_of_it(codes: str, key: str |
         ("Aseptic meningitis", False),
         ("PCP", False),
         ("History of sepsis", False),
-        ("Suspected pneumonia", False),
+        ("Pneumonia in childhood", False),
         ("Sepsis ruled out", False),
         ("Post-herpetic neuralgia", False),
         ("Latent TB", False),
@@ -588,6 +588,29 @@ def test_a_possible_rapid_course_does_not_put_a_sure_disease_in_doubt() -> None:
     """By its code the disease is there; the words leave open how fast it goes on."""
     chart = read(condition(ILD, text="Possible rapidly progressive ILD"))
     assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Suspected RPILD",
+        "Possible RP ILD",
+        "Suspected rapidly progressive ILD",
+        "Suspected rapidly progressive interstitial pneumonia",
+    ],
+)
+def test_a_suspicion_that_has_no_code_leaves_the_lung_open(text: str) -> None:
+    """Whether there is lung disease, and how fast it goes on, is then not known."""
+    chart = read(condition(text=text))
+    assert (fact(chart, HAS_ILD), fact(chart, RP_ILD)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["Suspected sepsis", "Possible Pneumocystis pneumonia", "Probable tuberculosis"]
+)
+def test_a_suspected_infection_is_neither_there_nor_excluded(text: str) -> None:
+    """Cards say that it is not known, with what is recorded."""
+    assert fact(read(condition(text=text)), "finding.active_infection") is None
 
 
 def test_one_of_several_texts_is_enough() -> None:
