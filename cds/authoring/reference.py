@@ -47,6 +47,7 @@ _EXAMPLE: Mapping[str, object] = {
     "findings": {"x": {"title": "X"}},
     "antibodies": {"x": {"title": "X"}},
     "drugs": {"x": {"title": "X", "names": ["x"]}},
+    "drug_classes": {"x": {"title": "X", "any_of": ["x"], "single": True}},
     "doses": {
         "x": {
             "title": "X",

@@ -230,7 +230,7 @@ visits = st.lists(
 def resource(visit: Visit) -> list[Json]:
     """Return what was recorded at a visit: activity, none, another measure, an unreadable value."""
     days, found = visit
-    other = haq(1, ago(days))
+    other = mmt150(140, ago(days))
     if found == "missing":
         return [other]
     if found == "unread":
