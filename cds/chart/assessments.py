@@ -104,16 +104,16 @@ def choose_visits(
     if baseline is None:
         return Visits(None, None, reason, days=every)
     least = int(numbers.least_interval.value)
+    window = timedelta(days=int(numbers.window.value))
     for candidates in (days, other_days):
         later = [day for day in candidates if day >= baseline + timedelta(days=least)]
         if later:
             why = f"the latest assessment, at least {least} days after baseline"
-            window = timedelta(days=int(numbers.window.value))
             since = [day for day in other_days if day > later[-1] + window]
             if since:
                 why += "; what was measured without a visit since, "
                 why += f"last on {since[-1]}, is not compared"
-            previous = _previous(candidates, baseline, later[-1], numbers)
+            previous = _previous(candidates, baseline, later[-1], window)
             return Visits(baseline, later[-1], reason, why, previous, every)
     why = f"no assessment at least {least} days after baseline"
     soon = [day for day in (*days, *other_days) if day > baseline]
@@ -122,11 +122,8 @@ def choose_visits(
     return Visits(baseline, None, reason, why, days=every)
 
 
-def _previous(
-    days: list[date], baseline: date, current: date, numbers: AssessmentNumbers
-) -> date | None:
+def _previous(days: list[date], baseline: date, current: date, window: timedelta) -> date | None:
     """The last assessment before the current one whose window holds neither that nor baseline."""
-    window = timedelta(days=int(numbers.window.value))
     between = [day for day in days if baseline + window < day < current - window]
     return between[-1] if between else None
 

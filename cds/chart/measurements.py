@@ -445,12 +445,8 @@ def _measure(
 
 def _may_be_of(usual: ReferenceRange, gender: str | None, terms: Terms) -> bool:
     """Whether a reference range may be one of this patient: not surely one of the other sex."""
-    sexes = set()
-    for concept in usual.appliesTo:
-        sexes |= {match.entry for match in find_all(terms.sexes, concept)}
-        words = (terms.sex_words.get(said.strip().casefold()) for said in texts(concept))
-        sexes |= {sex for sex in words if sex is not None}
-    known = gender in terms.sex_words.values()
+    sexes = set().union(*map(terms.sexes.find, usual.appliesTo))
+    known = gender in terms.sexes.words.values()
     return not known or not sexes or gender in sexes
 
 
@@ -620,12 +616,7 @@ def possible_multiple(measurement: Measurement, terms: Terms) -> tuple[Decimal, 
 
 def is_flagged_high(measurement: Measurement, terms: Terms) -> bool:
     """Whether the laboratory itself says that a result is high."""
-    concepts = measurement.source.interpretation
-    return any(
-        find_all(terms.high_results, concept)
-        or any(said.strip().casefold() in terms.high_words for said in texts(concept))
-        for concept in concepts
-    )
+    return any(map(terms.high.find, measurement.source.interpretation))
 
 
 def _is_positive(part: Valued, terms: Terms) -> bool:
@@ -634,15 +625,15 @@ def _is_positive(part: Valued, terms: Terms) -> bool:
     concepts = (*([part.valueCodeableConcept] if part.valueCodeableConcept else ()),)
     words = [part.valueString or "", *(c.text or "" for c in concepts)]
     for concept in concepts:
-        if match := find(terms.results, concept):
+        if match := find(terms.results.codes, concept):
             said.add(match.entry)
     for word in words:
-        if result := terms.result_words.get(word.strip().casefold()):
+        if result := terms.results.words.get(word.strip().casefold()):
             said.add(result)
     if part.valueBoolean is not None:
         said.add("positive" if part.valueBoolean else "negative")
     for concept in part.interpretation:
-        if match := find(terms.results, concept):
+        if match := find(terms.results.codes, concept):
             said.add(match.entry)
     quantity = part.valueQuantity
     if not said and quantity and quantity.value is not None:

@@ -6,6 +6,7 @@ Built once at start-up, so that reading a patient is dictionary look-ups.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -17,8 +18,10 @@ from cds.chart.coding import (
     build_families,
     build_index,
     build_left_open,
+    find_all,
     index_codes,
     index_words,
+    texts,
     whole_words,
 )
 from cds.chart.vocabulary import (
@@ -30,6 +33,7 @@ from cds.chart.vocabulary import (
     UnitTable,
     Vocabulary,
 )
+from cds.fhir.resources import CodeableConcept
 
 
 class Observed(Struct, frozen=True, gc=False):
@@ -39,6 +43,19 @@ class Observed(Struct, frozen=True, gc=False):
     name: str
     entry: ObservationEntry | None = None
     units: UnitTable | None = None
+
+
+class Written(Struct, frozen=True):
+    """How some things are written: by ``codes``, or by ``words`` that are a whole text."""
+
+    codes: CodeIndex
+    words: dict[str, str]
+
+    def find(self, concept: CodeableConcept) -> set[str]:
+        """Which of them a concept says."""
+        said = (self.words.get(text.strip().casefold()) for text in texts(concept))
+        coded = {match.entry for match in find_all(self.codes, concept)}
+        return coded.union(each for each in said if each is not None)
 
 
 class Terms(Struct, frozen=True):
@@ -57,12 +74,9 @@ class Terms(Struct, frozen=True):
     observations: CodeIndex
     observed: dict[str, Observed]
     maximum: Match
-    results: CodeIndex
-    result_words: dict[str, str]
-    high_results: CodeIndex
-    high_words: frozenset[str]
-    sexes: CodeIndex
-    sex_words: dict[str, str]
+    results: Written
+    high: Written
+    sexes: Written
     measure_of: dict[str, str]
     core_set: dict[str, str]
     measure_names: Words
@@ -111,6 +125,14 @@ def _drugs_of(names: tuple[str, ...], vocabulary: Vocabulary) -> tuple[str, ...]
     return tuple(dict.fromkeys(drug for drugs in each for drug in drugs))
 
 
+def _written(vocabulary: Vocabulary, entries: Mapping[str, ResultWords]) -> Written:
+    codes: CodeIndex = {}
+    for name, entry in entries.items():
+        codes |= index_codes(vocabulary, name, entry.codes)
+    words = {word.casefold(): name for name, entry in entries.items() for word in entry.words}
+    return Written(codes, words)
+
+
 def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> Terms:
     """Build every index from a checked vocabulary; the age of adults stands in a rule."""
     v = vocabulary
@@ -127,12 +149,6 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
         f"finding.{k}": e for k, e in v.findings.items()
     }
     laboratory = v.laboratory or LaboratoryWords(high=ResultWords(), sexes={})
-    sexes: CodeIndex = {}
-    for name, of_sex in laboratory.sexes.items():
-        sexes |= index_codes(v, name, of_sex.codes)
-    results: CodeIndex = {}
-    for name, words in v.results.items():
-        results |= index_codes(v, name, words.codes)
     return Terms(
         vocabulary=v,
         adult_from=adult_from,
@@ -145,12 +161,9 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
             )
         },
         maximum=maximum,
-        results=results,
-        result_words={w.casefold(): name for name, r in v.results.items() for w in r.words},
-        high_results=index_codes(v, "high", laboratory.high.codes),
-        high_words=frozenset(word.casefold() for word in laboratory.high.words),
-        sexes=sexes,
-        sex_words={w.casefold(): sex for sex, of in laboratory.sexes.items() for w in of.words},
+        results=_written(v, v.results),
+        high=_written(v, {"high": laboratory.high}),
+        sexes=_written(v, laboratory.sexes),
         measure_of={i: name for name, m in v.measures.items() for i in m.instruments},
         core_set={
             selected: name

@@ -105,7 +105,13 @@ DATES = st.sampled_from(
 )
 KEYS = [
     key
-    for index in (TERMS.observations, TERMS.conditions, TERMS.drugs, TERMS.results, TERMS.routes)
+    for index in (
+        TERMS.observations,
+        TERMS.conditions,
+        TERMS.drugs,
+        TERMS.results.codes,
+        TERMS.routes,
+    )
     for key in index
 ]
 CODINGS: st.SearchStrategy[Any] = st.one_of(

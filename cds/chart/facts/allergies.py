@@ -37,20 +37,17 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
         ("allergy", "Allergy to a drug that this service knows"),
         ("intolerance", "Intolerance of a drug that this service knows"),
     )
-    return (
-        made
-        + [
-            Declaration(
-                name=f"patient.drug_{kind}",
-                kind="boolean",
-                title=title,
-                read=_reacts(every, kind),
-                evidence=_reactions(every, kind),
-            )
-            for kind, title in any_drug
-        ]
-        + [_unmatched()]
-    )
+    made += [
+        Declaration(
+            name=f"patient.drug_{kind}",
+            kind="boolean",
+            title=title,
+            read=_reacts(every, kind),
+            evidence=_reactions(every, kind),
+        )
+        for kind, title in any_drug
+    ]
+    return [*made, _unmatched()]
 
 
 def _unmatched() -> Declaration:
@@ -66,11 +63,13 @@ def _unmatched() -> Declaration:
         kind="boolean",
         title="Allergy or intolerance to what this service could not match to a drug",
         read=read,
-        evidence=lambda chart: tuple(
-            Evidence(a.reference, str(a.since) if a.since else "", a.said)
-            for a in chart.allergies.unmatched
-        ),
+        evidence=lambda chart: tuple(map(_cite, chart.allergies.unmatched)),
     )
+
+
+def _cite(allergy: Allergy) -> Evidence:
+    since = str(allergy.since) if allergy.since else ""
+    return Evidence(allergy.reference, since, allergy.said)
 
 
 def _recorded_allergies(drugs: tuple[str, ...], kind: Kind, chart: Chart) -> list[Allergy]:
@@ -98,12 +97,7 @@ def _reactions(drugs: tuple[str, ...], kind: Kind) -> EvidenceReader:
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         found = _recorded_allergies(drugs, kind, chart)
         told = [a for a in found if a.sure] or [*found, *chart.allergies.open]
-        return tuple(
-            dict.fromkeys(
-                Evidence(a.reference, str(a.since) if a.since else "", a.said)
-                for a in told or chart.allergies.none
-            )
-        )
+        return tuple(dict.fromkeys(map(_cite, told or chart.allergies.none)))
 
     return evidence
 
