@@ -25,13 +25,15 @@ class Allergy(Struct, frozen=True, gc=False):
     """A recorded risk of reacting to one drug.
 
     An intolerance that is dangerous, and what is not said to be the one or the other, is an
-    ``allergy``. ``said`` has what is recorded of it. One that is not ``sure`` leaves it open.
+    ``allergy``. ``said`` has what is recorded of it, and how the drug was matched; ``record`` the
+    first alone, which is the same of all drugs of a record. One that is not ``sure`` leaves it open.
     """
 
     drug: str
     kind: Kind
     reference: str
     said: str
+    record: str
     since: DateSpan | None
     sure: bool = True
 
@@ -236,6 +238,7 @@ def _about(
         kind,
         name_of(record),
         said or _describe(record, remarks),
+        _describe(record, ()),
         _since(record),
         sure,
     )

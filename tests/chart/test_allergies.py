@@ -219,6 +219,18 @@ def test_it_is_told_as_what_another_drug_is_spoken_against() -> None:
     ]
 
 
+@pytest.mark.parametrize("drug", ["Prednisolone", "Prednisone"])
+def test_a_record_that_stands_for_several_drugs_is_told_once(drug: str) -> None:
+    """Of a class it is told as the drug that it names, and another record beside it."""
+    chart = read(
+        allergy(concept(text=drug), id=None), allergy(concept(text="Dexamethasone"), id=None)
+    )
+    assert told(chart, "drug.glucocorticoid.allergy") == [
+        f"allergy or intolerance to {drug} (matched by name)",
+        "allergy or intolerance to Dexamethasone (matched by name)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "counts"),
     [

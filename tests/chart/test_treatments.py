@@ -279,6 +279,11 @@ def test_the_form_of_a_medication_tells_the_route() -> None:
     [
         (order("prednisone 5 MG Oral Tablet", ago(5)), "oral"),
         (order(PREDNISONE, ago(5), **dosage(5, route="by mouth")), "oral"),
+        (order(PREDNISONE, ago(5), **dosage(5, route="p.o.")), "oral"),
+        (order(PREDNISONE, ago(5), **dosage(5, route="Per os")), "oral"),
+        (order(PREDNISONE, ago(5), **dosage(5, route="orally")), "oral"),
+        (order("Prednisone 20 mg tab", ago(5)), "oral"),
+        (order("Prednisone 20 mg caps", ago(5)), "oral"),
         (
             order(PREDNISONE, ago(5), dosageInstruction=[{"route": concept("snomed|26643006")}]),
             "oral",

@@ -91,13 +91,21 @@ def _reacts(drugs: tuple[str, ...], kind: Kind) -> Callable[[Chart], Value]:
 def _reactions(drugs: tuple[str, ...], kind: Kind) -> EvidenceReader:
     """What is recorded of drugs; where that is nothing, what leaves it open or says there is none.
 
-    Of a record that stands for several of them once.
+    A record that stands for several of them is told once, as what it names where it names one.
     """
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         found = _recorded_allergies(drugs, kind, chart)
         told = [a for a in found if a.sure] or [*found, *chart.allergies.open]
-        return tuple(dict.fromkeys(map(_cite, told or chart.allergies.none)))
+        once: dict[tuple[str, str, str], Evidence] = {}
+        for allergy in told or chart.allergies.none:
+            cited = _cite(allergy)
+            record = (cited.reference, cited.date, allergy.record)
+            known = once.setdefault(record, cited)
+            # That a drug was matched as one of a group makes it longer.
+            if len(cited.text) < len(known.text):
+                once[record] = cited
+        return tuple(once.values())
 
     return evidence
 
