@@ -26,7 +26,7 @@ class Allergy(Struct, frozen=True, gc=False):
 
     An intolerance that is dangerous, and what is not said to be the one or the other, is an
     ``allergy``. ``said`` has what is recorded of it, and how the drug was matched; ``record`` the
-    first alone, which is the same of all drugs of a record. One that is not ``sure`` leaves it open.
+    first alone, the same of all drugs of a record. One that is not ``sure`` leaves it open.
     """
 
     drug: str
