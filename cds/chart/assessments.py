@@ -192,26 +192,29 @@ def measure_changes(
     """The change of every measure of the vocabulary between two visits."""
     window = timedelta(days=int(_numbers(terms).window.value))
     return {
-        name: _change(name, measure, series, terms, visits, window, adult=adult)
+        name: _change(name, measure, series, series, terms, visits, window, adult=adult)
         for name, measure in terms.vocabulary.measures.items()
     }
 
 
 def previous_changes(
     series: Series, terms: Terms, visits: Visits, *, adult: bool | None
-) -> dict[str, MeasureChange]:
-    """The change of every core set measure from baseline to the visit before the current one.
+) -> tuple[dict[str, MeasureChange], dict[str, MeasureChange]]:
+    """The changes of core set measures to the visit before the current one, and those since.
 
-    Empty without such a visit. What is nearer to the current visit belongs to that one alone, so
-    that no single Observation can stand for two visits in a row.
+    The first are from baseline, the second to the current visit. Both are empty without such a
+    visit. What is nearer to the current visit belongs to that one alone, so that no single
+    Observation can stand for two visits in a row.
     """
     previous, current = visits.previous, visits.current
     if previous is None or current is None:
-        return {}
+        return {}, {}
     window = timedelta(days=int(_numbers(terms).window.value))
-    compared = Visits(visits.baseline, previous, visits.reason)
+    to_it = Visits(visits.baseline, previous, visits.reason)
+    from_it = Visits(previous, current, visits.reason)
     nearer = previous.toordinal() + current.toordinal()
-    changes = {}
+    changes: dict[str, MeasureChange] = {}
+    since: dict[str, MeasureChange] = {}
     for name, measure in terms.vocabulary.measures.items():
         if measure.core_set:
             earlier = {
@@ -219,8 +222,13 @@ def previous_changes(
                 for instrument in measure.instruments
                 if (taken := series.get(instrument))
             }
-            changes[name] = _change(name, measure, earlier, terms, compared, window, adult=adult)
-    return changes
+            changes[name] = _change(
+                name, measure, earlier, earlier, terms, to_it, window, adult=adult
+            )
+            since[name] = _change(
+                name, measure, earlier, series, terms, from_it, window, adult=adult
+            )
+    return changes, since
 
 
 def _ordinal(measurement: Measurement) -> int:
@@ -262,24 +270,26 @@ def _nearest(
 def _change(
     name: str,
     measure: MeasureEntry,
-    series: Series,
+    before: Series,
+    after: Series,
     terms: Terms,
     visits: Visits,
     window: timedelta,
     *,
     adult: bool | None,
 ) -> MeasureChange:
-    pairs = [
-        (instrument, _nearest(taken, visits.baseline, window), taken)
-        for instrument in measure.instruments
-        if (taken := series.get(instrument))
-    ]
-    if not pairs:  # most measures beside the core set, in most patients
-        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False)
+    """How a measure changed, of what may stand for the first visit and for the second."""
     chosen = [
-        (instrument, baseline, _nearest(taken, visits.current, window))
-        for instrument, baseline, taken in pairs
+        (
+            instrument,
+            _nearest(before.get(instrument, []), visits.baseline, window),
+            _nearest(taken, visits.current, window),
+        )
+        for instrument in measure.instruments
+        if (taken := after.get(instrument))
     ]
+    if not chosen:  # most measures beside the core set, in most patients
+        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False)
     choice = _choose_for(measure, chosen, terms, adult=adult)
     instrument, baseline, current, remark = _apart(visits, *choice)
     if instrument is None:
