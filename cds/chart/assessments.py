@@ -50,7 +50,8 @@ class MeasureChange(Struct, frozen=True):
     is ``worsening``. Where the current value is missing they are the interval that the range of the
     instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
     ``worse_by`` is how much worse the value is, in the unit of the first instrument of the measure,
-    and not known by any other.
+    and not known by any other. ``by_another`` says that the current value is missing although the
+    measure was taken, by another instrument than at baseline.
     """
 
     measure: str
@@ -63,6 +64,7 @@ class MeasureChange(Struct, frozen=True):
     undefined: bool
     remark: str = ""
     worse_by: Interval = UNKNOWN
+    by_another: bool = False
 
     @property
     def relative(self) -> Decimal | None:
@@ -307,6 +309,9 @@ def _change(
         undefined,
         remark,
         _worse_by(declared, baseline, current) if instrument == measure.instruments[0] else UNKNOWN,
+        baseline is not None
+        and current is None
+        and any(later and other != instrument for other, _, later in chosen),
     )
 
 

@@ -307,11 +307,20 @@ def test_different_instruments_are_not_compared() -> None:
     later = observation("core_set|mmt8-80", 70, None, NOW)
     found = change("muscle_strength", mmt150(120, THEN), later)
     assert (found.instrument, taken(found)) == ("mmt8_150", (120, None))
+    assert found.by_another
     assert found.improvement == between(-100, 25)
     assert found.remark == (
         "baseline MMT-8, both sides and axial, 0-150, later MMT-8, one side, 0-80: "
         "different instruments cannot be compared"
     ).replace("0-", "0–")
+
+
+def test_what_was_not_taken_at_all_was_taken_by_no_other_instrument() -> None:
+    """Nor what was not taken at baseline, or by the same instrument at both visits."""
+    later = observation("core_set|mmt8-80", 70, None, NOW)
+    assert not change("muscle_strength", mmt150(120, THEN)).by_another
+    assert not change("muscle_strength", later).by_another
+    assert not change("muscle_strength", mmt150(120, THEN), mmt150(130, NOW), later).by_another
 
 
 def test_the_instrument_that_both_visits_have_is_compared() -> None:
