@@ -60,13 +60,9 @@ class MeasureChange(Struct, frozen=True):
     is ``worsening``. Where the current value is missing they are the interval that the range of the
     instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
     ``worse_by`` is how much worse the value is, in the unit of the first instrument of the measure,
-<<<<<<< HEAD
     and not known by any other. ``by_another`` says that the current value is missing although the
-    measure was taken, by another instrument than at baseline.
-=======
-    and not known by any other. ``others`` are the instruments of the measure that have values too,
-    where the first that both visits have is compared.
->>>>>>> meas
+    measure was taken, by another instrument than at baseline. ``others`` are the instruments of the
+    measure that have values too, where the first that both visits have is compared.
     """
 
     measure: str
@@ -79,11 +75,8 @@ class MeasureChange(Struct, frozen=True):
     undefined: bool
     remark: str = ""
     worse_by: Interval = UNKNOWN
-<<<<<<< HEAD
     by_another: bool = False
-=======
     others: tuple[Pair, ...] = ()
->>>>>>> meas
 
     @property
     def relative(self) -> Decimal | None:
@@ -328,15 +321,12 @@ def _change(
         undefined,
         remark,
         _worse_by(declared, baseline, current) if instrument == measure.instruments[0] else UNKNOWN,
-<<<<<<< HEAD
         baseline is not None
         and current is None
         and any(later and other != instrument for other, _, later in chosen),
-=======
         tuple(pair for pair in chosen if pair[0] != instrument and (pair[1] or pair[2]))
         if measure.choose == "first" and baseline is not None and current is not None
         else (),
->>>>>>> meas
     )
 
 
