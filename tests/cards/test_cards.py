@@ -218,13 +218,29 @@ def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example
             ["response-improved", "suspected-rapidly-progressive-ild", "pulse-for-myocarditis"],
             ["pulse-for-myocarditis", "suspected-rapidly-progressive-ild", "response-improved"],
         ),
+        (
+            [
+                "escalate-inadequate-response",
+                "anti-mda5-suspected-lung-disease",
+                "troponin-without-myocarditis",
+                "myocarditis-pulse-given",
+            ],
+            [
+                "troponin-without-myocarditis",
+                "anti-mda5-suspected-lung-disease",
+                "escalate-inadequate-response",
+            ],
+        ),
         ([], []),
     ],
 )
 def test_cards_are_ranked(
     ruleset: RuleSet, example: Example, fired: list[str], given_cards: list[str]
 ) -> None:
-    """Critical before warning before information; of one problem only the most urgent."""
+    """Critical before warning before information, and of equal ones heart and lung before muscle.
+
+    Of one problem only the most urgent.
+    """
     evaluation = outcomes(example("myocarditis"), ruleset, set(fired))
 
     assert [rule.id for rule, _ in rank_cards(ruleset, evaluation)] == given_cards

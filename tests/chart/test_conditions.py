@@ -541,6 +541,14 @@ def test_acute_interstitial_pneumonia_asserts_it_and_ild(code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["Acute interstitial pneumonia", "Acute interstitial pneumonitis", "RP-ILD"]
+)
+def test_its_name_alone_asserts_it_and_ild(text: str) -> None:
+    """A Condition without a code that is called so counts as one with it."""
+    assert asserted(read(condition(code={"text": text}))) == {RP_ILD, HAS_ILD}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Rapidly progressive interstitial lung disease",
