@@ -152,6 +152,25 @@ class _LooseBundle(Struct):
     entry: tuple[Raw, ...] | None = None
 
 
+class _CountedEntry(Struct, gc=False):
+    """Any object, of which nothing is kept."""
+
+
+class _CountedPage(Struct):
+    entry: list[_CountedEntry] | None = None
+
+
+class _CountedContext(Struct):
+    draftOrders: _CountedPage | None = None
+
+
+class _CountedUsually(_CountedPage):
+    """A Bundle, or a request with its Bundles."""
+
+    prefetch: dict[str, _CountedPage | None] | None = None
+    context: _CountedContext | None = None
+
+
 _DECODER: msgspec.json.Decoder[AnyResource] = msgspec.json.Decoder(AnyResource)
 _LOOSE_BUNDLE = msgspec.json.Decoder(_LooseBundle)
 _ENTRY = msgspec.json.Decoder(BundleEntry)
@@ -416,7 +435,10 @@ def count_entries(document: bytes | Raw) -> int:
     Nothing else of it is read; what is no JSON has none, and is for its reader to explain. What its
     readers pass over must not hide them: a text that is not UTF-8, or a number beyond all bounds.
     """
-    text = bytes(document).removeprefix(_BYTE_ORDER_MARK)
+    text = bytes(document).lstrip(_BYTE_ORDER_MARK)  # of several as well, which ``decode`` takes
+    usual = _count_usual(text)
+    if usual is not None:
+        return usual
     try:
         # As Latin-1 every byte is some character, and between texts JSON has no others.
         values: list[Any] = [[_COUNTED.decode(text.decode("latin-1"))]]
@@ -432,6 +454,24 @@ def count_entries(document: bytes | Raw) -> int:
             value = value.values()
         values += [each for each in value if type(each) in _NESTING]
     return entries
+
+
+def _count_usual(text: bytes) -> int | None:
+    """The entries of a document that has them where they usually are; None if it may have others.
+
+    What they hold is skipped, which takes a fifth of the time of reading it. There may be others
+    where the word ``"entry"`` stands once more, or an escape that may write a letter of it.
+    """
+    try:
+        usual = _USUAL.decode(text)
+    except _BROKEN:
+        return None
+    orders = usual.context.draftOrders if usual.context else None
+    pages = (usual, orders, *(usual.prefetch or {}).values())
+    lists = [page.entry for page in pages if page is not None and page.entry is not None]
+    if text.count(b'"entry"') != len(lists) or b"\\u006" in text or b"\\u007" in text:
+        return None
+    return sum(map(len, lists))
 
 
 def has_few_entries(document: bytes, most: int) -> bool:
@@ -468,6 +508,7 @@ _BYTES_AN_ENTRY = 1024  # of an entry that has so many; those of the examples ha
 
 _NESTING = (dict, list)
 _COUNTED = msgspec.json.Decoder(float_hook=bool)  # of a fraction, its value would be worked out
+_USUAL = msgspec.json.Decoder(_CountedUsually)
 _SKIPPED = msgspec.json.Decoder(Raw)
 
 

@@ -8,6 +8,7 @@ import pytest
 from cds.chart.assessments import MeasureChange, range_in_upper_limits, trend
 from cds.chart.chart import Chart
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
+from cds.chart.terms import in_sentence
 from cds.chart.vocabulary import Number
 from tests.chart.conftest import (
     AS_OF,
@@ -433,6 +434,21 @@ def test_a_new_drug_opens_a_new_line() -> None:
     )
     assert chart.line_start == on(200)
     assert chart.visits.baseline == on(205)
+
+
+@pytest.mark.parametrize("drug", TERMS.vocabulary.drug_classes["steroid_sparing"].any_of)
+def test_every_drug_that_the_response_is_judged_on_opens_a_new_line(drug: str) -> None:
+    """Without it the baseline would be that of the treatment before."""
+    entry = TERMS.vocabulary.drugs[drug]
+    chart = read(
+        prednisone(ago(400)),
+        order(entry.names[0], ago(30)),
+        physician(9, ago(410)),
+        physician(6, ago(35)),
+        physician(3, ago(0)),
+    )
+    assert visits(chart) == (on(35), on(0))
+    assert chart.visits.reason.endswith(f"the start of {in_sentence(entry.title)} on {on(30)}")
 
 
 def test_a_treatment_that_ended_opens_no_line() -> None:

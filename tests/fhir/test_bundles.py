@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from cds.fhir.bundles import (
     take_drafts,
 )
 from cds.fhir.resources import Bundle, Patient
-from tests.work import assert_in_proportion
+from tests.work import assert_in_proportion, work_of
 
 ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
@@ -1029,7 +1030,7 @@ def test_entries_are_counted_in_bundles_of_bundles() -> None:
     "passed_over",
     [b"1e999", b'"\xff"', b'{"\xe9": 1, "\xe8": 2}', b'"\\u0000"', b"[0.1, 12]"],
 )
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 2])
 def test_what_a_reader_passes_over_hides_no_entries(passed_over: bytes, before: bytes) -> None:
     """A number beyond all bounds, or a byte that is no UTF-8, is in the way of no count."""
     pages = json.dumps(bundle(bundle(observation("1"), observation("2")), observation("3")))
@@ -1047,6 +1048,105 @@ def test_what_is_read_and_cannot_be_counted_has_the_most_entries_that_it_could()
     assert len(delivery_of(document).observations) == 2
     assert count_entries(document) >= 2
     assert not has_few_entries(document, 1)
+
+
+def request(pages: Json, orders: Json | None = None) -> Json:
+    """Return a request of a hook with these Bundles."""
+    return {"hook": "order-sign", "context": {"draftOrders": orders}, "prefetch": pages}
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda page: page,
+        lambda page: request({"patient": None, "observations": page, "conditions": bundle()}),
+        lambda page: request({"patient": {"resourceType": "Patient"}}, page),
+    ],
+)
+def test_entries_where_they_usually_are_are_counted_without_reading_them(
+    place: Callable[[Json], Json], indent: int | None
+) -> None:
+    """Whatever their number, it takes the same few steps, and what they hold is only skipped."""
+
+    def counting(number: int) -> int:
+        code = {"coding": [{"system": "http://loinc.org", "code": "2157-6"}], "text": 'CK "ö"'}
+        page = bundle(*[observation(f"o{i}", "Patient/p1", code=code) for i in range(number)])
+        document = json.dumps(place(page), indent=indent).encode()
+        assert not has_few_entries(document, number - 1)
+        return work_of(lambda: assert_few(document, number))
+
+    def assert_few(document: bytes, most: int) -> None:
+        assert has_few_entries(document, most)
+
+    assert counting(500) == counting(2000) < 50
+
+
+PAGE = '{"entry": [{}, {}]}'
+
+
+@pytest.mark.parametrize(
+    ("document", "entries"),
+    [
+        ('{"prefetch": {"a": {"entry": [{"resource": %s}]}}}', 3),
+        ('{"prefetch": {"a": {"entry": [{}], "contained": [%s]}}}', 3),
+        ('{"prefetch": {"a": [%s], "b": {"entry": [{}]}}}', 3),
+        ('{"prefetch": {"a": {"entry": [{}]}}, "extension": %s}', 3),
+        ('{"context": {"draftOrders": {"entry": [{}]}, "other": %s}}', 3),
+        ('{"entry": [{"resource": %s}, {}], "prefetch": {"b": {"entry": [{}]}}}', 5),
+        ('{"prefetch": {"a": {"entry": null, "x": %s}}}', 2),
+        ('{"prefetch": {"a": {"\\u0065ntry": [{"resource": %s}]}}}', 3),
+        ('{"entr\\u0079": [{"text": "a"}, {}], "x": %s}', 4),
+        ('{"entry": [{}, null, "entry", 1, [%s]]}', 7),
+        ('{"prefetch": "entry", "context": ["entry", %s]}', 2),
+    ],
+)
+@pytest.mark.parametrize("page", [PAGE, PAGE.replace("n", "\\u006E"), PAGE.replace(" ", "\n")])
+def test_entries_elsewhere_than_usual_are_counted_as_well(
+    document: str, entries: int, page: str
+) -> None:
+    """However the word is written that they stand under, and whatever else is that word."""
+    written = (document % page).encode()
+    assert count_entries(written) == entries
+    assert has_few_entries(written, entries)
+    assert not has_few_entries(written, entries - 1)
+
+
+def entries_in(value: Any) -> int:
+    """Count the entries of all Bundles in some JSON, one after the other."""
+    if isinstance(value, list):
+        return sum(map(entries_in, value))
+    if not isinstance(value, dict):
+        return 0
+    entry = value.get("entry")
+    here = len(entry) if isinstance(entry, list) else 0
+    return here + sum(map(entries_in, value.values()))
+
+
+MEMBERS = ("entry", "prefetch", "context", "draftOrders", "resource", "x")
+
+
+@given(
+    st.recursive(
+        st.sampled_from((None, 1, "entry", {}, {"entry": [{}]})),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=3)
+        ),
+    ),
+    st.sampled_from(("entry", "e\\u006etry")),
+)
+def test_all_entries_of_any_document_are_counted(value: Any, word: str) -> None:
+    """Wherever they are: no more and no fewer."""
+    written = json.dumps(value).replace("entry", word).encode()
+    assert count_entries(written) == entries_in(value)
+
+
+def test_a_name_that_is_repeated_hides_no_entries() -> None:
+    """The last one counts, for the count as for who reads them."""
+    repeated = b'{"entry": [{}, {}, {}], "entry": [{}]}'
+    assert count_entries(repeated) == 1
+    assert count_entries(b'{"prefetch": {"a": %b, "a": {"entry": [{}]}}}' % repeated) == 1
 
 
 def test_entries_that_are_no_objects_are_counted() -> None:
