@@ -122,6 +122,8 @@ def advise(
     conditions = read_findings(delivery, ruleset.terms, as_of)
     complete = "Condition" in delivery.delivered - delivery.incomplete - delivery.unread
     applies = ruleset.applies(conditions, complete=complete)
+    if applies is None and complete:
+        applies = True  # what is left open on record is for the rules, which ask for it
     if not applies and not everything:
         return Advice(patient, as_of, applies, None, None, (), tuple(delivery.excluded), hook)
     chart = read_chart(delivery, conditions, patient, ruleset.terms, as_of, baseline, drafts)

@@ -17,7 +17,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from cds.chart.allergies import may_be_of_drugs, substances
-from cds.chart.coding import as_name, find_all, texts
+from cds.chart.coding import find_all, texts
 from cds.chart.measurements import Unusable
 from cds.chart.terms import Terms
 from cds.chart.treatments import find_drugs, product_of
@@ -145,8 +145,8 @@ def _concepts(
                 yield "Observation", part, is_known, None
     for condition in delivery.conditions:
         if condition.code is not None:
-            said = {terms.condition_names.get(as_name(w)) for w in texts(condition.code)}
-            named = sorted(filter(None, said))
+            said = map(terms.condition_names.find, texts(condition.code))
+            named = sorted({n.entry for n in said if n is not None and not n.doubted})
             section = {"diagnosis": "diagnoses", "finding": "findings"}
             counted = [f"{section[k]}.{e}" for k, _, e in (name.partition(".") for name in named)]
             known_ = bool(find_all(terms.conditions, condition.code))

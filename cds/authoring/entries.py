@@ -60,12 +60,13 @@ def entries(vocabulary: Vocabulary) -> Iterator[str]:
             for name, drug in vocabulary.drugs.items()
         ),
     )
-    for heading, section in (
-        ("Diagnoses", vocabulary.diagnoses),
-        ("Findings", vocabulary.findings),
+    for heading, section, recognised in (
+        ("Diagnoses", vocabulary.diagnoses, _recognised(vocabulary)),
+        ("Findings", vocabulary.findings, "They are recognised as diagnoses are."),
     ):
         kind = heading.lower()
         yield f"## {heading}"
+        yield recognised
         yield table(
             ("Entry", "Members, or codes", "Names", "What else it means"),
             (
@@ -157,6 +158,23 @@ def _covers(name: str, drug: DrugEntry) -> str:
     return _link(f"drugs.{name}", "so long") if drug.covers is not None else "the day itself"
 
 
+def _recognised(vocabulary: Vocabulary) -> str:
+    """By what a diagnosis or finding is recognised, and what may stand around its name."""
+    said = (
+        "A Condition is recognised by a code, and by a name only where none of its codes is known: "
+        "that is then its whole text."
+    )
+    if vocabulary.qualifiers:
+        said += f" Before or behind a name these change nothing: {_listed(vocabulary.qualifiers)}."
+    doubts = tuple(dict.fromkeys((*vocabulary.doubts, *vocabulary.doubts_after)))
+    if doubts:
+        said += (
+            f" These leave it open, so that it is not known: {_listed(doubts)}. What a code "
+            "asserts and the text doubts counts, and is told as not confirmed."
+        )
+    return said
+
+
 def _more(
     called: str,
     entry: ConditionEntry,
@@ -178,6 +196,8 @@ def _more(
         said.append(f"left open by the codes: {', '.join(codes)}")
     if entry.past:
         said.append(f"once it is over it counts as: {findings[entry.past].title}")
+    if entry.in_doubt:
+        said.append(f"in doubt by a text it counts as: {findings[entry.in_doubt].title}")
     if entry.counts_for is not None:
         said.append(f"not known {_link(called, 'so long')} after it")
     if entry.denied_by:

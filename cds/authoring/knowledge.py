@@ -103,6 +103,9 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
     yield "## Rules"
     yield table(("Rule", "Title", "Version", "Owner", "Reviewed", "Review by"), _overview(ruleset))
     yield f"No rule is asked for a patient without: {_title(ruleset.applies_to, ruleset)}."
+    if ruleset.foremost:
+        problems = ", ".join(f"`{problem}`" for problem in ruleset.foremost)
+        yield f"Of equally urgent cards those about these problems come first: {problems}."
     for name, rules in by_folder:
         yield f"### {_heading(name)}"
         for rule in rules:

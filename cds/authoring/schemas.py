@@ -38,9 +38,14 @@ FOLDER = "schema"
 
 
 class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whom the rules are about. ``applies_to`` is a diagnosis or finding of the vocabulary."""
+    """Whom the rules are about. ``applies_to`` is a diagnosis or finding of the vocabulary.
+
+    ``foremost`` are problems of cards: of equally urgent cards about different problems those about
+    these come first, in this order, and then the others in the order of the rule files.
+    """
 
     applies_to: str
+    foremost: tuple[str, ...] = ()
 
 
 class FileKind(Struct, frozen=True):

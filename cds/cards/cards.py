@@ -95,7 +95,8 @@ def rank_cards(
     """The rules whose cards are given: of each problem the most urgent, the most urgent first.
 
     Only rules that declare ``hook`` count, and of these all, or those ``among`` some. Of equally
-    urgent ones that of the highest priority is given, then the first of the rule set.
+    urgent ones about one problem that of the highest priority is given, then the first of the rule
+    set; of those about different problems the ones that the scope calls foremost come first.
     """
     chosen: dict[str, tuple[Rule, CardTemplate]] = {}
     for rule in ruleset.card_rules if among is None else among:
@@ -106,7 +107,11 @@ def rank_cards(
         rival = chosen.get(rule.card.problem)
         if rival is None or precedence(rule.card) < precedence(rival[1]):
             chosen[rule.card.problem] = (rule, rule.card)
-    return sorted(chosen.values(), key=lambda pair: _urgency(pair[1]))
+    places = {problem: place for place, problem in enumerate(ruleset.foremost)}
+    return sorted(
+        chosen.values(),
+        key=lambda pair: (_urgency(pair[1]), places.get(pair[1].problem, len(places))),
+    )
 
 
 def _urgency(card: CardTemplate) -> int:

@@ -268,6 +268,18 @@ def to_take(fact: str, vocabulary: Vocabulary) -> str:
 
 
 def missing_titles(name: str, telling: Telling) -> list[str]:
-    """The titles of what would settle a derived fact, in the middle of a sentence."""
-    titles = [title_of(fact, telling) for fact in missing_facts(name, telling)]
-    return list(map(in_sentence, titles))
+    """The titles of what would settle a derived fact, in the middle of a sentence.
+
+    Of a measure that was taken by another instrument than at baseline with the instrument that is
+    asked for, since to take it so again would settle nothing.
+    """
+    return [in_sentence(_asked_for(fact, telling)) for fact in missing_facts(name, telling)]
+
+
+def _asked_for(fact: str, telling: Telling) -> str:
+    change = telling.chart.changes.get(fact.removeprefix("measure."))
+    if change is None or change.instrument is None or not change.by_another:
+        return title_of(fact, telling)
+    vocabulary = telling.ruleset.terms.vocabulary
+    instrument = vocabulary.observations[change.instrument].title
+    return f"{vocabulary.measures[change.measure].title} (by {instrument}, as at baseline)"

@@ -12,7 +12,8 @@ from typing import Literal
 from msgspec import Struct
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
-from cds.chart.conditions import ACTIVE, DENIED, DOUBTED, asserts_at, codes_of
+from cds.chart.conditions import ACTIVE, DENIED, DOUBTED, codes_of
+from cds.chart.naming import hear
 from cds.chart.terms import Terms
 from cds.fhir.bundles import Excluded, name_of
 from cds.fhir.dates import DateSpan, read_date, read_period
@@ -208,12 +209,12 @@ def _drugs(concepts: list[CodeableConcept], terms: Terms, *, severe: bool) -> di
             if len(text) > LONGEST_TEXT:
                 continue
             # What is denied in the same text leaves it open.
-            before, after = terms.allergy_negation, terms.allergy_negation_after
-            said = text.casefold()
+            said, denials = text.casefold(), terms.allergy_denials
             for drug, at in sorted(terms.drug_names.find_spans(text).items()):
-                put(drug, "matched by name", sure=asserts_at(at, said, before, after))
+                put(drug, "matched by name", sure=hear(at, said, denials) == "said")
             for allergen, at in sorted(terms.allergen_names.find_spans(text).items()):
-                put_all(allergen, "matched by name", sure=asserts_at(at, said, before, after))
+                sure = hear(at, said, denials) == "said"
+                put_all(allergen, "matched by name", sure=sure)
     for drug, (match, sure) in tuple(found.items()):
         for allergen in terms.allergens_with.get(drug, ()):
             put_all(allergen, match.remark, sure=sure)

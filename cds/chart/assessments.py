@@ -50,7 +50,8 @@ class MeasureChange(Struct, frozen=True):
     is ``worsening``. Where the current value is missing they are the interval that the range of the
     instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
     ``worse_by`` is how much worse the value is, in the unit of the first instrument of the measure,
-    and not known by any other.
+    and not known by any other. ``by_another`` says that the current value is missing although the
+    measure was taken, by another instrument than at baseline.
     """
 
     measure: str
@@ -63,6 +64,7 @@ class MeasureChange(Struct, frozen=True):
     undefined: bool
     remark: str = ""
     worse_by: Interval = UNKNOWN
+    by_another: bool = False
 
     @property
     def relative(self) -> Decimal | None:
@@ -192,26 +194,29 @@ def measure_changes(
     """The change of every measure of the vocabulary between two visits."""
     window = timedelta(days=int(_numbers(terms).window.value))
     return {
-        name: _change(name, measure, series, terms, visits, window, adult=adult)
+        name: _change(name, measure, series, series, terms, visits, window, adult=adult)
         for name, measure in terms.vocabulary.measures.items()
     }
 
 
 def previous_changes(
     series: Series, terms: Terms, visits: Visits, *, adult: bool | None
-) -> dict[str, MeasureChange]:
-    """The change of every core set measure from baseline to the visit before the current one.
+) -> tuple[dict[str, MeasureChange], dict[str, MeasureChange]]:
+    """The changes of core set measures to the visit before the current one, and those since.
 
-    Empty without such a visit. What is nearer to the current visit belongs to that one alone, so
-    that no single Observation can stand for two visits in a row.
+    The first are from baseline, the second to the current visit. Both are empty without such a
+    visit. What is nearer to the current visit belongs to that one alone, so that no single
+    Observation can stand for two visits in a row.
     """
     previous, current = visits.previous, visits.current
     if previous is None or current is None:
-        return {}
+        return {}, {}
     window = timedelta(days=int(_numbers(terms).window.value))
-    compared = Visits(visits.baseline, previous, visits.reason)
+    to_it = Visits(visits.baseline, previous, visits.reason)
+    from_it = Visits(previous, current, visits.reason)
     nearer = previous.toordinal() + current.toordinal()
-    changes = {}
+    changes: dict[str, MeasureChange] = {}
+    since: dict[str, MeasureChange] = {}
     for name, measure in terms.vocabulary.measures.items():
         if measure.core_set:
             earlier = {
@@ -219,8 +224,13 @@ def previous_changes(
                 for instrument in measure.instruments
                 if (taken := series.get(instrument))
             }
-            changes[name] = _change(name, measure, earlier, terms, compared, window, adult=adult)
-    return changes
+            changes[name] = _change(
+                name, measure, earlier, earlier, terms, to_it, window, adult=adult
+            )
+            since[name] = _change(
+                name, measure, earlier, series, terms, from_it, window, adult=adult
+            )
+    return changes, since
 
 
 def _ordinal(measurement: Measurement) -> int:
@@ -262,24 +272,26 @@ def _nearest(
 def _change(
     name: str,
     measure: MeasureEntry,
-    series: Series,
+    before: Series,
+    after: Series,
     terms: Terms,
     visits: Visits,
     window: timedelta,
     *,
     adult: bool | None,
 ) -> MeasureChange:
-    pairs = [
-        (instrument, _nearest(taken, visits.baseline, window), taken)
-        for instrument in measure.instruments
-        if (taken := series.get(instrument))
-    ]
-    if not pairs:  # most measures beside the core set, in most patients
-        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False)
+    """How a measure changed, of what may stand for the first visit and for the second."""
     chosen = [
-        (instrument, baseline, _nearest(taken, visits.current, window))
-        for instrument, baseline, taken in pairs
+        (
+            instrument,
+            _nearest(before.get(instrument, []), visits.baseline, window),
+            _nearest(taken, visits.current, window),
+        )
+        for instrument in measure.instruments
+        if (taken := after.get(instrument))
     ]
+    if not chosen:  # most measures beside the core set, in most patients
+        return MeasureChange(name, None, None, None, UNKNOWN, UNKNOWN, None, False)
     choice = _choose_for(measure, chosen, terms, adult=adult)
     instrument, baseline, current, remark = _apart(visits, *choice)
     if instrument is None:
@@ -297,6 +309,9 @@ def _change(
         undefined,
         remark,
         _worse_by(declared, baseline, current) if instrument == measure.instruments[0] else UNKNOWN,
+        baseline is not None
+        and current is None
+        and any(later and other != instrument for other, _, later in chosen),
     )
 
 

@@ -42,7 +42,8 @@ class Chart(Struct, frozen=True):
     ``complete`` names the resource types of which everything was delivered and could be read: what
     they do not hold is not recorded. ``excluded`` lists what was delivered and not used, and why.
     ``adult`` says whether the adult criteria apply, None where the age leaves it open. ``changes``
-    are those from baseline to the current visit, ``previous`` those to the visit before.
+    are those from baseline to the current visit, ``previous`` those to the visit before, and
+    ``since_previous`` those from that to the current one.
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
     ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
     taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
@@ -65,6 +66,7 @@ class Chart(Struct, frozen=True):
     visits: Visits
     changes: dict[str, MeasureChange]
     previous: dict[str, MeasureChange]
+    since_previous: dict[str, MeasureChange]
     excluded: tuple[Excluded, ...]
     drafts: Drafts = NO_DRAFTS
     doses: dict[str, DailyDose] = {}
@@ -143,7 +145,7 @@ def read_chart(
         line.start if line else None,
         visits,
         measure_changes(series, terms, visits, adult=adult),
-        previous_changes(series, terms, visits, adult=adult),
+        *previous_changes(series, terms, visits, adult=adult),
         tuple(excluded),
         drafted,
         _doses(exposures, terms, as_of),

@@ -145,11 +145,6 @@ def texts(concept: CodeableConcept) -> list[str]:
     return said
 
 
-def as_name(text: str) -> str:
-    """A text as it is compared with names that are whole texts: "COVID-19" is "covid 19"."""
-    return " ".join(text.casefold().replace("-", " ").split())
-
-
 class Words(Struct, frozen=True):
     """Names that are looked for in texts as whole words, whatever the case, and what they mean."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from datetime import date
 
 from msgspec import Struct
 
-from cds.chart.coding import LONGEST_TEXT, as_name, find_all, find_families, texts
+from cds.chart.coding import LONGEST_TEXT, find_all, find_families, texts
+from cds.chart.naming import Hearing, hear
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import ConditionEntry
 from cds.fhir.bundles import Excluded, name_of
@@ -19,9 +19,6 @@ ACTIVE = frozenset({"active", "recurrence", "relapse"})
 DENIED = frozenset({"refuted", "entered-in-error"})
 DOUBTED = frozenset({"provisional", "differential", "unconfirmed"})
 
-_CLAUSE_END = re.compile(r"[,;.]")
-_SENTENCE_END = re.compile(r"[;.]")
-
 
 class Assertion(Struct, frozen=True, gc=False):
     """A Condition that asserts a diagnosis or finding.
@@ -29,7 +26,7 @@ class Assertion(Struct, frozen=True, gc=False):
     ``remark`` says what a reader must know of it: provisional, matched by name, a code of low
     specificity. One that is not ``sure`` leaves open whether it is so. ``onset`` is when it began,
     where that is stated, ``recorded`` when it was recorded, ``since`` the one or else the other.
-    ``doubted``: by its verificationStatus it is not confirmed yet.
+    ``doubted``: by its verificationStatus, or by its text, it is not confirmed yet.
     """
 
     key: str
@@ -112,25 +109,39 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     if condition.code is None:
         raise _NotUsed("it has no code")
     words = texts(condition.code)
+    entries = terms.condition_entries
     # A SNOMED and an ICD coding of one Condition often differ in detail: all of them are asserted.
     found = {m.entry: m.remark for m in find_all(terms.conditions, condition.code)}
     for match in () if found else find_families(terms.condition_families, condition.code):
         found.setdefault(match.entry, match.remark)
-    if not found:
-        named = {terms.condition_names.get(as_name(w)) for w in words}
-        found = {name: "matched by name" for name in named if name is not None}
-    also = {f"finding.{i}" for key in found for i in terms.condition_entries[key].implies}
+    # What a text doubts; what stands nowhere else is left open by that, and not asserted.
+    doubts = {key for key in found if _doubted(key, words, terms)}
+    for named in () if found else tuple(map(terms.condition_names.find, words)):
+        if named is not None and named.doubted:
+            doubts.add(named.entry)
+        elif named is not None:
+            found[named.entry] = "matched by name"
+    also = {f"finding.{i}" for key in found for i in entries[key].implies}
     for of, asserted, pattern in terms.phrases:
-        if not of and asserted not in found.keys() | also and _said(pattern, words, terms):
-            found[asserted] = "said in the text of the Condition"
+        if not of and asserted not in found.keys() | also:
+            heard = _heard(pattern, words, terms)
+            if "said" in heard:
+                found[asserted] = _SAID
+            if "doubted" in heard:
+                doubts.add(asserted)
+    for key in doubts - found.keys():
+        if (possible := entries[key].in_doubt) is not None:
+            doubts.remove(key)
+            found.setdefault(f"finding.{possible}", _DOUBTED)
     opened = {m.entry: m.remark for m in find_all(terms.left_open, condition.code)}
-    if not found and not opened:
+    if not found and not doubts and not opened:
         raise _NotUsed("its code is not mapped to anything that this service knows")
     try:
         status = _status(condition, as_of)
     except _Over as over:
         found = _past(found, terms)
-        if not found:
+        doubts = {*_past(dict.fromkeys(doubts, ""), terms)}
+        if not found and not doubts:
             raise
         status = [over.status]
     onset = _onset(condition)
@@ -139,33 +150,79 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     if since is not None and since.first > as_of:
         raise _NotUsed(f"it begins on {since}, after {as_of}")
     for of, asserted, pattern in terms.phrases:
-        if of in found and asserted not in found and _said(pattern, words, terms):
-            found[asserted] = "said in the text of the Condition"
+        if of in found.keys() | doubts and asserted not in found:
+            heard = _heard(pattern, words, terms)
+            if "said" in heard and of in found:
+                found[asserted] = _SAID
+            elif heard:
+                doubts.add(asserted)
+                if of in found:  # the doubt is of this, and not of what it is said of
+                    doubts.discard(of)
+    for key in (*found, *sorted(doubts - found.keys())):
+        for implied in (f"finding.{each}" for each in entries[key].implies):
+            if implied not in found and key in doubts:
+                doubts.add(implied)
+            if key in found:
+                found.setdefault(implied, found[key])
     for key in tuple(found):
-        for implied in terms.condition_entries[key].implies:
-            found.setdefault(f"finding.{implied}", found[key])
-    for key in tuple(found):
-        for broader in terms.condition_entries[key].in_place_of:
+        for broader in entries[key].in_place_of:
             found.pop(f"finding.{broader}", None)
-    text = words[0] if words else terms.condition_entries[next(iter(found or opened))].title
+            doubts.discard(f"finding.{broader}")
+    text = words[0] if words else entries[next(iter(found or opened))].title
     made = []
-    name, doubted = name_of(condition), bool(status)
-    for key, remark in found.items():
-        entry = terms.condition_entries[key]
+    name = name_of(condition)
+    open_ = {key: _DOUBTED for key in sorted(doubts - found.keys())}
+    for key, remark in (found | open_).items():
+        entry = entries[key]
         old = too_old(entry, since, as_of)
-        said = "; ".join(filter(None, (remark, *status, old)))
-        dated = (onset, recorded, doubted)
-        made.append(Assertion(key, name, text, since, said, not old, *dated))
+        doubt = _DOUBTED if key in doubts and key in found else ""
+        said = "; ".join(filter(None, (remark, doubt, *status, old)))
+        dated = (onset, recorded, bool(status) or key in doubts)
+        made.append(Assertion(key, name, text, since, said, key in found and not old, *dated))
         section = key.partition(".")[0]
         for other in entry.perhaps:
-            if (open_ := f"{section}.{other}") not in found:
+            if (perhaps := f"{section}.{other}") not in found.keys() | doubts:
                 said = f"left open by “{entry.title}”"
-                made.append(Assertion(open_, name, text, since, said, False, *dated))
+                made.append(Assertion(perhaps, name, text, since, said, False, *dated))
     for key, remark in opened.items():
-        if key not in found:
+        if key not in found.keys() | doubts:
             said = "; ".join(filter(None, ("left open by its code", remark, *status)))
-            made.append(Assertion(key, name, text, since, said, False, onset, recorded, doubted))
+            dated = (onset, recorded, bool(status))
+            made.append(Assertion(key, name, text, since, said, False, *dated))
     return made
+
+
+_SAID = "said in the text of the Condition"
+_DOUBTED = "in doubt by its text"
+
+
+def _heard(pattern: re.Pattern[str], words: list[str], terms: Terms) -> set[Hearing]:
+    """Whether texts say a phrase, and whether one leaves it open; empty where they do neither."""
+    heard: set[Hearing] = set()
+    for text in words:
+        if len(text) <= LONGEST_TEXT:
+            said = text.casefold()
+            heard.add(hear([hit.span() for hit in pattern.finditer(said)], said, terms.denials))
+    return heard - {None}
+
+
+def _doubted(key: str, words: list[str], terms: Terms) -> bool:
+    """Whether a text doubts what a code of its Condition asserts.
+
+    Where the text does not call it by a name that is known, the doubt must begin or end the text.
+    """
+    patterns = [pattern for _, asserted, pattern in terms.phrases if asserted == key]
+    for text in words:
+        if len(text) > LONGEST_TEXT:
+            continue
+        said = text.casefold()
+        hits = terms.condition_words.find_spans(text).get(key, [])
+        hits += [hit.span() for pattern in patterns for hit in pattern.finditer(said)]
+        if not hits and terms.condition_names.doubts_whole(text):
+            return True
+        if hear(hits, said, terms.denials) == "doubted":
+            return True
+    return False
 
 
 def _past(found: dict[str, str], terms: Terms) -> dict[str, str]:
@@ -203,45 +260,3 @@ def _status(condition: Condition, as_of: date) -> list[str]:
 
 def _onset(condition: Condition) -> DateSpan | None:
     return read_date(condition.onsetDateTime) or read_period(condition.onsetPeriod)[0]
-
-
-def _said(pattern: re.Pattern[str], words: list[str], terms: Terms) -> bool:
-    """Whether one of the texts says a phrase without a negation before or after it.
-
-    One before it counts within its sentence: "no infection; rapidly progressive" is an assertion.
-    """
-    return any(
-        asserts(pattern, text.casefold(), terms) for text in words if len(text) <= LONGEST_TEXT
-    )
-
-
-def asserts(pattern: re.Pattern[str], text: str, terms: Terms) -> bool:
-    """Whether one casefolded text says a phrase without a negation before or after it."""
-    hits = [hit.span() for hit in pattern.finditer(text)]
-    return asserts_at(hits, text, terms.negation, terms.negation_after)
-
-
-def asserts_at(
-    hits: list[tuple[int, int]],
-    text: str,
-    negation: re.Pattern[str],
-    negation_after: re.Pattern[str],
-) -> bool:
-    """Whether at one of these places a text has no negation before it nor one after it.
-
-    The text is gone through once for each of the things looked for.
-    """
-    if not hits:
-        return False
-    sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
-    clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
-    before = [hit.start() for hit in negation.finditer(text)]
-    after = [hit.end() for hit in negation_after.finditer(text)]
-    for begins, ends in hits:
-        sentence = sentences[bisect_right(sentences, begins) - 1]
-        clause_end = clause_ends[bisect_left(clause_ends, ends)]
-        denied = bisect_left(before, sentence) < bisect_left(before, begins)
-        denied_after = bisect_right(after, ends) < bisect_right(after, clause_end)
-        if not denied and not denied_after:
-            return True
-    return False

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cds.chart.coding import Ambiguous, as_name, find, find_all, texts
+from cds.chart.coding import Ambiguous, find, find_all, texts
 from cds.chart.quantities import INFINITY, is_within_reach
 from cds.chart.terms import Observed, Terms
 from cds.chart.vocabulary import Bounds, UnitTable
@@ -384,9 +384,9 @@ def _status(
     words = texts(answer)
     matches = {m.entry: m.remark for m in find_all(terms.conditions, answer)}
     for word in words if not matches else ():
-        named = terms.condition_names.get(as_name(word))
-        if named is not None:
-            matches[named] = "matched by name"
+        named = terms.condition_names.find(word)
+        if named is not None and not named.doubted:
+            matches[named.entry] = "matched by name"
     may = [f"finding.{name}" for name in terms.vocabulary.statuses[entry].asserts]
     said = words[0] if words else next((c.code for c in answer.coding if c.code), "")
     text = f"{terms.vocabulary.statuses[entry].title}: {said}"

@@ -14,7 +14,6 @@ from cds.chart.coding import (
     CodeIndex,
     Match,
     Words,
-    as_name,
     build_families,
     build_index,
     build_left_open,
@@ -24,6 +23,7 @@ from cds.chart.coding import (
     texts,
     whole_words,
 )
+from cds.chart.naming import Denials, Names, build_denials, build_names
 from cds.chart.vocabulary import (
     ConditionEntry,
     LaboratoryWords,
@@ -83,14 +83,13 @@ class Terms(Struct, frozen=True):
     conditions: CodeIndex
     condition_families: CodeIndex
     left_open: CodeIndex
-    condition_names: dict[str, str]
+    condition_names: Names
+    condition_words: Words
     condition_entries: dict[str, ConditionEntry]
     condition_groups: dict[str, tuple[str, ...]]
     phrases: tuple[tuple[str, str, re.Pattern[str]], ...]
-    negation: re.Pattern[str]
-    negation_after: re.Pattern[str]
-    allergy_negation: re.Pattern[str]
-    allergy_negation_after: re.Pattern[str]
+    denials: Denials
+    allergy_denials: Denials
     failures: re.Pattern[str]
     drugs: CodeIndex
     drug_names: Words
@@ -148,6 +147,7 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
     entries = {f"diagnosis.{k}": e for k, e in v.diagnoses.items()} | {
         f"finding.{k}": e for k, e in v.findings.items()
     }
+    names = {key: entry.names for key, entry in entries.items()}
     laboratory = v.laboratory or LaboratoryWords(high=ResultWords(), sexes={})
     return Terms(
         vocabulary=v,
@@ -178,7 +178,10 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
         | _prefixed("finding", build_families(v, v.findings)),
         left_open=_prefixed("diagnosis", build_left_open(v, v.diagnoses))
         | _prefixed("finding", build_left_open(v, v.findings)),
-        condition_names={as_name(n): key for key, e in entries.items() for n in e.names},
+        condition_names=build_names(
+            names, v.qualifiers, v.qualifier_links, v.doubts, v.doubts_after
+        ),
+        condition_words=index_words(names),
         condition_entries=entries,
         condition_groups={
             key: tuple(f"{key.split('.')[0]}.{member}" for member in e.any_of)
@@ -190,10 +193,8 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
             for key, e in entries.items()
             if e.phrases
         ),
-        negation=whole_words(v.negations),
-        negation_after=whole_words(v.negations_after),
-        allergy_negation=whole_words(v.allergy_negations),
-        allergy_negation_after=whole_words(v.allergy_negations_after),
+        denials=build_denials(v.negations, v.negations_after, v.doubts, v.doubts_after),
+        allergy_denials=build_denials(v.allergy_negations, v.allergy_negations_after),
         failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}, v.biologicals),

@@ -19,8 +19,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.coding import LONGEST_TEXT, Match, find_all, texts
-from cds.chart.conditions import asserts
 from cds.chart.measurements import Unusable, plain, unit_factor
+from cds.chart.naming import hear
 from cds.chart.quantities import is_within_reach
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import DrugClassEntry, Number, UnitTable
@@ -386,11 +386,16 @@ def _why(use: MedicationUse) -> str:
     return "; ".join(said[0] for said in map(texts, concepts) if said)
 
 
-def says_failure(exposure: Exposure, terms: Terms) -> bool:
-    """Whether a drug ended because it failed or was not tolerated, by the reason recorded."""
+def says_failure(exposure: Exposure, terms: Terms) -> bool | None:
+    """Whether a drug ended because it failed or was not tolerated, by the reason recorded.
+
+    None where the reason doubts it.
+    """
     if not exposure.why or exposure.current or len(exposure.why) > LONGEST_TEXT:
         return False
-    return asserts(terms.failures, exposure.why.casefold(), terms)
+    why = exposure.why.casefold()
+    heard = hear([hit.span() for hit in terms.failures.finditer(why)], why, terms.denials)
+    return None if heard == "doubted" else heard == "said"
 
 
 _CONTAINED = msgspec.json.Decoder(Medication)

@@ -208,10 +208,14 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     """A diagnosis or finding that Conditions assert.
 
     ``names`` match where the whole text of a Condition without a known code is that name, with or
-    without hyphens.
+    without hyphens, commas and brackets, and with nothing around it but the ``qualifiers`` of the
+    vocabulary, which leave its meaning as it is ("right lower lobe", "severe"), and its ``doubts``,
+    which leave open whether it is so: it is unknown then, and not false.
     ``any_of`` makes it a group. ``implies`` names findings that it asserts as well. A Condition
     asserts this one too where its text says one of the ``phrases`` and no negation with it; with
-    ``said_of`` only one of that other entry does.
+    ``said_of`` only one of that other entry does. With a doubt it leaves it open. Where a text
+    doubts what a code asserts, it counts as provisional.
+    ``in_doubt`` names the finding that a text in doubt asserts in its place.
     ``left_open_by`` are codes, of other entries too, of which this one is unknown, and not false.
     A code may leave open one entry only.
     ``families`` are categories of a classification (C50): a code within one (C50.919) that no entry
@@ -235,6 +239,7 @@ class ConditionEntry(CodedEntry, frozen=True, kw_only=True):
     perhaps: tuple[str, ...] = ()
     left_open_by: Codes = {}
     past: str | None = None
+    in_doubt: str | None = None
     counts_for: Number | None = None
     denied_by: tuple[str, ...] = ()
     unrecorded: Unrecorded | None = None
@@ -459,6 +464,10 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch: dict[str, PrefetchEntry] = {}
     negations: tuple[str, ...] = ()
     negations_after: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    doubts_after: tuple[str, ...] = ()
+    qualifiers: tuple[str, ...] = ()
+    qualifier_links: tuple[str, ...] = ()
     allergy_negations: tuple[str, ...] = ()
     allergy_negations_after: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -477,6 +486,10 @@ _SINGLE: dict[str, object] = {
     "laboratory": LaboratoryWords,
     "negations": tuple[str, ...],
     "negations_after": tuple[str, ...],
+    "doubts": tuple[str, ...],
+    "doubts_after": tuple[str, ...],
+    "qualifiers": tuple[str, ...],
+    "qualifier_links": tuple[str, ...],
     "allergy_negations": tuple[str, ...],
     "allergy_negations_after": tuple[str, ...],
     "failures": tuple[str, ...],
@@ -628,6 +641,8 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
                 known(section, name, (entry.said_of,), "said_of", "findings")
             if entry.past:
                 known(section, name, (entry.past,), "past", "findings")
+            if entry.in_doubt:
+                known(section, name, (entry.in_doubt,), "in_doubt", "findings")
     for name, status in vocabulary.statuses.items():
         known("statuses", name, status.asserts, "asserts", "findings")
     for i, drug in enumerate(vocabulary.biologicals):

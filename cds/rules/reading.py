@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -183,7 +183,7 @@ def check_ruleset(
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
         _read_suggestion(name, reading)
-    applies_to = _read_scope(reading)
+    applies_to, foremost = _read_scope(rules, reading)
     if changes is not None:
         _check_site(changes, rules, reading)
         problems.extend(changes.document.problems)
@@ -222,6 +222,7 @@ def check_ruleset(
             groups=reading.groups,
             needed=needed_facts([*active, *derivations.values()], reading.facts),
             applies_to=applies_to,
+            foremost=foremost,
             rules=tuple(active),
             card_rules=tuple(r for r in active if r.card is not None),
             contraindications=tuple(r for r in active if r.against is not None),
@@ -363,12 +364,15 @@ def _read_mapping(folder: Path, name: str, called: str | None = None) -> Documen
     return document
 
 
-def _read_scope(reading: _Reading) -> str:
+def _read_scope(
+    rules: Iterable[Rule | Derivation], reading: _Reading
+) -> tuple[str, tuple[str, ...]]:
     document = _read_mapping(reading.folder, "scope.yaml")
     data = document.data or {}
+    keys = ("applies_to", "foremost")
     for key in data:
-        if key != "applies_to":
-            hint = did_you_mean(key, ["applies_to"])
+        if key not in keys:
+            hint = did_you_mean(key, keys)
             document.report("unknown-key", (key,), f"`{key}` is not known here{hint}")
     applies_to = data.get("applies_to")
     fact = str(applies_to)
@@ -385,8 +389,18 @@ def _read_scope(reading: _Reading) -> str:
             f"`{fact}` is not a fact that the vocabulary declares"
             f"{did_you_mean(fact, reading.facts)}",
         )
+    foremost = data.get("foremost", [])
+    if not isinstance(foremost, list):
+        document.report("wrong-type", ("foremost",), "should be a list of problems of cards")
+        foremost = []
+    known = {r.card.problem for r in rules if isinstance(r, Rule) and r.card is not None}
+    for place, problem in enumerate(foremost):
+        if problem not in known:
+            hint = did_you_mean(str(problem), known)
+            message = f"`{problem}` is not the problem of any card{hint}"
+            document.report("unknown-id", ("foremost", place), message)
     reading.problems.extend(document.problems)
-    return fact
+    return fact, tuple(map(str, foremost))
 
 
 def rule_files(folder: Path) -> list[Path]:

@@ -182,6 +182,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     ``unfinished`` names the rules in draft and in testing, which count only where they are tried.
     ``chosen`` has, by rule, the parameters that it rests on and a site set, by name; ``site`` is
     that site.
+    ``foremost`` are the problems whose cards come first of equally urgent ones, in that order.
     ``contraindications`` are the rules that speak against drugs. ``behind`` has, by rule, the facts
     that it asks for, and those behind the facts that other rules derive. ``checks`` are what the
     two engines are compared on; ``selecting`` has the count behind each selection.
@@ -198,6 +199,7 @@ class RuleSet(Struct, frozen=True, eq=False, weakref=True):
     groups: Mapping[str, tuple[str, ...]]
     needed: tuple[Declaration, ...]
     applies_to: str
+    foremost: tuple[str, ...]
     rules: tuple[Rule, ...]
     card_rules: tuple[Rule, ...]
     contraindications: tuple[Rule, ...]

@@ -26,7 +26,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cds.chart.code_forms import fault_of
-from cds.chart.coding import as_name
+from cds.chart.naming import parts
 from cds.chart.vocabulary import (
     CONFLICTING,
     Certainty,
@@ -351,7 +351,7 @@ _NAMED: Mapping[str, str] = {
 def _add_names(site: Site, vocabulary: Vocabulary) -> Vocabulary:
     known = _entries(vocabulary, _NAMED)
     owners = {
-        (_NAMED[section], as_name(said)): entry
+        (_NAMED[section], parts(said)): entry
         for entry, (section, name) in known.items()
         for said in _names_of(getattr(vocabulary, section)[name])
     }
@@ -364,7 +364,7 @@ def _add_names(site: Site, vocabulary: Vocabulary) -> Vocabulary:
         for i, said in enumerate(names):
             if not said.strip():
                 continue  # refused already
-            owner = owners.setdefault((_NAMED[section], as_name(said)), entry)
+            owner = owners.setdefault((_NAMED[section], parts(said)), entry)
             if owner != entry:
                 site.document.report(
                     "duplicate-name",

@@ -203,6 +203,12 @@ def test_what_counts_by_its_name_says_so(terms: Terms) -> None:
     ]
 
 
+def test_a_name_in_doubt_does_not_map_a_code(terms: Terms) -> None:
+    """A local code for what is asked would else be proposed for what is sure."""
+    asked = condition(concept("Dermatomyositis?", (FLOWSHEET, "1", None)))
+    assert the_one(find_unmapped([deliver(asked)], terms)).counted_as is None
+
+
 def test_a_drug_without_a_code_is_mapped_by_its_name(terms: Terms) -> None:
     """A misspelt name is proposed under ``names``; one that counts already needs no line."""
     misspelt = the_one(find_unmapped([deliver(order(concept("Azathioprin tablets")))], terms))

@@ -218,13 +218,29 @@ def test_of_each_problem_the_most_urgent_card_is_given(ruleset: RuleSet, example
             ["response-improved", "suspected-rapidly-progressive-ild", "pulse-for-myocarditis"],
             ["pulse-for-myocarditis", "suspected-rapidly-progressive-ild", "response-improved"],
         ),
+        (
+            [
+                "escalate-inadequate-response",
+                "anti-mda5-suspected-lung-disease",
+                "troponin-without-myocarditis",
+                "myocarditis-pulse-given",
+            ],
+            [
+                "troponin-without-myocarditis",
+                "anti-mda5-suspected-lung-disease",
+                "escalate-inadequate-response",
+            ],
+        ),
         ([], []),
     ],
 )
 def test_cards_are_ranked(
     ruleset: RuleSet, example: Example, fired: list[str], given_cards: list[str]
 ) -> None:
-    """Critical before warning before information; of one problem only the most urgent."""
+    """Critical before warning before information, and of equal ones heart and lung before muscle.
+
+    Of one problem only the most urgent.
+    """
     evaluation = outcomes(example("myocarditis"), ruleset, set(fired))
 
     assert [rule.id for rule, _ in rank_cards(ruleset, evaluation)] == given_cards
@@ -438,3 +454,53 @@ def test_of_an_order_a_reason_holds_for_that_order(ruleset: RuleSet) -> None:
         card = rule.card
         if card is not None and "patient-view" not in rule.file.hooks:
             assert card.indicator != "warning" or card.quiet_days == 1, rule.id
+
+
+# --- what a text doubts --------------------------------------------------------------------------
+
+
+def with_text(raw: bytes, display: str, text: str, *, coded: bool) -> bytes:
+    """A Bundle with another text of the Condition that has a display, with its codes or without."""
+    bundle = json.loads(raw)
+    for resource in (entry["resource"] for entry in bundle["entry"]):
+        coding = resource.get("code", {}).get("coding", [])
+        if resource["resourceType"] == "Condition" and display in [c["display"] for c in coding]:
+            kept = [{"system": c["system"], "code": c["code"]} for c in coding] if coded else []
+            resource["code"] = {"coding": kept, "text": text} if kept else {"text": text}
+    return json.dumps(bundle).encode()
+
+
+def test_a_code_whose_text_is_in_doubt_is_told_as_not_confirmed(
+    advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes]
+) -> None:
+    """A dangerous course is shown as one that is recorded, with the doubt."""
+    raw = bundle("rp-ild-mda5")
+    card, *_ = advise_on(
+        with_text(raw, "Acute interstitial pneumonia", "?RP-ILD", coded=True)
+    ).cards
+    assert card.indicator == "critical"
+    assert "not confirmed" in card.detail
+    assert "in doubt by its text" in card.detail
+    sure, *_ = advise_on(raw).cards
+    assert "not confirmed" not in sure.detail
+
+
+def test_a_dangerous_course_in_doubt_asks_to_settle_it(
+    advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes]
+) -> None:
+    """Without a code it is recorded as possible, and nothing is proposed as if it were so."""
+    raw = with_text(bundle("rp-ild-mda5"), "Acute interstitial pneumonia", "RP-ILD?", coded=False)
+    card, *_ = advise_on(raw).cards
+    assert card.indicator == "warning"
+    assert "recorded as possible" in card.detail
+    assert "RP-ILD? (in doubt by its text)" in re.sub(r"\\", "", card.detail)
+
+
+def test_of_myositis_in_doubt_no_card_speaks_as_if_it_were_so(
+    advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes]
+) -> None:
+    """The rules are asked, and find that the diagnosis is not known; the call does not fail."""
+    advice = advise_on(
+        with_text(bundle("rp-ild-mda5"), "Dermatomyositis", "?Dermatomyositis", coded=False)
+    )
+    assert (advice.applies, advice.cards) == (True, ())

@@ -195,6 +195,21 @@ def test_a_measure_that_is_missing_counts_once(telling: Tell) -> None:
     assert missing_facts("diagnosis.myositis", strength_missing) == []
 
 
+def test_a_measure_taken_by_another_instrument_is_asked_for_by_that_of_baseline(
+    telling: Tell,
+) -> None:
+    """It was measured: what is missing is the instrument that can be compared."""
+    tell = telling("response-undetermined", "undetermined-strength-missing")
+    assert missing_titles("response.imacs.improved", tell) == ["muscle strength"]
+
+    change = msgspec.structs.replace(tell.chart.changes["muscle_strength"], by_another=True)
+    changes = tell.chart.changes | {"muscle_strength": change}
+    chart = msgspec.structs.replace(tell.chart, changes=changes)
+    assert missing_titles(
+        "response.imacs.improved", msgspec.structs.replace(tell, chart=chart)
+    ) == ["muscle strength (by MMT-8, both sides and axial, 0–150, as at baseline)"]
+
+
 def test_for_how_long_a_level_was_held_is_not_settled_by_measuring_today(telling: Tell) -> None:
     """So it is apart from the measure, of which a card says what measuring it would settle."""
     long_ago = telling("response-improved", "measures-missing")

@@ -308,11 +308,20 @@ def test_different_instruments_are_not_compared() -> None:
     later = observation("core_set|mmt8-80", 70, None, NOW)
     found = change("muscle_strength", mmt150(120, THEN), later)
     assert (found.instrument, taken(found)) == ("mmt8_150", (120, None))
+    assert found.by_another
     assert found.improvement == between(-100, 25)
     assert found.remark == (
         "baseline MMT-8, both sides and axial, 0-150, later MMT-8, one side, 0-80: "
         "different instruments cannot be compared"
     ).replace("0-", "0–")
+
+
+def test_what_was_not_taken_at_all_was_taken_by_no_other_instrument() -> None:
+    """Nor what was not taken at baseline, or by the same instrument at both visits."""
+    later = observation("core_set|mmt8-80", 70, None, NOW)
+    assert not change("muscle_strength", mmt150(120, THEN)).by_another
+    assert not change("muscle_strength", later).by_another
+    assert not change("muscle_strength", mmt150(120, THEN), mmt150(130, NOW), later).by_another
 
 
 def test_the_instrument_that_both_visits_have_is_compared() -> None:
@@ -691,6 +700,26 @@ def test_the_previous_visit_is_compared_with_baseline_too() -> None:
     assert chart.previous["physician_global"].worse_by == exactly(2)
 
 
+def test_the_current_visit_is_compared_with_the_previous_one_too() -> None:
+    """A flare after improvement is a worsening since then, from 0 in the unit alone."""
+    chart = read(
+        physician(8, THEN), physician(0, ago(60)), physician(6, NOW),
+        mmt150(90, THEN), mmt150(148, ago(60)), mmt150(111, NOW),
+    )  # fmt: skip
+    assert chart.changes["physician_global"].improvement == exactly(25)
+    assert chart.since_previous["physician_global"].worse_by == exactly(6)
+    assert chart.since_previous["muscle_strength"].worsening == exactly(25)
+
+
+def test_since_the_previous_visit_the_instrument_that_both_have_is_compared() -> None:
+    """Whatever was used at baseline."""
+    chart = read(
+        physician(8, THEN), physician(1, ago(60)), physician(6, NOW),
+        observation("core_set|mmt8-80", 50, None, THEN), mmt150(148, ago(60)), mmt150(111, NOW),
+    )  # fmt: skip
+    assert taken(chart.since_previous["muscle_strength"]) == (148, 111)
+
+
 def test_no_value_stands_for_two_visits_in_a_row() -> None:
     """A value within both windows belongs to the current visit, to which it is nearer."""
     chart = read(
@@ -699,6 +728,7 @@ def test_no_value_stands_for_two_visits_in_a_row() -> None:
     )  # fmt: skip
     assert taken(chart.changes["patient_global"]) == (4, 9)
     assert taken(chart.previous["patient_global"]) == (4, None)
+    assert taken(chart.since_previous["patient_global"]) == (None, 9)
 
 
 def test_a_value_half_way_belongs_to_the_current_visit() -> None:
@@ -708,11 +738,13 @@ def test_a_value_half_way_belongs_to_the_current_visit() -> None:
         patient_global(4, THEN), patient_global(9, ago(10)),
     )  # fmt: skip
     assert taken(chart.previous["patient_global"]) == (4, None)
+    assert taken(chart.since_previous["patient_global"]) == (None, 9)
 
 
 def test_without_a_previous_visit_nothing_is_compared_with_it() -> None:
     """Two visits are not three."""
-    assert read(physician(5, THEN), physician(6, NOW)).previous == {}
+    chart = read(physician(5, THEN), physician(6, NOW))
+    assert (chart.previous, chart.since_previous) == ({}, {})
 
 
 # --- how much worse, in the unit -----------------------------------------------------------------

@@ -450,7 +450,6 @@ def test_inclusion_body_myositis_is_in_one_group_only() -> None:
         ("  POLYMYOSITIS ", "diagnosis.polymyositis"),
         ("Immune-mediated necrotising myopathy", "diagnosis.immune_mediated_necrotizing_myopathy"),
         ("Family history of dermatomyositis", None),
-        ("dermatomyositis?", None),
     ],
 )
 def test_without_a_known_code_the_whole_text_may_be_the_name(text: str, key: str | None) -> None:
@@ -542,6 +541,14 @@ def test_acute_interstitial_pneumonia_asserts_it_and_ild(code: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["Acute interstitial pneumonia", "Acute interstitial pneumonitis", "RP-ILD"]
+)
+def test_its_name_alone_asserts_it_and_ild(text: str) -> None:
+    """A Condition without a code that is called so counts as one with it."""
+    assert asserted(read(condition(code={"text": text}))) == {RP_ILD, HAS_ILD}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "Rapidly progressive interstitial lung disease",
@@ -572,13 +579,12 @@ def test_an_ild_condition_whose_text_says_so_asserts_it(text: str) -> None:
         "ILD, RP-ILD ruled out",
         "Rapidly progressive ILD excluded by CT",
         "Rapidly progressive ILD unlikely",
-        "Rule out RP-ILD",
         "Risk of rapidly progressive ILD",
         "History of rapidly progressive ILD",
     ],
 )
 def test_a_text_that_denies_it_does_not_assert_it(text: str) -> None:
-    """Negated, doubted or past, the words leave it at ILD."""
+    """Negated or past, the words leave it at ILD."""
     chart = read(condition(ILD, text=text))
     assert asserted(chart) == {HAS_ILD}
     assert fact(chart, RP_ILD) is False
@@ -611,6 +617,219 @@ def test_a_suspicion_that_has_no_code_leaves_the_lung_open(text: str) -> None:
 def test_a_suspected_infection_is_neither_there_nor_excluded(text: str) -> None:
     """Cards say that it is not known, with what is recorded."""
     assert fact(read(condition(text=text)), "finding.active_infection") is None
+
+
+# --- in doubt, and with words of side, site and severity -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RP-ILD?",
+        "?RP-ILD",
+        "? RP-ILD",
+        "RP-ILD (?)",
+        "RP-ILD suspected",
+        "RP-ILD, suspected",
+        "RP-ILD suspected on CT",
+        "Probable RP-ILD",
+        "Query RP-ILD",
+        "Rule out RP-ILD",
+        "R/o RP-ILD",
+        "RP-ILD, to exclude",
+        "RP-ILD not excluded",
+        "RP-ILD vs infection",
+        "Unconfirmed RP-ILD",
+        "Dermatomyositis with possible RP ILD",
+    ],
+)
+def test_a_rapid_course_in_doubt_is_not_known(text: str) -> None:
+    """Neither it nor the disease that it is of; a code of the disease makes that sure."""
+    chart = read(condition(text=text))
+    for name in (RP_ILD, HAS_ILD):
+        assert (fact(chart, name), fact(chart, f"{name}.confirmed")) == (None, False)
+        assert "in doubt by its text" in FACTS[name].evidence(chart)[0].text
+    coded = read(condition(ILD, text=text))
+    assert (fact(coded, HAS_ILD), fact(coded, RP_ILD)) == (True, None)
+
+
+def test_what_is_said_of_a_disease_in_doubt_is_in_doubt() -> None:
+    """With a code for the disease it is sure."""
+    text = "Probable NSIP, rapidly progressive"
+    assert fact(read(condition(text=text)), RP_ILD) is None
+    assert fact(read(condition(ILD, text=text)), RP_ILD) is True
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Confirmed RP-ILD",
+        "RP-ILD, confirmed",
+        "RP-ILD with possible infection",
+        "RP-ILD, possible infection",
+        "Possible infection, RP-ILD",
+        "Infection? RP-ILD",
+        "Pneumonia not excluded, RP-ILD",
+    ],
+)
+def test_a_doubt_of_something_else_leaves_a_rapid_course_sure(text: str) -> None:
+    """It belongs to what it stands with."""
+    chart = read(condition(text=text))
+    assert (fact(chart, RP_ILD), fact(chart, f"{RP_ILD}.confirmed")) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pneumonia?",
+        "Query pneumonia",
+        "Rule out pneumonia",
+        "r/o right lower lobe pneumonia",
+        "Pneumonia, to exclude",
+        "Severe pneumonia suspected",
+        "Probable urosepsis",
+        "Influenza A?",
+        "?infection",
+    ],
+)
+def test_an_infection_in_doubt_is_neither_there_nor_excluded(text: str) -> None:
+    """By any of its names, also with words of side, site and severity."""
+    assert fact(read(condition(text=text)), "finding.active_infection") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Possible myocarditis",
+        "Myocarditis?",
+        "r/o acute myocarditis",
+        "Suspected viral myocarditis",
+    ],
+)
+def test_a_myocarditis_in_doubt_is_a_possible_one(text: str) -> None:
+    """It is asked about, and not taken for one that is recorded."""
+    chart = read(condition(text=text))
+    assert fact(chart, "finding.possible_myocarditis") is True
+    assert fact(chart, "finding.myocarditis") is False
+
+
+@pytest.mark.parametrize("text", ["dermatomyositis?", "Probable dermatomyositis", "r/o JDM"])
+def test_a_diagnosis_in_doubt_is_not_known(text: str) -> None:
+    """Whether the patient has it is left open."""
+    chart = read(condition(text=text))
+    assert fact(chart, "diagnosis.any_dermatomyositis") is None
+    assert fact(chart, "diagnosis.any_myositis") is None
+
+
+def test_what_a_name_in_doubt_asserts_as_well_is_in_doubt() -> None:
+    """And what it leaves open, what it belongs to, and what it would be once it is over."""
+    myeloma = condition(text="Multiple myeloma?")
+    assert fact(read(myeloma), "finding.cancer") is None
+    assert fact(read(condition(text="?Dermatopolymyositis")), "diagnosis.polymyositis") is None
+    over = read(condition(text="PE? Pulmonary embolism?", clinicalStatus=status("resolved")))
+    assert fact(over, "finding.venous_thromboembolism") is False
+    over = read(condition(text="Pulmonary embolism?", clinicalStatus=status("resolved")))
+    assert fact(over, "finding.venous_thromboembolism") is None
+    refuted = read(condition(text="RP-ILD?", verificationStatus=status("refuted")))
+    assert fact(refuted, RP_ILD) is False
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "name"),
+    [
+        ("icd10cm|J18.9", "Pneumonia?", "finding.pneumonia"),
+        ("icd10cm|J18.9", "?LRTI", "finding.pneumonia"),
+        ("icd10cm|I40.9", "Myocarditis, suspected", "finding.myocarditis"),
+        ("icd10cm|J84.114", "?RP-ILD", RP_ILD),
+        ("icd10cm|J84.114", "?RP-ILD", HAS_ILD),
+        ("icd10cm|C50.919", "Breast cancer?", "finding.cancer"),
+    ],
+)
+def test_a_code_whose_text_is_in_doubt_counts_as_provisional(
+    code: str, text: str, name: str
+) -> None:
+    """A code is a code, and the doubt is told as one in verificationStatus is."""
+    chart = read(condition(code, text=text))
+    assert (fact(chart, name), fact(chart, f"{name}.confirmed")) == (True, False)
+    assert FACTS[name].evidence(chart)[0].text.endswith("in doubt by its text)")
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (DM, "Dermatomyositis, possible ILD"),
+        (DM, "Dermatomyositis ?ILD"),
+        (DM, "Probable dermatomyositis; dermatomyositis on biopsy"),
+        ("icd10cm|J18.9", "Pneumonia, right lower lobe"),
+    ],
+)
+def test_a_code_whose_text_doubts_something_else_is_sure(code: str, text: str) -> None:
+    """As it is where the text says elsewhere that it is so."""
+    (first, *_) = read(condition(code, text=text)).conditions.values()
+    assert [(a.sure, a.doubted) for a in first] == [(True, False)]
+
+
+def test_no_shipped_code_is_in_doubt_by_its_own_display() -> None:
+    """What a code system calls a code is no doubt of it."""
+    for key, entry in TERMS.condition_entries.items():
+        for system, by_code in (*entry.codes.items(), *entry.unverified.items()):
+            for code, display in by_code.items():
+                chart = read(condition(code={"coding": [coding(f"{system}|{code}", display)]}))
+                assert not any(a.doubted for a in chart.conditions.get(key, ())), display
+
+
+def test_a_text_in_doubt_beside_a_local_display_is_told() -> None:
+    """The display of a code that nobody knows says it, and the text doubts it."""
+    code = {"coding": [coding("urn:hospital|9", "Pneumonia")], "text": "?Pneumonia"}
+    chart = read(condition(code=code))
+    assert fact(chart, "finding.pneumonia") is True
+    assert fact(chart, "finding.pneumonia.confirmed") is False
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Pneumonia, right lower lobe", "finding.pneumonia"),
+        ("Severe right lower lobe pneumonia", "finding.pneumonia"),
+        ("Pneumonia of left lung", "finding.pneumonia"),
+        ("Pneumonia of the right lower lobe", "finding.pneumonia"),
+        ("Bilateral pneumonia", "finding.pneumonia"),
+        ("Pneumonia (bilateral)", "finding.pneumonia"),
+        ("RLL pneumonia", "finding.pneumonia"),
+        ("Cellulitis of left leg", "finding.deep_infection"),
+        ("Septic arthritis, right knee", "finding.deep_infection"),
+        ("DVT left leg", "finding.venous_thromboembolism"),
+        ("ILD, bilateral", HAS_ILD),
+        ("Severe polymyositis", "diagnosis.polymyositis"),
+    ],
+)
+def test_side_site_and_severity_leave_a_name_as_it_is(text: str, key: str) -> None:
+    """Before it and behind it, with a comma, in brackets or joined by a word."""
+    chart = read(condition(text=text))
+    assert asserted(chart) == {key}
+    assert [(a.remark, a.sure) for a in chart.conditions[key]] == [("matched by name", True)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pneumonia in childhood",
+        "Pneumonia, resolved",
+        "No pneumonia, right lower lobe",
+        "Risk of severe sepsis",
+        "Pulmonary hypertension",
+        "Skin cancer",
+        "Shoulder immobility",
+        "Cellulitis of finger",
+        "Query fever pneumonia",
+        "Exposure to tuberculosis?",
+    ],
+)
+def test_with_a_word_that_is_not_declared_a_text_is_listed(text: str) -> None:
+    """What it would make of the name nobody has said."""
+    chart = read(condition(text=text))
+    assert asserted(chart) == set()
+    assert reasons(chart) == ["its code is not mapped to anything that this service knows"]
 
 
 def test_one_of_several_texts_is_enough() -> None:
@@ -780,8 +999,9 @@ def test_a_text_is_looked_through_once_however_often_it_says_a_phrase(text: str)
     """Nothing of what stands before or after a phrase is gone through anew for the next."""
     counts = []
     for times in (80, 160):
-        before, after = Counting(TERMS.negation), Counting(TERMS.negation_after)
-        terms = msgspec.structs.replace(TERMS, negation=before, negation_after=after)
+        before, after = Counting(TERMS.denials.before), Counting(TERMS.denials.after)
+        denials = msgspec.structs.replace(TERMS.denials, before=before, after=after)
+        terms = msgspec.structs.replace(TERMS, denials=denials)
         delivery = deliver(condition(ILD, text=text * times))
         assert RP_ILD not in read_findings(delivery, terms, AS_OF)
         counts.append(before.characters + after.characters)

@@ -1,3 +1,4 @@
+from cds.chart.naming import Named
 from cds.chart.terms import compile_terms, in_sentence
 from cds.chart.vocabulary import ConditionEntry, System, Vocabulary
 from tests.chart.conftest import TERMS
@@ -40,7 +41,7 @@ def test_a_new_finding_needs_only_the_vocabulary() -> None:
         ("http://x.example", "1"),
         ("urn:x", "1"),
     }
-    assert terms.condition_names == {"some new": "finding.new"}
+    assert terms.condition_names.find("Some New") == Named("finding.new")
 
 
 def test_a_title_in_a_sentence_keeps_its_abbreviations() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cds.advice import Advice, advise, load_rules
+from cds.chart.naming import Named
 from cds.fhir.bundles import RESOURCE_TYPES, Delivery, decode, read_resource
 from cds.rules.reading import check_ruleset, read_ruleset
 from cds.rules.ruleset import RuleSet
@@ -149,7 +150,7 @@ upper_limits:
     assert v.drugs["prednisone"].names == ("prednisone", "Prednison")
     assert terms.drug_names.find_all("Prednison 5 mg") == {"prednisone"}
     assert v.routes["oral"].names == ("oral", "peroral")
-    assert terms.condition_names["myosit"] == "diagnosis.myositis"
+    assert terms.condition_names.find("Myosit") == Named("diagnosis.myositis")
     assert v.units["percent"].spellings == {
         "%": Decimal(1),
         "procent": Decimal(1),

@@ -315,9 +315,10 @@ def _failed(name: str, drugs: tuple[str, ...]) -> Callable[[Chart], Value]:
         reactions = _not_tolerated(drugs, chart)
         if any(sure for _, sure in reactions):
             return True
-        if any(says_failure(e, chart.terms) for e in course.events):
+        failures = [says_failure(e, chart.terms) for e in course.events]
+        if True in failures:
             return True
-        unexplained = any(
+        unexplained = None in failures or any(
             e.current is not True and not 0 < len(e.why) <= LONGEST_TEXT for e in course.events
         )
         complete = treatments_complete(chart) and "AllergyIntolerance" in chart.complete

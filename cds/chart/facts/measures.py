@@ -24,7 +24,8 @@ from cds.chart.vocabulary import MeasureLevel, Number, Vocabulary
 def declare(vocabulary: Vocabulary) -> list[Declaration]:
     """Of each measure: how it changed, whether and when it was taken, for how long it was held.
 
-    ``measure.x.previous`` is the same comparison with baseline at the visit before the current one.
+    ``measure.x.previous`` is the same comparison with baseline at the visit before the current one,
+    ``measure.x.since_previous`` how much worse the current value is than at that visit.
     """
     made = []
     for name, entry in vocabulary.measures.items():
@@ -57,6 +58,19 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
                         evidence=_both(name, changes),
                     )
                 )
+        made += [
+            Declaration(
+                name=f"measure.{name}.since_previous.{suffix}",
+                kind="number",
+                title=f"{entry.title}, {_SINCE[suffix]}",
+                unit=unit,
+                sense=_SENSES.get(suffix),
+                read=_changed(name, number, _since),
+                evidence=_both(name, _since),
+            )
+            for suffix, _, unit, number in numbers
+            if entry.core_set and suffix in _SINCE
+        ]
         made += [
             Declaration(
                 name=f"measure.{name}.current",
@@ -161,6 +175,12 @@ _SENSES: dict[str, Literal["better", "worse"]] = {
     "range_percent": "better",
 }
 
+_SINCE = {
+    "relative_worsening": "worsening relative to the visit before, where that is defined",
+    "worse_by": "worse than at the visit before by",
+}
+"""What is told of the change since the visit before, which has no definition of response."""
+
 Changes = Callable[[Chart], dict[str, MeasureChange]]
 
 
@@ -170,6 +190,10 @@ def _now(chart: Chart) -> dict[str, MeasureChange]:
 
 def _before(chart: Chart) -> dict[str, MeasureChange]:
     return chart.previous
+
+
+def _since(chart: Chart) -> dict[str, MeasureChange]:
+    return chart.since_previous
 
 
 def _unit_of(observation: str, vocabulary: Vocabulary) -> str:

@@ -110,12 +110,14 @@ def stopped(why: str | None, status: str = "stopped") -> Json:
         ([stopped("Flare of dermatomyositis")], True),
         ([stopped("Myositis relapse")], True),
         ([stopped("Refractory disease")], True),
+        ([stopped("Possible lack of effect")], None),
+        ([stopped("Ineffective?"), stopped("Side effects")], True),
     ],
 )
 def test_a_drug_has_failed_where_the_reason_for_its_end_says_so(
     resources: list[Json], failed: bool | None
 ) -> None:
-    """Not known where it ended and nobody recorded why."""
+    """Not known where it ended and nobody recorded why, or the reason is in doubt."""
     chart = read(*resources)
     assert fact(chart, "drug.methotrexate.failed") is failed
     assert fact(chart, "drug.steroid_sparing.failed") is failed

@@ -84,12 +84,24 @@ def test_the_previous_visit_has_facts_of_its_own() -> None:
     assert [e.date for e in cited] == [ago(180), ago(60)]
 
 
+def test_how_much_worse_it_is_than_at_the_previous_visit_is_a_fact() -> None:
+    """8, 4 and 7 cm: better than baseline, and 75 % and 3 cm worse than at the visit before."""
+    chart = read(physician(8, ago(180)), physician(4, ago(60)), physician(7, ago(0)))
+    assert fact(chart, "measure.physician_global.since_previous.relative_worsening") == exactly(75)
+    assert fact(chart, "measure.physician_global.since_previous.worse_by") == exactly(3)
+    cited = FACTS["measure.physician_global.since_previous.worse_by"].evidence(chart)
+    assert [e.date for e in cited] == [ago(60), ago(0)]
+    assert "measure.physician_global.since_previous.improvement" not in FACTS
+    assert "measure.skin_activity.since_previous.relative_worsening" not in FACTS
+
+
 def test_without_a_previous_visit_its_facts_are_unknown() -> None:
     """That there is none is known, where everything was delivered."""
     chart = read(physician(4, ago(180)), physician(7, ago(0)))
     assert fact(chart, "assessment.has_previous") is False
     assert fact(chart, "measure.physician_global.previous.worsening") == UNKNOWN
     assert FACTS["measure.physician_global.previous.worsening"].evidence(chart) == ()
+    assert fact(chart, "measure.physician_global.since_previous.worse_by") == UNKNOWN
 
 
 @every_damage

@@ -1,0 +1,244 @@
+"""What a text calls by its name, and whether it is sure of it: words that deny, doubt or qualify.
+
+A name may be the whole text, but for declared words before and behind it, or stand anywhere in it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from cds.chart.coding import LONGEST_TEXT, whole_words
+
+Parts = tuple[str, ...]
+"""The words of a text as names are compared: small, without hyphens, commas and brackets."""
+
+_HYPHEN = re.compile(r"[-\N{EN DASH}\N{EM DASH}]")
+_PART = re.compile(r"[^\s,;:.?()\[\]]+(?:\.[^\s,;:.?()\[\]]+)*|\?")
+
+
+def parts(text: str) -> Parts:
+    """The words of a text; a question mark is one of its own."""
+    return tuple(_PART.findall(_HYPHEN.sub(" ", text.casefold())))
+
+
+# --- a name that is the whole text ---------------------------------------------------------------
+
+
+class Named(Struct, frozen=True, gc=False):
+    """What a text calls by its name, and whether it doubts it."""
+
+    entry: str
+    doubted: bool = False
+
+
+class Around(Struct, frozen=True):
+    """What may stand around a name: before it, and behind it, where the words are turned round."""
+
+    before: frozenset[Parts]
+    behind: frozenset[Parts]
+
+
+class Names(Struct, frozen=True):
+    """Names that are a whole text, but for what may stand around them.
+
+    What stands ``around`` leaves the meaning as it is; with ``doubts`` it is left open.
+    """
+
+    means: dict[Parts, str]
+    longest: int
+    around: Around
+    doubts: Around
+
+    def find(self, text: str) -> Named | None:
+        """What a text is the name of; nothing where one word of it is not declared."""
+        said = parts(text)
+        entry = self.means.get(said)
+        if entry is not None:
+            return Named(entry)
+        if len(text) > LONGEST_TEXT:
+            return None
+        for around, doubted in ((self.around, False), (self.doubts, True)):
+            begins = _reach(said, around.before)
+            ends = {len(said) - far for far in _reach(said[::-1], around.behind)}
+            for length in range(self.longest, 0, -1):
+                for begin in begins:
+                    if begin + length in ends and said[begin : begin + length] in self.means:
+                        return Named(self.means[said[begin : begin + length]], doubted)
+        return None
+
+    def doubts_whole(self, text: str) -> bool:
+        """Whether a text begins or ends with a doubt, whatever it names."""
+        said = parts(text)
+        back = said[::-1]
+        return _reach(said, self.doubts.before) != _reach(said, self.around.before) or (
+            _reach(back, self.doubts.behind) != _reach(back, self.around.behind)
+        )
+
+
+def build_names(
+    names: Mapping[str, Iterable[str]],
+    qualifiers: Iterable[str] = (),
+    links: Iterable[str] = (),
+    doubts: Iterable[str] = (),
+    doubts_after: Iterable[str] = (),
+) -> Names:
+    """Index the names of entries with the words that may stand around them.
+
+    Behind a name a qualifier may have one of the ``links`` before it: "of the right lung".
+    """
+    means = {parts(name): entry for entry, each in names.items() for name in each if parts(name)}
+    before = frozenset(map(parts, qualifiers))
+    behind = before | {(*parts(link), *each) for link in links for each in before}
+    turned = frozenset(each[::-1] for each in behind)
+    around = Around(before, turned)
+    doubted = Around(
+        before.union(map(parts, doubts)), turned.union(parts(each)[::-1] for each in doubts_after)
+    )
+    return Names(means, max(map(len, means), default=0), around, doubted)
+
+
+def _reach(said: Parts, words: frozenset[Parts]) -> set[int]:
+    """The places up to which, from its beginning, a text consists of these words alone."""
+    longest = max(map(len, words), default=0)
+    reached = {0}
+    for at in range(len(said)):
+        if at in reached:
+            ends = range(at + 1, min(at + longest, len(said)) + 1)
+            reached.update(end for end in ends if said[at:end] in words)
+        elif at > max(reached):
+            break
+    return reached
+
+
+# --- a name among other words --------------------------------------------------------------------
+
+Hearing = Literal["said", "doubted"] | None
+"""Whether a text says something, leaves it open, or does neither."""
+
+_SENTENCE_END = re.compile(r"[;.]")
+_CLAUSE_END = re.compile(r"[,;.]")
+_DOUBT_BEGINS = re.compile(r"[,;.]|(?<=\w)\?")
+_DOUBT_ENDS = re.compile(r"[,;.:()]|\s[-\N{EN DASH}\N{EM DASH}]\s|(?<=\w)\?")
+_WORD = re.compile(r"\w+")
+
+
+class Denials(Struct, frozen=True):
+    """Words that deny what stands behind them, or before them, or leave it open (``doubts``)."""
+
+    before: re.Pattern[str]
+    after: re.Pattern[str]
+    doubts: frozenset[str]
+
+
+def build_denials(
+    negations: Iterable[str],
+    negations_after: Iterable[str],
+    doubts: Iterable[str] = (),
+    doubts_after: Iterable[str] = (),
+) -> Denials:
+    """Index words of denial and doubt; of two that begin at one place the longer is meant.
+
+    A sign of doubt, such as a question mark, may touch what it doubts: "?ILD", "ILD?".
+    """
+    doubts, doubts_after = tuple(doubts), tuple(doubts_after)
+    signs = [re.escape(each) for each in doubts if not _WORD.search(each)]
+    signs_after = [re.escape(each) for each in doubts_after if not _WORD.search(each)]
+    words = whole_words([*negations, *(each for each in doubts if _WORD.search(each))])
+    after = whole_words([*negations_after, *(each for each in doubts_after if _WORD.search(each))])
+    return Denials(
+        re.compile("|".join([words.pattern, *(rf"(?<![\w-]){sign}" for sign in signs)])),
+        re.compile("|".join([after.pattern, *(rf"{sign}(?![\w-])" for sign in signs_after)])),
+        frozenset(each.casefold() for each in (*doubts, *doubts_after)),
+    )
+
+
+def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
+    """Whether a casefolded text says what stands at these places, or leaves it open.
+
+    A denial before it counts within its sentence ("no infection; rapidly progressive" says it), and
+    one after it within its clause. A doubt before it counts within its clause. One after it counts
+    where it stands next to it or ends the clause: "ILD with possible infection" does not doubt ILD.
+
+    The text is gone through once for each of the things looked for.
+    """
+    if not hits:
+        return None
+    sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
+    clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
+    before = [(hit.start(), hit[0] in denials.doubts) for hit in denials.before.finditer(text)]
+    after = [(*hit.span(), hit[0] in denials.doubts) for hit in denials.after.finditer(text)]
+    denied = [start for start, doubts in before if not doubts]
+    denied_after = [end for _, end, doubts in after if not doubts]
+    doubted = _Doubts(
+        text,
+        [start for start, doubts in before if doubts],
+        [(start, end) for start, end, doubts in after if doubts],
+    )
+    heard: Hearing = None
+    for begins, ends in hits:
+        sentence = sentences[bisect_right(sentences, begins) - 1]
+        clause_end = clause_ends[bisect_left(clause_ends, ends)]
+        if bisect_left(denied, sentence) < bisect_left(denied, begins):
+            continue
+        if bisect_right(denied_after, ends) < bisect_right(denied_after, clause_end):
+            continue
+        if not doubted.at(begins, ends):
+            return "said"
+        heard = "doubted"
+    return heard
+
+
+class _Doubts:
+    """The words of doubt of a text, and how far each of them reaches."""
+
+    def __init__(self, text: str, before: list[int], after: list[tuple[int, int]]) -> None:
+        self._before = before
+        self._after = [start for start, _ in after]
+        if before:
+            self._begins = [0, *(end.end() for end in _DOUBT_BEGINS.finditer(text))]
+        if after:
+            self._ends = [*(end.start() for end in _DOUBT_ENDS.finditer(text)), len(text)]
+            self._sentence_ends = [*(e.start() for e in _SENTENCE_END.finditer(text)), len(text)]
+            self._words = [word.start() for word in _WORD.finditer(text)]
+            self._closing = [
+                start
+                for start, end in after
+                # A question mark ends its clause whatever follows.
+                if not _WORD.search(text[end - 1]) or not self._word_between(end, self._end(end))
+            ]
+
+    def at(self, begins: int, ends: int) -> bool:
+        """Whether what stands from one place to another is left open."""
+        if self._before:
+            clause = self._begins[bisect_right(self._begins, begins) - 1]
+            if bisect_left(self._before, clause) < bisect_left(self._before, begins):
+                return True
+        if not self._after:
+            return False
+        clause_end = self._end(ends)
+        nearest = _next(self._after, ends)
+        if nearest is not None and nearest <= clause_end and not self._word_between(ends, nearest):
+            return True
+        closing = _next(self._closing, ends)
+        if closing is None:
+            return False
+        # "ILD, suspected": a clause that has nothing but the doubt belongs to the one before it.
+        sentence_end = self._sentence_ends[bisect_left(self._sentence_ends, ends)]
+        alone = closing <= sentence_end and not self._word_between(ends, closing)
+        return closing <= clause_end or alone
+
+    def _end(self, at: int) -> int:
+        return self._ends[bisect_left(self._ends, at)]
+
+    def _word_between(self, first: int, last: int) -> bool:
+        return bisect_left(self._words, first) < bisect_left(self._words, last)
+
+
+def _next(places: list[int], at: int) -> int | None:
+    found = bisect_left(places, at)
+    return places[found] if found < len(places) else None
