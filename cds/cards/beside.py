@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from cds.cards.markdown import escape, escape_authored, table
 from cds.cards.once import once
-from cds.cards.texts import Telling, missing_facts, title_of
-from cds.chart.assessments import MeasureChange, trend
+from cds.cards.texts import Telling, missing_facts, say_signed, title_of
+from cds.chart.assessments import MeasureChange, range_percent, trend
 from cds.chart.facts.measures import last_measured
 from cds.chart.facts.observations import show
 from cds.chart.measurements import LeftOut, Measurement, plain
@@ -63,13 +63,34 @@ def _instruments(change: MeasureChange, telling: Telling) -> Iterator[MeasureCha
     """
     if change.instrument is not None:
         yield change
+    for other, baseline, current in change.others:
+        if counts_in(other, change, telling):
+            yield replace(change, instrument=other, baseline=baseline, current=current)
     lacks = change.baseline is None or change.current is None
     if lacks and telling.chart.visits.current is not None:
         measure = telling.ruleset.terms.vocabulary.measures[change.measure]
         for instrument in measure.instruments:
-            counts = telling.chart.adult is False or instrument not in measure.for_children
-            if counts and instrument != change.instrument:
+            if counts_in(instrument, change, telling) and instrument != change.instrument:
                 yield replace(change, instrument=instrument, baseline=None, current=None)
+
+
+def counts_in(instrument: str, change: MeasureChange, telling: Telling) -> bool:
+    """Whether an instrument counts for its measure in this patient, as some do in a child only."""
+    measure = telling.ruleset.terms.vocabulary.measures[change.measure]
+    return telling.chart.adult is False or instrument not in measure.for_children
+
+
+def say_others(change: MeasureChange, telling: Telling) -> Iterator[str]:
+    """How the instruments of a measure changed that both visits have and that are not compared."""
+    terms = telling.ruleset.terms
+    for other, baseline, current in change.others:
+        if baseline and current and baseline is not current and counts_in(other, change, telling):
+            declared = terms.vocabulary.observations[other]
+            percent = range_percent(declared, baseline, current, terms, adult=telling.chart.adult)
+            said = f"{declared.title} is recorded too: {plain(baseline.low)} → {plain(current.low)}"
+            if percent is not None:
+                said += f", {say_signed(percent, telling.ruleset.thresholds)} of its range"
+            yield said
 
 
 MOST_LEFT_OUT = 8
@@ -79,10 +100,11 @@ MOST_LEFT_OUT = 8
 def say_left_out(telling: Telling) -> str:
     """The Observations of core set measures that were not used, the latest first, and why not."""
     found = telling.chart.measurements.left_out
-    if not found:
+    lines = list(_other_instruments(telling))
+    if not found and not lines:
         return ""
     latest = sorted(found, key=lambda left: str(left.day or ""), reverse=True)
-    lines = [
+    lines += [
         f"- {_say_left(left, telling)}, {left.day or 'without a date'}: {escape(left.reason)} "
         f"({escape(left.reference)})"
         for left in latest[:MOST_LEFT_OUT]
@@ -90,6 +112,27 @@ def say_left_out(telling: Telling) -> str:
     if more := max(len(latest) - MOST_LEFT_OUT, 0):
         lines.append(f"- and {more} more, in the report of the evaluation")
     return "\n".join(("**Left out of the core set measures**", "", *lines))
+
+
+def _other_instruments(telling: Telling) -> Iterator[str]:
+    """The instruments with values at the visits compared that another one goes before, and why."""
+    vocabulary = telling.ruleset.terms.vocabulary
+    for name, change in telling.chart.changes.items():
+        if not vocabulary.measures[name].core_set:
+            continue
+        for other, *values in change.others:
+            why = "counts in children only"
+            if counts_in(other, change, telling):
+                assert change.instrument is not None
+                of = in_sentence(vocabulary.measures[name].title)
+                why = f"{vocabulary.observations[change.instrument].title} counts for {of}"
+            taken = {m.reference: m for m in values if m is not None}
+            days = " and ".join(str(m.day) for m in taken.values())
+            references = ", ".join(taken)
+            yield (
+                f"- {escape_authored(vocabulary.observations[other].title)}, {days}: "
+                f"{escape_authored(why)} ({escape(references)})"
+            )
 
 
 def _say_left(left: LeftOut, telling: Telling) -> str:

@@ -10,6 +10,7 @@ from cds.cards.beside import (
     say_courses,
     say_left_out,
     say_missing,
+    say_others,
     settled_by,
 )
 from cds.cards.criteria import Criterion, criteria_table, criterion_of
@@ -177,7 +178,8 @@ def _measure_row(change: MeasureChange, telling: Telling) -> tuple[str, ...]:
         return (title, *cells, "", "", escape(change.remark))
     apart = telling.ruleset.thresholds
     references = [m.reference for m in (change.baseline, change.current) if m is not None]
-    remark = f" ({escape(change.remark)})" if change.remark else ""
+    remarks = "; ".join(filter(None, (change.remark, *say_others(change, telling))))
+    remark = f" ({escape(remarks)})" if remarks else ""
     return (
         title + remark,
         *cells,

@@ -12,7 +12,13 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from cds.chart.measurements import Measurement, issued_at, multiple_of_upper_limit, upper_limit
+from cds.chart.measurements import (
+    Measurement,
+    issued_at,
+    multiple_of_upper_limit,
+    plain,
+    upper_limit,
+)
 from cds.chart.quantities import INFINITY, UNKNOWN, Interval
 from cds.chart.terms import Terms
 from cds.chart.vocabulary import AssessmentNumbers, MeasureEntry, Number, ObservationEntry
@@ -43,6 +49,10 @@ class Visits(Struct, frozen=True):
     days: tuple[date, ...] = ()
 
 
+Pair = tuple[str, Measurement | None, Measurement | None]
+"""An instrument with its values at baseline and now."""
+
+
 class MeasureChange(Struct, frozen=True):
     """One measure at baseline and now, or at another visit.
 
@@ -51,7 +61,8 @@ class MeasureChange(Struct, frozen=True):
     instrument still allows. ``range_percent`` is the change in percent of the instrument's range.
     ``worse_by`` is how much worse the value is, in the unit of the first instrument of the measure,
     and not known by any other. ``by_another`` says that the current value is missing although the
-    measure was taken, by another instrument than at baseline.
+    measure was taken, by another instrument than at baseline. ``others`` are the instruments of the
+    measure that have values too, where the first that both visits have is compared.
     """
 
     measure: str
@@ -65,6 +76,7 @@ class MeasureChange(Struct, frozen=True):
     remark: str = ""
     worse_by: Interval = UNKNOWN
     by_another: bool = False
+    others: tuple[Pair, ...] = ()
 
     @property
     def relative(self) -> Decimal | None:
@@ -305,13 +317,16 @@ def _change(
         current,
         improvement,
         worsening,
-        _of_range(declared, baseline, current, terms, adult=adult),
+        range_percent(declared, baseline, current, terms, adult=adult),
         undefined,
         remark,
         _worse_by(declared, baseline, current) if instrument == measure.instruments[0] else UNKNOWN,
         baseline is not None
         and current is None
         and any(later and other != instrument for other, _, later in chosen),
+        tuple(pair for pair in chosen if pair[0] != instrument and (pair[1] or pair[2]))
+        if measure.choose == "first" and baseline is not None and current is not None
+        else (),
     )
 
 
@@ -334,7 +349,6 @@ def _apart(
     return instrument, baseline, None, "the only value near the later visit belongs to baseline"
 
 
-Pair = tuple[str, Measurement | None, Measurement | None]
 Choice = tuple[str | None, Measurement | None, Measurement | None, str]
 
 
@@ -418,6 +432,12 @@ def _most_abnormal(pairs: list[Pair], terms: Terms) -> Choice:
         remarks.append("upper limit as configured, not from the laboratory")
     if best[2] is None and any(p[2] is not None for p in pairs):
         remarks.append("the same enzyme is not recorded at the later visit")
+    later = upper_limit(best[2], terms) if best[2] is not None else None
+    if limit and later and limit.value != later.value:
+        remarks.append(
+            f"upper limit {plain(limit.value)} at baseline, {plain(later.value)} later: "
+            "another method or laboratory may explain a change"
+        )
     return (*best, "; ".join(remarks))
 
 
@@ -487,7 +507,7 @@ def _from_zero(sign: int, lowest: Decimal, highest: Decimal) -> tuple[Interval, 
     return Interval(zero, INFINITY), Interval(-INFINITY, zero), True
 
 
-def _of_range(
+def range_percent(
     declared: ObservationEntry,
     baseline: Measurement | None,
     current: Measurement | None,

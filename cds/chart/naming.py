@@ -89,16 +89,17 @@ def build_names(
 ) -> Names:
     """Index the names of entries with the words that may stand around them.
 
-    Behind a name a qualifier may have one of the ``links`` before it: "of the right lung".
+    Behind a name a qualifier may have one of the ``links`` before it: "of the right lung"; doubts
+    may stand there as well as those of ``doubts_after``.
     """
     means = {parts(name): entry for entry, each in names.items() for name in each if parts(name)}
     before = frozenset(map(parts, qualifiers))
     behind = before | {(*parts(link), *each) for link in links for each in before}
     turned = frozenset(each[::-1] for each in behind)
     around = Around(before, turned)
-    doubted = Around(
-        before.union(map(parts, doubts)), turned.union(parts(each)[::-1] for each in doubts_after)
-    )
+    in_doubt = frozenset(map(parts, doubts))
+    behind_too = in_doubt.union(map(parts, doubts_after))
+    doubted = Around(before | in_doubt, turned.union(each[::-1] for each in behind_too))
     return Names(means, max(map(len, means), default=0), around, doubted)
 
 
@@ -128,11 +129,15 @@ _WORD = re.compile(r"\w+")
 
 
 class Denials(Struct, frozen=True):
-    """Words that deny what stands behind them, or before them, or leave it open (``doubts``)."""
+    """Words that deny what stands behind them, or before them, or leave it open (``doubts``).
+
+    Of the doubts those that count ``beside`` what stands before them need not end its clause.
+    """
 
     before: re.Pattern[str]
     after: re.Pattern[str]
     doubts: frozenset[str]
+    beside: frozenset[str]
 
 
 def build_denials(
@@ -149,11 +154,13 @@ def build_denials(
     signs = [re.escape(each) for each in doubts if not _WORD.search(each)]
     signs_after = [re.escape(each) for each in doubts_after if not _WORD.search(each)]
     words = whole_words([*negations, *(each for each in doubts if _WORD.search(each))])
-    after = whole_words([*negations_after, *(each for each in doubts_after if _WORD.search(each))])
+    behind = filter(_WORD.search, (*doubts, *doubts_after))
+    after = whole_words([*negations_after, *behind])
     return Denials(
         re.compile("|".join([words.pattern, *(rf"(?<![\w-]){sign}" for sign in signs)])),
         re.compile("|".join([after.pattern, *(rf"{sign}(?![\w-])" for sign in signs_after)])),
         frozenset(each.casefold() for each in (*doubts, *doubts_after)),
+        frozenset(each.casefold() for each in doubts_after),
     )
 
 
@@ -162,7 +169,8 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
 
     A denial before it counts within its sentence ("no infection; rapidly progressive" says it), and
     one after it within its clause. A doubt before it counts within its clause. One after it counts
-    where it stands next to it or ends the clause: "ILD with possible infection" does not doubt ILD.
+    where it ends the clause ("ILD with possible infection" does not doubt ILD), and some also where
+    they stand next to it: "ILD suspected on CT" does, but "ILD probable UIP" does not.
 
     The text is gone through once for each of the things looked for.
     """
@@ -171,13 +179,14 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
     clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
     before = [(hit.start(), hit[0] in denials.doubts) for hit in denials.before.finditer(text)]
-    after = [(*hit.span(), hit[0] in denials.doubts) for hit in denials.after.finditer(text)]
+    after = [(hit[0], *hit.span()) for hit in denials.after.finditer(text)]
     denied = [start for start, doubts in before if not doubts]
-    denied_after = [end for _, end, doubts in after if not doubts]
+    denied_after = [end for word, _, end in after if word not in denials.doubts]
     doubted = _Doubts(
         text,
         [start for start, doubts in before if doubts],
-        [(start, end) for start, end, doubts in after if doubts],
+        [(start, end) for word, start, end in after if word in denials.doubts],
+        [start for word, start, _ in after if word in denials.beside],
     )
     heard: Hearing = None
     for begins, ends in hits:
@@ -196,9 +205,12 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
 class _Doubts:
     """The words of doubt of a text, and how far each of them reaches."""
 
-    def __init__(self, text: str, before: list[int], after: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, text: str, before: list[int], after: list[tuple[int, int]], beside: list[int]
+    ) -> None:
         self._before = before
-        self._after = [start for start, _ in after]
+        self._after = bool(after)
+        self._beside = beside
         if before:
             self._begins = [0, *(end.end() for end in _DOUBT_BEGINS.finditer(text))]
         if after:
@@ -221,7 +233,7 @@ class _Doubts:
         if not self._after:
             return False
         clause_end = self._end(ends)
-        nearest = _next(self._after, ends)
+        nearest = _next(self._beside, ends)
         if nearest is not None and nearest <= clause_end and not self._word_between(ends, nearest):
             return True
         closing = _next(self._closing, ends)

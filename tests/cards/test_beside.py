@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -158,6 +159,30 @@ def test_of_much_that_was_left_out_the_rest_is_counted(telling: Tell) -> None:
     assert len(said) == MOST_LEFT_OUT + 1
     assert said[-1] == "- and 2 more, in the report of the evaluation"
     assert say_left_out(left_out(tell)) == ""
+
+
+def test_of_two_instruments_at_both_visits_the_one_that_does_not_count_is_told_too(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Manual testing goes before CMAS in a child: what CMAS shows is told, and why it is left."""
+    content = json.loads(bundle("juvenile-dermatomyositis"))
+    strength = [e for e in content["entry"] if "-cmas-" in e["resource"]["id"]]
+    for entry in copy.deepcopy(strength):
+        resource = entry["resource"]
+        resource["id"] = resource["id"].replace("cmas", "mmt")
+        resource["code"]["coding"][0]["code"] = "mmt8-80"
+        content["entry"].append(entry | {"fullUrl": entry["fullUrl"].replace("cmas", "mmt")})
+    advice = advise_on(json.dumps(content).encode())
+    (card,) = (card for card in advice.cards if "**Course**" in card.detail)
+    assert (
+        "| Muscle strength: MMT-8, one side, 0–80 (CMAS, 0–52 is recorded too: 28 → 46, "
+        "improved 34.6\u202f% of its range) | 28 (2026-05-05) | 46 (2026-11-10) |"
+    ) in card.detail
+    assert (
+        "- CMAS, 0–52, 2026-05-05 and 2026-11-10: MMT-8, one side, 0–80 counts for muscle "
+        "strength (Observation/juvenile-cmas-2026-05-05, Observation/juvenile-cmas-2026-11-10)"
+    ) in card.detail
+    assert "- Muscle strength: CMAS, 0–52: " in card.detail
 
 
 def test_how_a_measure_is_missing_at_a_visit(telling: Tell) -> None:

@@ -293,6 +293,34 @@ def test_equal_multiples_are_decided_by_the_order_of_the_vocabulary() -> None:
     assert change("muscle_enzyme", *resources[::-1]).instrument == "ck"
 
 
+def ldh_by(code: str, value: object, when: str, limit: object) -> Json:
+    """Return an LDH in U/L whose code may say by which reaction it was measured."""
+    return ldh(value, when, limit) | {"code": concept(f"loinc|{code}")}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("14805-6", "14804-9"), ("14805-6", "2532-0"), ("2532-0", "14804-9")]
+)
+def test_an_enzyme_is_not_compared_with_one_by_another_reaction(before: str, after: str) -> None:
+    """LDH at three times the limit of each reaction has not halved."""
+    found = change("muscle_enzyme", ldh_by(before, 1440, THEN, 480), ldh_by(after, 720, NOW, 240))
+    assert (taken(found), found.relative) == ((1440, None), None)
+    assert found.remark.endswith("the same enzyme is not recorded at the later visit")
+    same = change("muscle_enzyme", ldh_by(before, 1440, THEN, 480), ldh_by(before, 720, NOW, 480))
+    assert same.relative == 50
+
+
+def test_upper_limits_that_differ_are_told() -> None:
+    """Another method or laboratory may be why an enzyme changed, or did not."""
+    found = change("muscle_enzyme", ck(1500, THEN), ck(1500, NOW, limit=300))
+    assert found.remark.endswith(
+        "; upper limit 200 at baseline, 300 later: "
+        "another method or laboratory may explain a change"
+    )
+    for later in (ck(1500, NOW), ck(1500, NOW, limit=None), haq(1, NOW)):
+        assert "may explain" not in change("muscle_enzyme", ck(1500, THEN), later).remark
+
+
 def test_no_enzyme_at_baseline() -> None:
     """A current enzyme alone is shown and tells of no change."""
     found = change("muscle_enzyme", ck(600, NOW))
@@ -823,6 +851,35 @@ def test_the_juvenile_score_goes_before_a_scale_of_one_visit() -> None:
     """Only the same instrument at both visits can be compared."""
     found = change("extramuscular", CHILD, vas(5, THEN), das(10, THEN), das(2, NOW))
     assert (found.instrument, found.relative) == ("das", 80)
+
+
+def cmas(value: object, when: str) -> Json:
+    """Return a Childhood Myositis Assessment Scale."""
+    return observation("core_set|cmas", value, None, when)
+
+
+def test_the_strength_scale_of_children_counts_in_children_only() -> None:
+    """CMAS from 20 to 40 of 52 is no strength of an adult, and makes no visit of one."""
+    of = (cmas(20, THEN), cmas(40, NOW))
+    found = change("muscle_strength", ADULT, *of)
+    assert taken(found) == (None, None)
+    assert found.remark == "CMAS, 0–52 is recorded and counts in children only; this is an adult"
+    assert change("muscle_strength", CHILD, *of).relative == 100
+    assert read(ADULT, *of).visits.days == ()
+    assert len(read(CHILD, *of).visits.days) == 2
+
+
+def test_the_other_instruments_of_a_measure_are_kept() -> None:
+    """What was measured by CMAS beside manual testing is not lost; of enzymes one is chosen."""
+    of = (mmt150(100, THEN), mmt150(110, NOW))
+    found = change("muscle_strength", CHILD, *of, cmas(20, THEN), cmas(40, NOW))
+    ((instrument, before, after),) = found.others
+    assert before is not None and after is not None
+    assert (found.instrument, instrument) == ("mmt8_150", "cmas")
+    assert (before.value, after.value) == (20, 40)
+    assert change("muscle_strength", CHILD, *of).others == ()
+    assert change("muscle_strength", CHILD, *of[:1], cmas(20, THEN)).others == ()
+    assert change("muscle_enzyme", ck(600, THEN), ck(100, NOW), ldh(300, THEN)).others == ()
 
 
 def test_an_enzyme_at_both_visits_goes_before_the_questionnaire() -> None:

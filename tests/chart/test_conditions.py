@@ -666,6 +666,8 @@ def test_what_is_said_of_a_disease_in_doubt_is_in_doubt() -> None:
         "Confirmed RP-ILD",
         "RP-ILD, confirmed",
         "RP-ILD with possible infection",
+        "RP-ILD possible infection",
+        "RP-ILD probable NSIP",
         "RP-ILD, possible infection",
         "Possible infection, RP-ILD",
         "Infection? RP-ILD",

@@ -47,6 +47,7 @@ def placing(*drafts: Json, chart: Delivery | None = None) -> Chart:
         (concept("atc|L04AX03"), "methotrexate", " (code not verified)"),
         ("Methotrexate 15 mg weekly", "methotrexate", " (matched by name)"),
         (concept("rxnorm|1357536"), "jak_inhibitor", ""),
+        ("Brepocitinib 30 mg tablets", "jak_inhibitor", " (matched by name)"),
     ],
 )
 def test_a_draft_is_of_a_drug_and_of_its_classes(drafted: Json, drug: str, remark: str) -> None:
