@@ -3,7 +3,7 @@
 ``python -m cds.authoring.knowledge docs/knowledge.md`` makes the document from the shipped rules:
 every rule in words with its parameters, its evidence and the texts of its card, every number of the
 vocabulary, every source; and first, all that nobody has read in a source. A number stands in one
-table, and whatever else speaks of it leads there.
+table; whatever else speaks of it, such as the lists of what is to be decided, leads there.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
     yield "\n".join(_contents(by_folder, ruleset))
     yield "## What nobody has read in a source"
     yield (
-        "Each of these is used, and says so on every card that rests on it. To approve this "
-        "document is to approve them as they are, or to have them read in a source first."
+        "Each of these is used, and a card that rests on one says so; how long a card stays away "
+        "after a reason (“quiet”) is told here only. To approve this document is to approve them "
+        "as they are, or to have them read in a source first."
     )
     yield table(("Where", "What", "Why"), _unverified(ruleset))
     yield "## What was read in one secondary source"
@@ -119,9 +120,10 @@ def _document(ruleset: RuleSet, folder: Path) -> Iterator[str]:
         "What no publication says, and this project chose. To approve this document is to take "
         "them for the policies of the hospital; each number can be set otherwise by a site. What "
         "is not verified beside that, and is no number, stands among "
-        "[what nobody has read](#what-nobody-has-read-in-a-source)."
+        "[what nobody has read](#what-nobody-has-read-in-a-source); so does how long each card "
+        "stays away after a reason (“quiet”)."
     )
-    yield table(("Where", "Policy"), _policies(ruleset))
+    yield table(("Where", "Policy", "What was chosen"), _policies(ruleset))
     yield f"## {_MEASURES}"
     yield from _measures(ruleset.terms.vocabulary)
     yield "## Numbers of the vocabulary"
@@ -214,7 +216,7 @@ def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]
     for each in _authored(ruleset):
         for name, number in each.parameters.items():
             if number.certainty == certainty:
-                yield each.where, f"“{_name(name)}”", ""
+                yield each.where, f"“{_name(name)}”", _chosen(number)
         for term in each.terms:
             if term.certainty == certainty:
                 said = f"points of {_title(term.of, ruleset)}"
@@ -229,23 +231,32 @@ def _doubted(ruleset: RuleSet, certainty: Certainty) -> Iterator[tuple[str, ...]
     for suggestion in _suggestions(ruleset):
         for name, number in suggestion.parameters.items():
             if number.certainty == certainty:
-                yield _draft_link(suggestion), f"“{_name(name)}”", ""
+                yield _draft_link(suggestion), f"“{_name(name)}”", _chosen(number)
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if found.certainty == certainty:
-            yield _entry_link(entry), what, ""
+            yield _entry_link(entry), what, _chosen(found)
     for steps, _, statement in statements_of(ruleset.terms.vocabulary):
         if statement.certainty == certainty:
             yield _statement_link(steps), "how it is chosen", _cell(statement.says)
 
 
+def _chosen(number: Number | Bounds) -> str:
+    """A number where somebody has to decide about it: its value, and what was noted of it."""
+    return _cell("; ".join(filter(None, (_value(number), number.note))))
+
+
 class _Authored(Struct, frozen=True):
-    """What a rule has of its own, or several cards share; ``where`` links to it."""
+    """What a rule has of its own, or several cards share; ``where`` links to it.
+
+    ``quiet`` names the parameter that says how long its card stays away after a reason.
+    """
 
     where: str
     evidence: Sequence[EvidenceItem]
     options: Sequence[Option]
     parameters: Mapping[str, Number] = {}
     terms: Sequence[Term] = ()
+    quiet: str = ""
 
 
 def _authored(ruleset: RuleSet) -> Iterator[_Authored]:
@@ -262,6 +273,7 @@ def _authored(ruleset: RuleSet) -> Iterator[_Authored]:
             options=options,
             parameters=file.parameters,
             terms=file.sum,
+            quiet=_quiet_of(file),
         )
     for name, shared in ruleset.shared.items():
         options = _parsed(shared, ruleset).options
@@ -715,8 +727,14 @@ def _quiet(rule: Rule, file: CardFile) -> str:
         return ""
     if file.quiet_after_override is None:
         return "It does not stay away after a reason."
-    number = rule.file.parameters[file.quiet_after_override.removeprefix("parameters.")]
+    number = rule.file.parameters[_quiet_of(rule.file)]
     return f"After a lasting reason it stays away for {_value(number)}."
+
+
+def _quiet_of(file: RuleFile) -> str:
+    """The parameter that says so; empty where there is none."""
+    named = file.card.quiet_after_override if file.card is not None else None
+    return (named or "").removeprefix("parameters.")
 
 
 _POLICY = "project-policy"
@@ -727,17 +745,18 @@ def _policies(ruleset: RuleSet) -> Iterator[tuple[str, ...]]:
     """Numbers by their place, and what else was chosen and is no doubt in itself."""
     for each in _authored(ruleset):
         for name, number in each.parameters.items():
-            if _is_policy(number):
-                yield each.where, f"“{_name(name)}”"
+            told = name == each.quiet and number.certainty == "unverified"
+            if _is_policy(number) and not told:
+                yield each.where, f"“{_name(name)}”", _chosen(number)
         for item in each.evidence:
             if item.source == _POLICY and item.certainty != "unverified":
-                yield each.where, _cell(item.supports)
+                yield each.where, "evidence", _cell(item.supports)
     for entry, what, found in _numbers(ruleset.terms.vocabulary):
         if _is_policy(found):
-            yield _entry_link(entry), what
+            yield _entry_link(entry), what, _chosen(found)
     for steps, _, statement in statements_of(ruleset.terms.vocabulary):
         if statement.source == _POLICY and statement.certainty != "unverified":
-            yield _statement_link(steps), _cell(statement.says)
+            yield _statement_link(steps), "how it is chosen", _cell(statement.says)
 
 
 def _is_policy(number: Number | Bounds) -> bool:

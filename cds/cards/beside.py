@@ -263,8 +263,9 @@ def _would_settle(telling: Telling) -> dict[str, list[str]]:
 def _what_is_open(name: str, open_: Set[str], ruleset: RuleSet) -> str:
     """The title of a derived fact; of a score whose category is known in any case, its points."""
     categories = _categories_of(name, ruleset)
-    settled = categories and categories.isdisjoint(open_)
-    title = ruleset.facts[name].title
+    fact = ruleset.facts[name]
+    settled = fact.kind == "number" and categories and categories.isdisjoint(open_)
+    title = fact.title
     return f"{title}: its points; the category stands" if settled else title
 
 

@@ -38,7 +38,7 @@ from cds.chart.assessments import MeasureChange
 from cds.chart.facts.drugs import cite_exposure
 from cds.chart.facts.observations import cite
 from cds.chart.quantities import INFINITY, UNKNOWN
-from cds.chart.treatments import Exposure, carried_out
+from cds.chart.treatments import Exposure, carried_out, is_planned
 from cds.chart.weight import last_weight
 from cds.rules.derivations import Contribution, Sum
 from cds.rules.language import EvidenceItem
@@ -254,11 +254,13 @@ def _treatments(shown: str, telling: Telling) -> str:
     Where ``drug.x`` is shown, a class, only that of its drugs, and its title heads the table.
     """
     chart = telling.chart
-    known, head = tuple(chart.exposures), "Treatment"
+    known, head = tuple(dict.fromkeys((*chart.exposures, *chart.planned))), "Treatment"
     if shown.startswith("drug."):
         entry = chart.terms.vocabulary.drug_classes[shown.removeprefix("drug.")]
         known, head = tuple(n for n in known if n in entry.any_of), escape_authored(entry.title)
-    exposures_of = [chart.exposures[name] for name in known]
+    exposures_of = [
+        [*chart.exposures.get(name, ()), *chart.planned.get(name, ())] for name in known
+    ]
     done = {order for each in exposures_of for order in carried_out(each)}
     exposures = sorted(
         (e for each in exposures_of for e in each if e.reference not in done),
@@ -274,7 +276,7 @@ def _treatments(shown: str, telling: Telling) -> str:
     if not groups:
         return "None that this service knows."
     rows = [
-        (escape(text), _NOW[group[0].current], escape(", ".join(references)))
+        (escape(text), _now(group[0], telling), escape(", ".join(references)))
         for group in groups[:MOST_TREATMENTS]
         for text, references in together(cite_exposure(e, chart) for e in group)
     ]
@@ -283,7 +285,11 @@ def _treatments(shown: str, telling: Telling) -> str:
     return f"{shown}\n\nand {more} earlier." if more > 0 else shown
 
 
-_NOW = {True: "yes", False: "no", None: "not known"}
+def _now(exposure: Exposure, telling: Telling) -> str:
+    if is_planned(exposure, telling.chart.as_of):
+        return "not yet"
+    return {True: "yes", False: "no", None: "not known"}[exposure.current]
+
 
 MOST_TREATMENTS = 12
 """Rows of treatment on a card; a card is read at a glance."""

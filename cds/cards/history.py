@@ -30,16 +30,19 @@ def history(drug: str, chart: Chart, *, now: bool = False) -> list[str]:
     gap = int(vocabulary.assessments.course_gap.value) if vocabulary.assessments else 0
     said: list[tuple[date, str]] = []
     for name in ingredients(drug, vocabulary):
-        if name not in chart.exposures:
+        planned = [] if now else chart.planned.get(name, [])
+        if name not in chart.exposures and not planned:
             continue
         entry = vocabulary.drugs[name]
         covers = int(entry.covers.value) if entry.covers else 0
-        found = spells(chart.exposures[name], gap, covers)
+        found = spells(chart.exposures.get(name, ()), gap, covers)
         found = tuple(s for s in found if s.current or not now)
         texts = [describe_spell(spell) for spell in found[-MOST_SPELLS:]]
         if more := max(len(found) - MOST_SPELLS, 0):
             texts.append(f"and {more} earlier")
+        if not any(s.current for s in found):
+            texts += [f"ordered to begin {e.start}" for e in planned]
         if texts:
-            began = found[0].start.first if found[0].start else date.max
+            began = found[0].start.first if found and found[0].start else date.max
             said.append((began, f"{in_sentence(entry.title)} {', '.join(texts)}"))
     return [text for _, text in sorted(said, key=itemgetter(0))]

@@ -128,7 +128,8 @@ class _Choice(Struct, frozen=True):
 
     ``level`` is the fact of a level at which a measure was held: what that rests on depends on the
     patient's instruments. ``asserted`` is the diagnosis or finding, ``observed`` the observation
-    that must be on record for it to bear on the patient.
+    that must be on record for it to bear on the patient, ``planned`` the drug of which an order
+    that begins later must be.
     """
 
     doubt: Doubt | None = None
@@ -136,6 +137,7 @@ class _Choice(Struct, frozen=True):
     level: str | None = None
     asserted: str | None = None
     observed: str | None = None
+    planned: str | None = None
 
 
 def doubted_choices(facts: Iterable[str], telling: Telling) -> Iterator[Doubt]:
@@ -154,6 +156,7 @@ def _bears(choice: _Choice, chart: Chart) -> bool:
     """Whether what a choice is about is on record."""
     return (
         (choice.drug is None or choice.drug in chart.exposures)
+        and (choice.planned is None or choice.planned in chart.planned)
         and (choice.asserted is None or choice.asserted in chart.conditions)
         and (choice.observed is None or choice.observed in chart.measurements.series)
     )
@@ -191,6 +194,11 @@ def _doubted(fact: str, vocabulary: Vocabulary) -> Iterator[_Choice]:
                 about = f"how long one administration counts: {vocabulary.drugs[drug].title}, {{}}"
                 for doubt in doubts_about(about, {"": covers}):
                     yield _Choice(doubt, drug)
+    if kind == "drug" and form in ([], ["current"], ["ever"]) and numbers and numbers.ordered_ahead:
+        about = "how soon an order must begin to count ({})"
+        for doubt in doubts_about(about, {"": numbers.ordered_ahead}):
+            for drug in ingredients(name, vocabulary):
+                yield _Choice(doubt, planned=drug)
     yield from _spans(fact, vocabulary)
 
 

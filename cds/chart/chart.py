@@ -47,7 +47,8 @@ class Chart(Struct, frozen=True):
     ``drafts`` are the orders that somebody is about to place, where the chart is read for these.
     ``doses`` and ``draft_doses`` have the daily doses that the vocabulary declares, as they are
     taken and as they are about to be ordered. ``gender`` is the administrative one, as FHIR has it.
-    ``allergies`` has what the patient is recorded to react to.
+    ``allergies`` has what the patient is recorded to react to. ``planned`` are orders that begin
+    later, by drug.
     ``gathered`` is the evidence that facts were asked for so far (``cds.chart.facts``), by fact.
     """
 
@@ -72,6 +73,7 @@ class Chart(Struct, frozen=True):
     draft_doses: dict[str, DailyDose] = {}
     gender: str | None = None
     allergies: Allergies = NO_ALLERGIES
+    planned: dict[str, list[Exposure]] = {}
     gathered: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
@@ -116,7 +118,7 @@ def read_chart(
     courses = {
         name: course(DrugClassEntry(title=drug.title, any_of=(name,)), treatments, as_of, gap)
         for name, drug in terms.vocabulary.drugs.items()
-        if name in exposures
+        if name in exposures or name in treatments.planned
     }
     courses |= {name: course(entry, treatments, as_of, gap) for name, entry in classes.items()}
     complete = frozenset(delivery.delivered - delivery.incomplete - unread)
@@ -150,6 +152,7 @@ def read_chart(
         _doses(drafted.exposures, terms, as_of) if drafted.exposures else {},
         gender,
         allergies,
+        treatments.planned,
     )
 
 

@@ -101,14 +101,16 @@ class Exposure(Struct, frozen=True, gc=False):
 class Course(Struct, frozen=True):
     """All that is known of a drug or a class of drugs in one patient.
 
-    ``current`` and ``ever`` are three-valued; ``since`` is when the current course began;
-    ``events`` are the exposures that count, in order of time.
+    ``current`` is three-valued; ``since`` is when the current course began; ``events`` are the
+    exposures that count, in order of time; ``planned`` are orders that begin later, of which
+    nothing else here tells.
     """
 
     events: tuple[Exposure, ...]
     current: bool | None
     since: DateSpan | None
     uncertain: tuple[Exposure, ...] = ()
+    planned: tuple[Exposure, ...] = ()
 
 
 NO_COURSE = Course((), False, None)
@@ -116,10 +118,14 @@ NO_COURSE = Course((), False, None)
 
 
 class Treatments(Struct, frozen=True):
-    """What orders, administrations and statements tell of, by drug, and what was ``not_given``."""
+    """What orders, administrations and statements tell of, by drug, and what was ``not_given``.
+
+    ``planned`` are the orders that begin later.
+    """
 
     exposures: dict[str, list[Exposure]]
     not_given: dict[str, list[Exposure]] = {}
+    planned: dict[str, list[Exposure]] = {}
 
 
 def read_treatments(
@@ -137,6 +143,7 @@ def read_treatments(
     """
     found: dict[str, list[Exposure]] = {}
     not_given: dict[str, list[Exposure]] = {}
+    planned: dict[str, list[Exposure]] = {}
     for use in uses:
         if isinstance(use, MedicationAdministration) and use.status == _NOT_GIVEN:
             excluded.append(Excluded(name_of(use), f"its status is {use.status}"))
@@ -145,12 +152,13 @@ def read_treatments(
             continue
         try:
             for exposure in _exposures(use, medications, terms, as_of):
-                found.setdefault(exposure.drug, []).append(exposure)
+                of = planned if is_planned(exposure, as_of) else found
+                of.setdefault(exposure.drug, []).append(exposure)
         except Unusable as reason:
             excluded.append(Excluded(name_of(use), str(reason)))
             if isinstance(reason, _Unidentified):
                 unread.add(type(use).__name__)
-    return Treatments(found, not_given)
+    return Treatments(found, not_given, planned)
 
 
 def _withheld(
@@ -290,7 +298,8 @@ def _exposures(
     if len(matches) > MOST_DRUGS:
         raise _Unidentified(f"it names more than {MOST_DRUGS} drugs, and could be any of them")
     start, end = _span(use)
-    if start is not None and start.first > as_of:
+    later = start is not None and start.first > as_of
+    if start is not None and later and not _is_awaited(use, start, terms, as_of):
         raise Unusable(f"it begins on {start}, after {as_of}")
     route, systemic = _route(use, concept, form, terms)
     if systemic is False:
@@ -306,7 +315,7 @@ def _exposures(
             route,
             start,
             end,
-            _is_current(use, kind, match.entry, start, end, terms, as_of),
+            None if later else _is_current(use, kind, match.entry, start, end, terms, as_of),
             _daily_dose(use, terms),
             match.remark,
             use.status or "",
@@ -317,6 +326,32 @@ def _exposures(
         )
         for match in matches
     ]
+
+
+def _is_awaited(use: MedicationUse, start: DateSpan, terms: Terms, as_of: date) -> bool:
+    """Whether this is an order that stands already and soon begins: it counts as ``planned``.
+
+    Seen from a day before it was written, it is none yet.
+    """
+    numbers = terms.vocabulary.assessments
+    if numbers is None or numbers.ordered_ahead is None or not isinstance(use, MedicationRequest):
+        return False
+    written = read_date(use.authoredOn)
+    return (
+        use.status in _STANDING
+        and (written is None or written.first <= as_of)
+        and (start.first - as_of).days <= numbers.ordered_ahead.value
+    )
+
+
+_STANDING = frozenset({"active", "unknown"})
+"""The statuses of orders that may be carried out."""
+
+
+def is_planned(exposure: Exposure, as_of: date) -> bool:
+    """Whether an exposure is an order that begins later."""
+    start = exposure.start
+    return exposure.kind == "ordered" and start is not None and start.first > as_of
 
 
 MOST_DRUGS = 10
@@ -588,7 +623,13 @@ def _times_a_day(dosage: Dosage) -> Decimal | None:
 def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int) -> Course:
     """What is known of a class of drugs: exposures that count, whether current, since when."""
     exposures = treatments.exposures
-    if exposures.keys().isdisjoint(entry.any_of):
+    planned = [
+        exposure
+        for drug in entry.any_of
+        for exposure in treatments.planned.get(drug, ())
+        if counts_for(entry, exposure, {}) is not False
+    ]
+    if not planned and exposures.keys().isdisjoint(entry.any_of):
         return NO_COURSE
     events: list[Exposure] = []
     uncertain: list[Exposure] = []
@@ -618,7 +659,7 @@ def course(entry: DrugClassEntry, treatments: Treatments, as_of: date, gap: int)
     if not current and any(e.current is not False for e in (*events, *uncertain)):
         current = None
     since = _since(events, as_of, gap) if current else None
-    return Course(tuple(events), current, since, tuple(uncertain))
+    return Course(tuple(events), current, since, tuple(uncertain), tuple(planned))
 
 
 def _was_carried_out(order: Exposure, done: _Days, not_done: _Days) -> bool | None:
@@ -738,14 +779,15 @@ GRAMS_FROM = 10_000
 def describe(exposure: Exposure, as_of: date) -> str:
     """An exposure in words: ``Prednisolone, ordered 2026-05-11, 50 mg on a day of treatment``.
 
+    Of an order that begins later: ``Prednisolone, ordered to begin 2026-11-17``.
     Of a dosage that changes the dose of ``as_of``, and the others with their dates:
     ``20 mg a day since 2026-10-21 (50 mg until 2026-09-22, 30 mg until 2026-10-20)``.
     """
     parts = [f"{exposure.text}, {exposure.kind}"]
     if exposure.start is not None:
-        parts[0] += f" {exposure.start}"
+        parts[0] += f"{' to begin' if is_planned(exposure, as_of) else ''} {exposure.start}"
         if exposure.end is not None and exposure.end != exposure.start:
-            parts[0] += f" to {exposure.end}"
+            parts[0] += f"{', until' if is_planned(exposure, as_of) else ' to'} {exposure.end}"
     if exposure.kind in ("ordered", "given") and exposure.status in _HALTED:
         parts[0] += f" ({_HALTED[exposure.status]})"
     if exposure.steps:

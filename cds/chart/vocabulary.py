@@ -384,7 +384,9 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Which Observations make an assessment and which two are compared (days).
 
     What was found at two assessments no further apart than ``held_gap`` is taken to have been so
-    between them: the ``levels`` of measures need it. ``statements`` say how the two are chosen.
+    between them: the ``levels`` of measures need it. An order that begins within ``ordered_ahead``
+    leaves open whether its drug is given; one that begins later does not count. ``statements`` say
+    how the two are chosen.
     From which age the adult criteria apply is the parameter ``adult_from`` of the rule that derives
     ``patient.adult``; without one that is not known.
     """
@@ -395,6 +397,7 @@ class AssessmentNumbers(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     least_interval: Number
     course_gap: Number
     held_gap: Number | None = None
+    ordered_ahead: Number | None = None
     statements: dict[str, Statement] = {}
 
 

@@ -210,7 +210,10 @@ def test_diagnoses_and_findings_are_shown_with_their_members_and_codes(
 
 
 def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: RuleSet) -> None:
-    """That of its rule; policies of the project are named in a table of their own as well."""
+    """That of its rule; policies of the project are named in a table of their own as well.
+
+    But for how long a card stays away, which stands among what nobody has read, and is told so.
+    """
     policies = part(text, "Policies of this project")
     for each in ruleset.every:
         said = rule(text, each.id)
@@ -218,23 +221,54 @@ def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: Ru
         for name, number in each.file.parameters.items():
             called = name.replace("_", " ")
             (_,) = [line for line in said.splitlines() if line.startswith(f"| {called} | ")]
+            card = each.file.card
+            quiet = card is not None and card.quiet_after_override == f"parameters.{name}"
             if number.source == "project-policy":  # whatever its certainty
-                assert f"| [`{each.id}`](#{each.id}) | “{called}” |" in policies
+                told = not (quiet and number.certainty == "unverified")
+                assert (f"| [`{each.id}`](#{each.id}) | “{called}” |" in policies) is told
+    assert "how long each card stays away after a reason (“quiet”)" in policies
+
+
+def test_every_number_that_is_to_be_decided_is_shown_with_what_was_noted_of_it(
+    text: str, ruleset: RuleSet
+) -> None:
+    """Nobody approves a name: its value and its note stand in each list that asks for a word."""
+    lists = [
+        part(text, "What nobody has read in a source"),
+        part(text, "What was read in one secondary source"),
+        part(text, "Policies of this project"),
+    ]
+    shown = [row for each in lists for row in each.splitlines()]
+    for each in ruleset.every:
+        for name, number in each.file.parameters.items():
+            row = f"| [`{each.id}`](#{each.id}) | “{name.replace('_', ' ')}” | "
+            value = say_number(number.value, number.unit)
+            said = f"{value}; {number.note}" if number.note else value
+            assert {line for line in shown if line.startswith(row)} <= {f"{row}{said} |"}
+    window = "| window | 14 days; Project policy: Observations within"
+    assert [window in each for each in lists] == [True, False, True]
 
 
 def test_every_number_stands_in_one_table(text: str, ruleset: RuleSet) -> None:
-    """That of its rule, or that of the vocabulary: elsewhere it is named without its value."""
+    """That of its rule, or that of the vocabulary; beside it only what is to be decided."""
+    elsewhere = text
+    for heading in (
+        "What nobody has read in a source",
+        "What was read in one secondary source",
+        "Policies of this project",
+    ):
+        elsewhere = elsewhere.replace(part(text, heading), "")
     for each in ruleset.every:
         for name, number in each.file.parameters.items():
             value = f"| {name.replace('_', ' ')} | {say_number(number.value, number.unit)} |"
             assert value in rule(text, each.id)
-            for line in text.splitlines():
+            for line in elsewhere.splitlines():
                 if line.startswith(f"| [`{each.id}`]") and f"“{name.replace('_', ' ')}”" in line:
                     assert set(line.split("|")[3:]) <= {"", "  "}
     vocabulary = part(text, "Numbers of the vocabulary")
     assert "| range | 0 to 150 |" in vocabulary
     assert "| levels: above 15 mg: dose | 15 mg/d |" in vocabulary
-    rest = text.replace(vocabulary, "")
+    rest = elsewhere.replace(vocabulary, "")
     for row in ("| range | ", "| covers | ", "| levels: above 15 mg: dose | ", "| window | 14"):
         assert row in vocabulary
         assert not re.search(rf"{re.escape(row)}\d", rest)

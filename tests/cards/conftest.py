@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -48,6 +49,32 @@ def example(
 ) -> Callable[[str], Advice]:
     """Advise on an example patient."""
     return lambda case: advise_on(bundle(case))
+
+
+@pytest.fixture(scope="session")
+def ordered(
+    advise_on: Callable[[bytes], Advice], bundle: Callable[[str], bytes]
+) -> Callable[[str, str, str], Advice]:
+    """Advise on an example patient for whom a drug, named in words, is ordered from a day on."""
+
+    def answer(case: str, drug: str, start: str) -> Advice:
+        document = json.loads(bundle(case))
+        resources = [entry["resource"] for entry in document["entry"]]
+        (patient,) = (each["id"] for each in resources if each["resourceType"] == "Patient")
+        order = {
+            "resourceType": "MedicationRequest",
+            "id": "ordered",
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": f"Patient/{patient}"},
+            "authoredOn": AS_OF.isoformat(),
+            "medicationCodeableConcept": {"text": drug},
+            "dosageInstruction": [{"timing": {"repeat": {"boundsPeriod": {"start": start}}}}],
+        }
+        document["entry"].append({"resource": order})
+        return advise_on(json.dumps(document).encode())
+
+    return answer
 
 
 @pytest.fixture(scope="session")

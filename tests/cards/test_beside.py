@@ -239,6 +239,29 @@ def test_what_is_missing_names_what_it_would_settle(telling: Tell) -> None:
     ]
 
 
+def test_only_a_score_has_points(
+    bundle: Callable[[str], bytes], advise_on: Callable[[bytes], Advice]
+) -> None:
+    """Worsening is one by its definition or none, though a category is worked out from it."""
+    document = json.loads(bundle("improved-at-six-months"))
+    document["entry"] = [
+        entry
+        for entry in document["entry"]
+        if "extramuscular-global-2026-11-11" not in entry["resource"]["id"]
+    ]
+    cards = advise_on(json.dumps(document).encode()).cards
+    (row,) = {
+        line
+        for card in cards
+        for line in card.detail.splitlines()
+        if line.startswith("| Extramuscular activity | 2.2 cm")
+    }
+    assert row.endswith(
+        "| Worsening since baseline (provisional definition); "
+        "ACR/EULAR Total Improvement Score: its points; the category stands |"
+    )
+
+
 def test_where_nothing_is_compared_nothing_is_settled(telling: Tell) -> None:
     """At a first visit the table says only what was last recorded."""
     tell = telling("core-set-measures-missing", "new-untreated-dermatomyositis")

@@ -594,3 +594,24 @@ def test_whether_an_option_is_approved_is_told_of_its_drug(
         "usually 40 mg to 60 mg a day |" in card.detail
     )
     assert "whether approved: Calcineurin inhibitor, Systemic glucocorticoid" in card.detail
+
+
+def test_a_pulse_that_is_ordered_to_begin_later_is_told_and_not_drafted_again(
+    ordered: Callable[..., Advice],
+) -> None:
+    """The card stands, since none was given, and says what is ordered and how soon that counts."""
+    card, *_ = ordered("rp-ild-mda5", "Methylprednisolone 1 g intravenous", "2026-11-17").cards
+    order, *_ = rows(card.detail, "Treatment on record")
+
+    assert order == [
+        "Methylprednisolone 1 g intravenous, ordered to begin 2026-11-17 (matched by name)",
+        "not yet",
+        "MedicationRequest/ordered",
+    ]
+    assert "may have been given already" in card.detail
+    assert "how soon an order must begin to count (14 days)" in card.detail
+    assert card.suggestions == ()
+
+    far, *_ = ordered("rp-ild-mda5", "Methylprednisolone 1 g intravenous", "2026-12-01").cards
+    assert "may have been given already" not in far.detail
+    assert far.suggestions

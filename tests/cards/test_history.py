@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from cds.advice import Advice
 from cds.cards.history import history
 from cds.cards.texts import Telling
 
@@ -35,3 +36,19 @@ def test_of_a_single_drug_its_times_are_told(telling: Tell) -> None:
     chart = telling(RULE, "refractory-dermatomyositis").chart
     (told,) = history("mycophenolate", chart)
     assert told.startswith("mycophenolate 2025-07-09 to 2026-05-18, stopped")
+
+
+def test_what_is_ordered_to_begin_later_is_told_so(ordered: Callable[..., Advice]) -> None:
+    """After the times that have ended; of what goes on already a further order says nothing."""
+
+    def told(drug: str, *, now: bool = False) -> list[str]:
+        chart = ordered("refractory-dermatomyositis", drug, "2026-11-17").chart
+        assert chart is not None
+        return history(drug, chart, now=now)
+
+    (again,) = told("mycophenolate")
+    assert again.startswith("mycophenolate 2025-07-09 to 2026-05-18, stopped")
+    assert again.endswith(", ordered to begin 2026-11-17")
+    assert told("tacrolimus") == ["tacrolimus ordered to begin 2026-11-17"]
+    assert told("tacrolimus", now=True) == []
+    assert told("azathioprine") == ["azathioprine now, since 2026-05-20"]

@@ -6,6 +6,7 @@ import pytest
 
 from cds.chart.chart import Chart
 from cds.chart.coding import LONGEST_TEXT
+from cds.chart.facts.allergies import current_despite
 from cds.fhir.bundles import RESOURCE_TYPES
 from tests.chart.conftest import (
     FACTS,
@@ -437,3 +438,17 @@ def test_a_record_says_nothing_of_what_is_given() -> None:
     chart = read(allergy(RITUXIMAB), order("Methotrexate", ago(3)))
     assert of(chart, "drug.rituximab.ever") is False
     assert of(chart, "drug.methotrexate.allergy") is False
+
+
+def test_what_is_ordered_to_begin_later_despite_an_allergy_is_not_surely_given() -> None:
+    """It is not known to be given, and cited with what is recorded of it."""
+    begins = {"timing": {"repeat": {"boundsPeriod": {"start": ago(-1)}}}}
+    later = order(RITUXIMAB, ago(0), dosageInstruction=[begins])
+    despite = current_despite("x", "", "allergy")
+    chart = read(allergy(RITUXIMAB), later)
+    assert despite.read(chart) is None
+    assert [e.reference.split("/")[0] for e in despite.evidence(chart)] == [
+        "MedicationRequest",
+        "AllergyIntolerance",
+    ]
+    assert despite.read(read(later)) is False

@@ -21,6 +21,7 @@ from tests.chart.conftest import (
     exactly,
     fact,
     given,
+    observation,
     order,
     pulse,
     read,
@@ -224,6 +225,8 @@ def test_what_was_used_and_whether_it_still_is(resource: Json, current: bool | N
         ),
         (order(PREDNISONE, ago(5), doNotPerform=True), "it says not to give the drug"),
         (order(PREDNISONE, ago(-1)), f"it begins on {ago(-1)}, after {AS_OF}"),
+        (given(PREDNISONE, ago(-1)), f"it begins on {ago(-1)}, after {AS_OF}"),
+        (stated(PREDNISONE, ago(-1)), f"it begins on {ago(-1)}, after {AS_OF}"),
     ],
 )
 def test_what_was_not_used_is_listed(resource: Json, reason: str) -> None:
@@ -231,6 +234,86 @@ def test_what_was_not_used_is_listed(resource: Json, reason: str) -> None:
     chart = read(resource)
     assert (exposures(chart), reasons(chart)) == ([], [reason])
     assert fact(chart, "drug.prednisone.ever") is False
+
+
+def ordered_ahead(days: int, drug: Json = PREDNISONE, status: str = "active", **of: Any) -> Json:
+    """Return an order that was written today and begins so many days from now."""
+    first = {"boundsPeriod": {"start": ago(-days), "end": ago(-days - 2)}}
+    return order(drug, ago(0), status, **dosage(1000, "mg", "intravenous", **first), **of)
+
+
+@pytest.mark.parametrize("status", ["active", "unknown"])
+@pytest.mark.parametrize("days", [1, 14])
+def test_an_order_that_soon_begins_leaves_open_whether_its_drug_is_given(
+    days: int, status: str
+) -> None:
+    """It is none that is taken, and no reason to propose the drug; no line of treatment begins."""
+    chart = read(ordered_ahead(days, status=status))
+    assert (exposures(chart), reasons(chart)) == ([], [])
+    assert {f: fact(chart, f"drug.prednisone.{f}") for f in ("ever", "current", "failed")} == {
+        "ever": None,
+        "current": None,
+        "failed": False,
+    }
+    assert fact(chart, "drug.prednisone.longest") == exactly(0)
+    assert fact(chart, "dose.glucocorticoid.daily") == exactly(0)
+    assert chart.line_start is None
+    for name in ("ever", "current"):
+        (told,) = FACTS[f"drug.prednisone.{name}"].evidence(chart)
+        assert f"ordered to begin {ago(-days)}, until {ago(-days - 2)}" in told.text
+    assert FACTS["drug.prednisone.days"].evidence(chart) == ()
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        ordered_ahead(15),
+        ordered_ahead(1, status="on-hold"),
+        ordered_ahead(1, status="completed"),
+        ordered_ahead(1) | {"authoredOn": ago(-1)},
+    ],
+)
+def test_an_order_that_begins_late_or_does_not_stand_yet_is_left_out(resource: Json) -> None:
+    """As one of next year, one on hold, and one that had not been written on that day."""
+    chart = read(resource)
+    assert fact(chart, "drug.prednisone.ever") is False
+    assert fact(chart, "drug.prednisone.current") is False
+    (reason,) = reasons(chart)
+    assert reason.startswith("it begins on ")
+
+
+def test_an_order_that_soon_begins_changes_nothing_of_what_is_given_already() -> None:
+    """What is current is so, since when it was, and that alone is cited."""
+    now = order(PREDNISONE, ago(40))
+    both = read(now, ordered_ahead(3))
+    alone = read(now)
+    for name in ("", ".current", ".ever", ".days", ".longest", ".failed"):
+        assert fact(both, f"drug.prednisone{name}") == fact(alone, f"drug.prednisone{name}")
+    for name in (".current", ".ever", ".days"):
+        of_fact = FACTS[f"drug.prednisone{name}"]
+        assert of_fact.evidence(both) == of_fact.evidence(alone)
+
+
+def test_treatment_that_ended_has_ended_though_some_is_ordered() -> None:
+    """Whether a baseline is looked for without a line does not hang on what is yet to come."""
+    ended = order(PREDNISONE, ago(400), "stopped")
+    measured = observation("core_set|physician-global", 5, "cm")
+    chart = read(ended, measured, ordered_ahead(1))
+    assert "no treatment is current" in chart.visits.reason
+    assert fact(chart, "drug.prednisone.current") is None
+    assert fact(chart, "drug.prednisone.ever") is True
+
+
+def test_a_pulse_that_soon_begins_may_be_one_and_nothing_tells_that_it_was_given() -> None:
+    """What is proposed beside it is left to the reader; a low dose is none whenever it begins."""
+    chart = read(ordered_ahead(1, METHYLPREDNISOLONE))
+    name = "drug.pulse_methylprednisolone"
+    assert fact(chart, name) == Event(None, Decimal(0), complete=True)
+    assert fact(chart, f"{name}.given") == Event(None, None, complete=True)
+    assert len(FACTS[name].evidence(chart)) == 1
+    first = {"boundsPeriod": {"start": ago(-1)}}
+    low = order(METHYLPREDNISOLONE, ago(0), **dosage(16, "mg", "oral", **first))
+    assert fact(read(low), f"{name}.current") is False
 
 
 # --- route ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,25 @@ def test_the_readme_states_how_many_cards_each_example_brings() -> None:
         cards = json.loads(text(case, "cards"))["cards"]
         found = [sum(card["indicator"] == i for card in cards) for i in BUILD["INDICATORS"]]
         assert f"| {case} | {' | '.join(map(str, found))} |" in readme.splitlines()
+
+
+@every_case
+def test_the_readme_calls_the_cards_of_an_example_what_they_are(case: str) -> None:
+    """Whatever its last column calls critical, a warning or an information is one."""
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (row,) = [line for line in readme.splitlines() if line.startswith(f"| `{case}` | ")]
+    brings = row.split(" | ")[-1]
+    called = {
+        indicator
+        for word, indicator in (
+            ("Critical", "critical"),
+            ("Warning", "warning"),
+            ("Information", "info"),
+        )
+        if re.search(rf"\b{word}", brings)
+    }
+
+    assert called <= {card["indicator"] for card in json.loads(text(case, "cards"))["cards"]}
 
 
 @every_case

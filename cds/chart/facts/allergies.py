@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable
 from cds.chart.allergies import Allergy, Kind
 from cds.chart.chart import Chart
 from cds.chart.facts.declaration import Declaration, Evidence, EvidenceReader, Value, any_so
-from cds.chart.facts.drugs import drafted, exposures, is_current, is_ordered, treatments_complete
+from cds.chart.facts.drugs import (
+    CURRENT,
+    drafted,
+    exposures,
+    is_current,
+    is_ordered,
+    treatments_complete,
+)
 from cds.chart.vocabulary import Vocabulary
 
 ALLERGIES: dict[Kind, str] = {
@@ -130,18 +137,23 @@ def current_despite(name: str, title: str, kind: Kind) -> Declaration:
     """The fact that a drug is current treatment to which an allergy or intolerance is recorded."""
 
     def cited(drug: str) -> EvidenceReader:
-        return exposures(drug, current_only=True, latest_first=False)
+        return exposures(drug, CURRENT)
 
     def read(chart: Chart) -> Value:
-        known = [_both_so(is_current(d), kind, d, chart) for d in chart.exposures]
+        known = [_both_so(is_current(d), kind, d, chart) for d in _used(chart)]
         if True not in known and not treatments_complete(chart):
             known.append(_unless_false(_reacts(tuple(chart.terms.vocabulary.drugs), kind)(chart)))
         return any_so(known)
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
-        return _of_reacting(chart.exposures, kind, is_current, cited, chart)
+        return _of_reacting(_used(chart), kind, is_current, cited, chart)
 
     return Declaration(name=name, kind="boolean", title=title, read=read, evidence=evidence)
+
+
+def _used(chart: Chart) -> tuple[str, ...]:
+    """The drugs that were used, or are ordered."""
+    return tuple(dict.fromkeys((*chart.exposures, *chart.planned)))
 
 
 def _both_so(used: Callable[[Chart], Value], kind: Kind, drug: str, chart: Chart) -> Value:

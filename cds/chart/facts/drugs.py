@@ -58,11 +58,7 @@ def _of_courses(vocabulary: Vocabulary) -> list[Declaration]:
                     title=entry.title + title,
                     unit=unit,
                     read=read,
-                    evidence=exposures(
-                        name,
-                        current_only=suffix == ".current",
-                        latest_first=suffix == f".{WAS_CURRENT}",
-                    ),
+                    evidence=exposures(name, suffix),
                 )
             )
         if name in single:
@@ -146,7 +142,7 @@ def any_ordered(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
 
 def any_current(name: str, title: str, drugs: tuple[str, ...]) -> Declaration:
     """The fact that one of these drugs and classes of drugs is current treatment."""
-    cited = (exposures(drug, current_only=True, latest_first=False) for drug in drugs)
+    cited = (exposures(drug, CURRENT) for drug in drugs)
     return _any(name, title, map(is_current, drugs), cited)
 
 
@@ -193,11 +189,13 @@ def treatments_complete(chart: Chart) -> bool:
 
 
 def is_current(name: str) -> Callable[[Chart], Value]:
-    """Whether a drug, or one of a class, is given now."""
+    """Whether a drug, or one of a class, is given now; not known where an order begins later."""
 
     def read(chart: Chart) -> Value:
-        current = chart.courses.get(name, NO_COURSE).current
-        return current if current or treatments_complete(chart) else None
+        course = chart.courses.get(name, NO_COURSE)
+        if course.current or (treatments_complete(chart) and not course.planned):
+            return course.current
+        return None
 
     return read
 
@@ -227,7 +225,8 @@ def _ever(name: str) -> Callable[[Chart], Value]:
         course = chart.courses.get(name, NO_COURSE)
         if course.events:
             return True
-        return False if treatments_complete(chart) and not course.uncertain else None
+        open_ = course.uncertain or course.planned or not treatments_complete(chart)
+        return None if open_ else False
 
     return read
 
@@ -381,7 +380,8 @@ def _last_use(name: str, *, single: bool, orders: bool = True) -> Callable[[Char
     def read(chart: Chart) -> Value:
         course = chart.courses.get(name, NO_COURSE)
         sure = [ago(e, chart) for e in course.events if orders or _is_given(e)]
-        maybe = sure + [ago(e, chart) for e in course.uncertain if orders or _is_given(e)]
+        others = (*course.uncertain, *course.planned)
+        maybe = sure + [ago(e, chart) for e in others if orders or _is_given(e)]
         highs = [a[1] for a in sure if a is not None]
         lows = [Decimal(0) if a is None else a[0] for a in maybe]
         return Event(
@@ -404,16 +404,20 @@ def _given(name: str) -> EvidenceReader:
     return evidence
 
 
-def exposures(
-    name: str, *, current_only: bool, latest_first: bool
-) -> Callable[[Chart], tuple[Evidence, ...]]:
-    """The exposures to a drug; of an order that was carried out, what was given."""
+def exposures(name: str, suffix: str) -> Callable[[Chart], tuple[Evidence, ...]]:
+    """The exposures to a drug behind a fact; of an order that was carried out, what was given.
+
+    Orders that begin later are told where they leave the fact open.
+    """
 
     def evidence(chart: Chart) -> tuple[Evidence, ...]:
         course = chart.courses.get(name, NO_COURSE)
-        events = course.events[::-1] if latest_first else course.events
+        events = course.events[::-1] if suffix == f".{WAS_CURRENT}" else course.events
         told = (*events, *course.uncertain)
-        if current_only:
+        opens = {"": True, CURRENT: not course.current, ".ever": not course.events}
+        if opens.get(suffix):
+            told += course.planned
+        if suffix == CURRENT:
             return tuple(cite_exposure(e, chart) for e in told if e.current is not False)
         done: set[str] = set()
         for drug in {e.drug for e in course.events if e.kind == "given"}:
