@@ -10,7 +10,8 @@ checksum of that; after each record that is brought up to date. So a file that h
 told from one that ends there, also where it lost whole records. A record is its length, the
 checksum of its bytes, the checksum of these two, and its bytes, of which there is at least one: a
 length that was changed is told before anything is taken for what it measures. Checksums are CRC-32.
-A file whose whole records do not reach both its end and the bytes that it should have is damaged.
+A file whose whole records do not reach both its end and the bytes that it should have is damaged,
+unless it ends in the midst of a record that it does not count: of a process that was killed then.
 
 Files that an earlier version of this program left behind begin with the first record, and that with
 its length and the checksum of its bytes; of these nothing tells that they lost whole records.
@@ -187,17 +188,39 @@ class Leftover:
     def next_batch(self, most: int = MOST_AT_ONCE) -> Batch:
         """The records that are not in the database yet, or the first of them."""
         batch = _read_batch(self._handle, self._read, self._size, most, earlier=self._is_earlier)
-        if batch.end >= self._size and not self._is_earlier and not self._has_all():
+        if self._is_earlier:
+            return batch
+        if batch.damaged and self._is_cut_at(batch.end):
+            return replace(batch, end=self._size, damaged=False)
+        if batch.end >= self._size and not self._has_all():
             return replace(batch, damaged=True)
         return batch
 
-    def _has_all(self) -> bool:
-        """Whether the file has as many bytes as it should; one record may not be counted yet."""
+    def _counted_end(self) -> int | None:
+        """Where the records end that the file says it has; None where that cannot be read."""
         begin = os.pread(self._handle, _BEGIN, 0)
         if len(begin) < _BEGIN:
-            return False
+            return None
         size: int = _NOTED.unpack_from(begin, len(_FORM))[0]
-        return begin == _FORM + _noted(size) and size <= self._size - _BEGIN
+        return _BEGIN + size if begin == _FORM + _noted(size) else None
+
+    def _has_all(self) -> bool:
+        """Whether the file has as many bytes as it should; one record may not be counted yet."""
+        counted = self._counted_end()
+        return counted is not None and counted <= self._size
+
+    def _is_cut_at(self, position: int) -> bool:
+        """Whether a record begins there in whose midst the process was killed.
+
+        It is not counted yet, so nobody was told that it had been noted.
+        """
+        head = os.pread(self._handle, _HEAD.size, position)
+        if self._counted_end() != position or len(head) < _HEAD.size:
+            return False
+        length: int
+        length, _, checksum = _HEAD.unpack(head)
+        whole = crc32(head[: _EARLIER_HEAD.size]) == checksum
+        return whole and position + _HEAD.size + length > self._size
 
     def done(self, batch: Batch) -> None:
         """Forget a batch that the database has."""

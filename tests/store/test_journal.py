@@ -215,6 +215,25 @@ def test_a_record_that_is_not_counted_yet_counts(tmp_path: Path) -> None:
     assert read(tmp_path) == [b"one", b"two"]
 
 
+def test_a_record_in_whose_midst_the_process_was_killed_is_no_damage(tmp_path: Path) -> None:
+    """Wherever the system ended its writing: it was not counted, so nobody was told of it."""
+    before = leave(tmp_path, b"one")
+    counted = before.read_bytes()
+    before.unlink()
+    file = leave(tmp_path, b"one", b"two")
+    uncounted = counted[:20] + file.read_bytes()[20:]
+    for size in range(len(counted) + 12, len(uncounted)):
+        file.write_bytes(uncounted[:size])
+        (found,) = leftovers(tmp_path)
+        batch = found.next_batch()
+        found.done(batch)
+        rest = found.next_batch()
+        found.close()
+
+        assert (batch.records, batch.damaged) == ((b"one",), False), size
+        assert (rest.records, rest.damaged) == ((), False), size
+
+
 @pytest.mark.parametrize(("cut", "damaged"), [(0, False), (1, True), (11, False), (12, True)])
 def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path, cut: int, damaged: bool) -> None:
     """As far as its whole records go; that whole ones are missing at its end nothing tells."""
