@@ -729,6 +729,17 @@ when:
         at="too-ill",
     ),
     Code(
+        id="unused-problem",
+        title="no card is about a problem that is to come first",
+        why="Nothing comes first for it, perhaps because its name is mistyped. Write under "
+        "`foremost` the `problem` of a card, or remove it.",
+        file="scope.yaml",
+        mended="applies_to: diagnosis.myositis\n",
+        broken="applies_to: diagnosis.myositis\nforemost: [satuation]\n",
+        severity="warning",
+        at="satuation",
+    ),
+    Code(
         id="unused-group",
         title="no rule counts over a group",
         why="Count over it with `of`, or remove it from the vocabulary.",

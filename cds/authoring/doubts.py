@@ -20,7 +20,7 @@ from cds.authoring.possible import Possible, bounds_of
 from cds.cards.cards import precedence
 from cds.cards.texts import join_words
 from cds.chart.vocabulary import Number, numbers_of, statements_of
-from cds.located import Document, Place, Problem, Steps
+from cds.located import Document, Place, Problem, Steps, did_you_mean
 from cds.rules.conditions import Constant, Count, walk
 from cds.rules.derivations import Derivation, HowMany, facts_asked, nodes_of
 from cds.rules.nodes import Node
@@ -506,6 +506,15 @@ def _unused(ruleset: RuleSet, reader: _Reader) -> Iterator[Problem]:
         steps = (suggestion.id, "parameters")
         yield from _unused_parameters(document, steps, suggestion.parameters, used)
     drafts = set(_words(document.data for document in reader.inactive()))
+    problems = {_problem(rule) for rule in ruleset.card_rules}
+    for place, problem in enumerate(ruleset.foremost):
+        if problem not in problems | drafts:
+            yield _warning(
+                reader.document("scope.yaml").place(("foremost", place)),
+                "unused-problem",
+                f"no card is about the problem `{problem}`{did_you_mean(problem, problems)}: "
+                "name one that a card is about, or remove it",
+            )
     yield from _unused_facts(ruleset, reader, drafts)
     yield from _unused_shared(ruleset, reader, drafts)
     groups = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
@@ -183,7 +183,7 @@ def check_ruleset(
     rules = _read_rules(reading)
     for name in reading.suggestions:  # those that no card carries are checked too
         _read_suggestion(name, reading)
-    applies_to, foremost = _read_scope(rules, reading)
+    applies_to, foremost = _read_scope(reading)
     if changes is not None:
         _check_site(changes, rules, reading)
         problems.extend(changes.document.problems)
@@ -364,9 +364,7 @@ def _read_mapping(folder: Path, name: str, called: str | None = None) -> Documen
     return document
 
 
-def _read_scope(
-    rules: Iterable[Rule | Derivation], reading: _Reading
-) -> tuple[str, tuple[str, ...]]:
+def _read_scope(reading: _Reading) -> tuple[str, tuple[str, ...]]:
     document = _read_mapping(reading.folder, "scope.yaml")
     data = document.data or {}
     keys = ("applies_to", "foremost")
@@ -393,12 +391,6 @@ def _read_scope(
     if not isinstance(foremost, list):
         document.report("wrong-type", ("foremost",), "should be a list of problems of cards")
         foremost = []
-    known = {r.card.problem for r in rules if isinstance(r, Rule) and r.card is not None}
-    for place, problem in enumerate(foremost):
-        if problem not in known:
-            hint = did_you_mean(str(problem), known)
-            message = f"`{problem}` is not the problem of any card{hint}"
-            document.report("unknown-id", ("foremost", place), message)
     reading.problems.extend(document.problems)
     return fact, tuple(map(str, foremost))
 
