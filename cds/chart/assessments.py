@@ -415,7 +415,9 @@ def _most_abnormal(pairs: list[Pair], terms: Terms) -> Choice:
         if multiple is not None:
             ranked.append((multiple[0], pair))
     remarks = []
-    if len(at_baseline) == 1:
+    observations = terms.vocabulary.observations
+    enzyme = {name: observations[name].method_of or name for name, _, _ in pairs}
+    if len({enzyme[name] for name, _, _ in at_baseline}) == 1:
         remarks.append("only one enzyme at baseline; two are asked for")
     if ranked:
         # max() keeps the first of equals, so the order of the vocabulary breaks ties.
@@ -430,8 +432,10 @@ def _most_abnormal(pairs: list[Pair], terms: Terms) -> Choice:
     limit = upper_limit(best[1], terms)
     if limit and limit.origin == "configured":
         remarks.append("upper limit as configured, not from the laboratory")
-    if best[2] is None and any(p[2] is not None for p in pairs):
-        remarks.append("the same enzyme is not recorded at the later visit")
+    taken_later = {enzyme[name] for name, _, current in pairs if current is not None}
+    if best[2] is None and taken_later:
+        method = ", by the same method," if enzyme[best[0]] in taken_later else ""
+        remarks.append(f"the same enzyme{method} is not recorded at the later visit")
     later = upper_limit(best[2], terms) if best[2] is not None else None
     if limit and later and limit.value != later.value:
         remarks.append(

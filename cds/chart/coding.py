@@ -7,15 +7,19 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from cds.chart.vocabulary import CodedEntry, Codes, ConditionEntry, Vocabulary
+from cds.chart.vocabulary import CodedEntry, Codes, ConditionEntry, ObservationEntry, Vocabulary
 from cds.fhir.resources import CodeableConcept
 
 
 class Match(Struct, frozen=True, gc=False):
-    """What a code selects: the entry, and what the evidence must say of the match."""
+    """What a code selects: the entry, and what the evidence must say of the match.
+
+    ``method_of`` is the entry of the same by a method that its code leaves open.
+    """
 
     entry: str
     remark: str = ""
+    method_of: str = ""
 
 
 CodeIndex = dict[tuple[str | None, str | None], Match]
@@ -44,7 +48,11 @@ def build_index(vocabulary: Vocabulary, entries: Mapping[str, CodedEntry]) -> Co
     for name, entry in entries.items():
         for codes, doubt in ((entry.codes, ""), (entry.unverified, "code not verified")):
             remarks = {
-                code: Match(name, "; ".join(filter(None, (entry.notes.get(code), doubt))))
+                code: Match(
+                    name,
+                    "; ".join(filter(None, (entry.notes.get(code), doubt))),
+                    entry.method_of if isinstance(entry, ObservationEntry) else "",
+                )
                 for by_code in codes.values()
                 for code in by_code
             }
@@ -127,11 +135,17 @@ def find_all(index: CodeIndex, concept: CodeableConcept) -> list[Match]:
 
 
 def find(index: CodeIndex, concept: CodeableConcept) -> Match | None:
-    """What a concept's codings select; raises ``Ambiguous`` where they disagree."""
+    """What a concept's codings select; raises ``Ambiguous`` where they disagree.
+
+    A code that leaves the method open says the same as one beside it that names it.
+    """
     if len(concept.coding) == 1:  # nearly always, and this is asked of every Observation
         coding = concept.coding[0]
         return index.get((coding.system, coding.code))
     found = find_all(index, concept)
+    if len(found) > 1:
+        left_open = {match.method_of for match in found}
+        found = [match for match in found if match.entry not in left_open]
     if len(found) > 1:
         entries = " and ".join(sorted(m.entry for m in found))
         raise Ambiguous(f"its codes mean different things: {entries}")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cds.chart.coding import (
     CodeIndex,
@@ -106,7 +107,14 @@ class Terms(Struct, frozen=True):
 
 
 def _prefixed(prefix: str, index: CodeIndex) -> CodeIndex:
-    return {key: Match(f"{prefix}.{m.entry}", m.remark) for key, m in index.items()}
+    return {
+        key: replace(
+            m,
+            entry=f"{prefix}.{m.entry}",
+            method_of=f"{prefix}.{m.method_of}" if m.method_of else "",
+        )
+        for key, m in index.items()
+    }
 
 
 def _observed(vocabulary: Vocabulary, selected: str) -> Observed:

@@ -138,7 +138,9 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     upper limit, which the response criteria need. ``juvenile_range_in_upper_limits`` gives it in
     children, and counts only where it names its source. ``falls`` names facts of its fall, each
     with how far back the highest value before the latest is looked for. A value older than
-    ``counts_for`` (days) is not taken for the current one, which is unknown then.
+    ``counts_for`` (days) is not taken for the current one, which is unknown then. ``method_of``
+    names the Observation of the same by a method that is left open: a code of that beside one of
+    this means this, and both are one enzyme.
     """
 
     units: str
@@ -149,6 +151,7 @@ class ObservationEntry(CodedEntry, frozen=True, kw_only=True):
     juvenile_range_in_upper_limits: Number | None = None
     falls: dict[str, Fall] = {}
     counts_for: Number | None = None
+    method_of: str = ""
 
 
 class MeasureLevel(Entry, frozen=True, kw_only=True):
@@ -614,6 +617,8 @@ def _check_references(vocabulary: Vocabulary, places: Places) -> None:
 
     for name, observation in vocabulary.observations.items():
         known("observations", name, (observation.units,), "units", "units")
+        if observation.method_of:
+            known("observations", name, (observation.method_of,), "method_of", "observations")
         for fall in observation.falls.values():
             for drug in filter(None, (fall.after, *fall.during)):
                 if drug not in vocabulary.drugs:

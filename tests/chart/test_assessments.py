@@ -293,9 +293,9 @@ def test_equal_multiples_are_decided_by_the_order_of_the_vocabulary() -> None:
     assert change("muscle_enzyme", *resources[::-1]).instrument == "ck"
 
 
-def ldh_by(code: str, value: object, when: str, limit: object) -> Json:
-    """Return an LDH in U/L whose code may say by which reaction it was measured."""
-    return ldh(value, when, limit) | {"code": concept(f"loinc|{code}")}
+def ldh_by(codes: str, value: object, when: str, limit: object) -> Json:
+    """Return an LDH in U/L whose codes may say by which reaction it was measured."""
+    return ldh(value, when, limit) | {"code": concept(*(f"loinc|{code}" for code in codes.split()))}
 
 
 @pytest.mark.parametrize(
@@ -305,9 +305,30 @@ def test_an_enzyme_is_not_compared_with_one_by_another_reaction(before: str, aft
     """LDH at three times the limit of each reaction has not halved."""
     found = change("muscle_enzyme", ldh_by(before, 1440, THEN, 480), ldh_by(after, 720, NOW, 240))
     assert (taken(found), found.relative) == ((1440, None), None)
-    assert found.remark.endswith("the same enzyme is not recorded at the later visit")
+    assert found.remark.endswith(
+        "the same enzyme, by the same method, is not recorded at the later visit"
+    )
     same = change("muscle_enzyme", ldh_by(before, 1440, THEN, 480), ldh_by(before, 720, NOW, 480))
     assert same.relative == 50
+
+
+def test_a_code_that_names_the_reaction_counts_beside_one_that_leaves_it_open() -> None:
+    """The two say the same; codes of both reactions contradict each other."""
+    both, after = "2532-0 14804-9", ldh_by("14804-9", 120, NOW, 240)
+    for codes in (both, "14804-9 2532-0"):
+        found = change("muscle_enzyme", ldh_by(codes, 480, THEN, 240), after)
+        assert (found.instrument, found.relative) == ("ldh_lactate_to_pyruvate", 75)
+    unclear = ldh_by(f"{both} 14805-6", 480, THEN, 240)
+    assert change("muscle_enzyme", unclear, after).baseline is None
+
+
+def test_two_reactions_are_one_enzyme() -> None:
+    """Two enzymes are asked for, and LDH by both is one."""
+    twice = (ldh_by("14804-9", 480, THEN, 240), ldh_by("14805-6", 900, THEN, 480))
+    found = change("muscle_enzyme", *twice, ldh_by("14804-9", 120, NOW, 240))
+    assert "only one enzyme at baseline; two are asked for" in found.remark
+    two = change("muscle_enzyme", *twice, ck(100, THEN))
+    assert "only one enzyme" not in two.remark
 
 
 def test_upper_limits_that_differ_are_told() -> None:
