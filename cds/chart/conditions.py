@@ -220,7 +220,9 @@ def _doubted(key: str, words: list[str], terms: Terms) -> bool:
         hits += [hit.span() for pattern in patterns for hit in pattern.finditer(said)]
         if not hits and terms.condition_names.doubts_whole(text):
             return True
-        if hear(hits, said, terms.denials) == "doubted":
+        heard = hear(hits, said, terms.denials)
+        # A code that its text denies ("myocarditis ruled out") is no surer than one in doubt.
+        if heard == "doubted" or (hits and heard is None and terms.condition_entries[key].in_doubt):
             return True
     return False
 

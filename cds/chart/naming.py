@@ -122,10 +122,12 @@ Hearing = Literal["said", "doubted"] | None
 """Whether a text says something, leaves it open, or does neither."""
 
 _SENTENCE_END = re.compile(r"[;.]")
-_CLAUSE_END = re.compile(r"[,;.]")
 _DOUBT_BEGINS = re.compile(r"[,;.]|(?<=\w)\?")
-_DOUBT_ENDS = re.compile(r"[,;.:()]|\s[-\N{EN DASH}\N{EM DASH}]\s|(?<=\w)\?")
+_CLAUSE_END = re.compile(r"[,;.:()]|\s[-\N{EN DASH}\N{EM DASH}]\s|(?<=\w)\?")
 _WORD = re.compile(r"\w+")
+_JOINING = re.compile(r"\b(?:n?or|and)\b")
+_LETTER = re.compile(r"[^\W\d_]")
+_WORD_OR_END = re.compile(r"[\w;.]")
 
 
 class Denials(Struct, frozen=True):
@@ -167,21 +169,33 @@ def build_denials(
 def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     """Whether a casefolded text says what stands at these places, or leaves it open.
 
-    A denial before it counts within its sentence ("no infection; rapidly progressive" says it), and
-    one after it within its clause. A doubt before it counts within its clause. One after it counts
-    where it ends the clause ("ILD with possible infection" does not doubt ILD), and some also where
-    they stand next to it: "ILD suspected on CT" does, but "ILD probable UIP" does not.
+    A denial before it counts within its sentence ("no infection; rapidly progressive" says it), but
+    in a list that nothing joins it leaves open what stands behind a comma: "CADM without weakness,
+    ILD" may say it, and "no fever, cough or ILD" does not. A denial after it counts within its
+    clause, and a clause of its own ("ILD, ruled out") belongs to what stands before. A doubt before
+    it counts within its clause. One after it counts where it ends the clause ("ILD with possible
+    infection" does not doubt ILD), and some also where they stand next to it: "ILD suspected on CT"
+    does, but "ILD probable UIP" does not.
 
     The text is gone through once for each of the things looked for.
     """
     if not hits:
         return None
     sentences = [0, *(end.end() for end in _SENTENCE_END.finditer(text))]
-    clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
     before = [(hit.start(), hit[0] in denials.doubts) for hit in denials.before.finditer(text)]
     after = [(hit[0], *hit.span()) for hit in denials.after.finditer(text)]
     denied = [start for start, doubts in before if not doubts]
-    denied_after = [end for word, _, end in after if word not in denials.doubts]
+    commas = [hit.start() for hit in re.finditer(",", text)] if denied else []
+    joining = [hit.start() for hit in _JOINING.finditer(text)] if denied else []
+    ruled = [(start, end) for word, start, end in after if word not in denials.doubts]
+    ruled_ends = [end for _, end in ruled]
+    inner_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
+    # "RP-ILD, resolved 2024": a clause that has nothing but a denial is about what stands before.
+    closing = [
+        start
+        for start, end in ruled
+        if not _LETTER.search(text, end, inner_ends[bisect_left(inner_ends, end)])
+    ]
     doubted = _Doubts(
         text,
         [start for start, doubts in before if doubts],
@@ -191,10 +205,17 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     heard: Hearing = None
     for begins, ends in hits:
         sentence = sentences[bisect_right(sentences, begins) - 1]
-        clause_end = clause_ends[bisect_left(clause_ends, ends)]
-        if bisect_left(denied, sentence) < bisect_left(denied, begins):
+        inner_end = inner_ends[bisect_left(inner_ends, ends)]
+        if bisect_right(ruled_ends, ends) < bisect_right(ruled_ends, inner_end):
             continue
-        if bisect_right(denied_after, ends) < bisect_right(denied_after, clause_end):
+        nearest = _next(closing, ends)
+        if nearest is not None and not _WORD_OR_END.search(text, ends, nearest):
+            continue
+        last = bisect_left(denied, begins)
+        if bisect_left(denied, sentence) < last:
+            since = denied[last - 1]
+            if _has(commas, since, begins) and not _has(joining, since, begins):
+                heard = "doubted"
             continue
         if not doubted.at(begins, ends):
             return "said"
@@ -214,7 +235,7 @@ class _Doubts:
         if before:
             self._begins = [0, *(end.end() for end in _DOUBT_BEGINS.finditer(text))]
         if after:
-            self._ends = [*(end.start() for end in _DOUBT_ENDS.finditer(text)), len(text)]
+            self._ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
             self._sentence_ends = [*(e.start() for e in _SENTENCE_END.finditer(text)), len(text)]
             self._words = [word.start() for word in _WORD.finditer(text)]
             self._closing = [
@@ -248,7 +269,12 @@ class _Doubts:
         return self._ends[bisect_left(self._ends, at)]
 
     def _word_between(self, first: int, last: int) -> bool:
-        return bisect_left(self._words, first) < bisect_left(self._words, last)
+        return _has(self._words, first, last)
+
+
+def _has(places: list[int], first: int, last: int) -> bool:
+    """Whether one of these places lies from the first up to the last."""
+    return bisect_left(places, first) < bisect_left(places, last)
 
 
 def _next(places: list[int], at: int) -> int | None:

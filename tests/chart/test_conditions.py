@@ -757,6 +757,40 @@ def test_a_code_whose_text_is_in_doubt_counts_as_provisional(
 
 
 @pytest.mark.parametrize(
+    "text", ["Myocarditis ruled out", "No myocarditis", "History of myocarditis"]
+)
+def test_a_code_of_myocarditis_that_its_text_denies_is_not_confirmed(text: str) -> None:
+    """It is no surer than one that the text doubts; of other codes the text does not take away."""
+    chart = read(condition("snomed|50920009", text=text))
+    name = "finding.myocarditis"
+    assert (fact(chart, name), fact(chart, f"{name}.confirmed")) == (True, False)
+    sure = read(condition("snomed|50920009", text="Myocarditis without heart failure"))
+    assert fact(sure, f"{name}.confirmed") is True
+    clot = read(condition("icd10cm|I26.99", text="History of pulmonary embolism"))
+    assert fact(clot, "finding.venous_thromboembolism.confirmed") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("RP-ILD (infection unlikely)", True),
+        ("RP-ILD (infection unlikely, PJP excluded)", True),
+        ("RP-ILD - infection excluded", True),
+        ("RP-ILD, ruled out", False),
+        ("RP-ILD, resolved 2024", False),
+        ("CADM without weakness, RP-ILD", None),
+        ("No infection, RP-ILD", None),
+        ("No fever, cough or RP-ILD", False),
+    ],
+)
+def test_a_denial_of_something_else_does_not_deny_a_rapid_course(
+    text: str, expected: bool | None
+) -> None:
+    """It belongs to what it stands with, and where that is not clear the course is left open."""
+    assert fact(read(condition(text=text)), RP_ILD) is expected
+
+
+@pytest.mark.parametrize(
     ("code", "text"),
     [
         (DM, "Dermatomyositis, possible ILD"),
@@ -868,8 +902,11 @@ def test_a_negation_counts_within_its_sentence() -> None:
     """What is denied of something else before does not silence an assertion of danger."""
     for text in ("No infection; rapidly progressive ILD", "Not septic. Rapidly progressive"):
         assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is True
-    text = "no signs of acute, rapidly progressive ILD"
+    text = "no signs of acute or rapidly progressive ILD"
     assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is False
+    # Like "without weakness, RP-ILD", which may say it.
+    text = "no signs of acute, rapidly progressive ILD"
+    assert fact(read(condition(ILD, text=text)), "finding.rapidly_progressive_ild") is None
 
 
 @pytest.mark.parametrize(

@@ -179,8 +179,23 @@ def test_every_shipped_doubt_leaves_open_every_shipped_name() -> None:
         ("possible ILD; ILD on CT", "said"),
         ("possible ILD; no ILD on CT", "doubted"),
         ("impossible ILD", "said"),
+        ("ILD (excluded)", None),
+        ("ILD, excluded", None),
+        ("ILD, excluded 2024", None),
+        ("ILD - excluded", None),
+        ("ILD. Excluded.", "said"),
+        ("ILD (infection excluded)", "said"),
+        ("ILD - infection excluded", "said"),
+        ("ILD, infection excluded", "said"),
+        ("No infection, ILD", "doubted"),
+        ("No fever, cough or ILD", None),
+        ("No infection and, so far, ILD", None),
     ],
 )
 def test_words_around_a_name_deny_or_doubt_it(text: str, expected: Hearing) -> None:
-    """A doubt reaches as far as its clause, and behind a name must end that, or be next to it."""
+    """A doubt reaches as far as its clause, and behind a name must end that, or be next to it.
+
+    A denial before a name reaches through its sentence, and leaves open what only a comma lists;
+    one behind it reaches as far as its clause, and is not one of something else in brackets.
+    """
     assert heard(text) == expected
