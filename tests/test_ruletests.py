@@ -112,6 +112,7 @@ def test_a_site_is_tested_by_its_own_cases(tmp_path: Path) -> None:
       treatment.days_judged: {days}
       elapsed.baseline_to_treatment: 0
       assessment.compared: true
+      assessment.current: 0
       response.imacs.improved: false
       response.worsened: false
     expect: "{expect}"

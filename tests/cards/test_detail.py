@@ -608,10 +608,10 @@ def test_a_pulse_that_is_ordered_to_begin_later_is_told_and_not_drafted_again(
         "not yet",
         "MedicationRequest/ordered",
     ]
-    assert "may have been given already" in card.detail
+    assert "may have been given or ordered already" in card.detail
     assert "how soon an order must begin to count (14 days)" in card.detail
     assert card.suggestions == ()
 
     far, *_ = ordered("rp-ild-mda5", "Methylprednisolone 1 g intravenous", "2026-12-01").cards
-    assert "may have been given already" not in far.detail
+    assert "may have been given or ordered already" not in far.detail
     assert far.suggestions

@@ -36,6 +36,10 @@ def of(ruleset: RuleSet, evaluation: Evaluation, later: int = 0, **changed: Any)
     """Take the fingerprint of the rule, some days later, with values of facts changed."""
     (rule,) = [rule for rule in ruleset.rules if rule.id == RULE]
     values = {**evaluation.values, **{n.replace("__", "."): v for n, v in changed.items()}}
+    seen = values["assessment.current"]
+    assert isinstance(seen, Event)
+    assert seen.surely is not None
+    values["assessment.current"] = Event(seen.surely + later, seen.surely + later, seen.complete)
     changed_evaluation = msgspec.structs.replace(evaluation, values=values)
     day = AS_OF + timedelta(days=later)
     return fingerprints([rule], ruleset, changed_evaluation, day)[rule.id]
