@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cds.advice import Advice
-from cds.cards.beside import beside_core_set, courses, say_missing
+from cds.cards.beside import beside_core_set, courses, say_missing, say_others
 from cds.cards.card import Card, Suggestion
 from cds.cards.criteria import criteria_table
 from cds.cards.detail import say_change, say_visits, terms_table
@@ -355,7 +355,8 @@ def _measure_cells(change: MeasureChange, telling: Telling) -> Iterator[Renderab
     observations = telling.ruleset.terms.vocabulary.observations
     title = telling.ruleset.terms.vocabulary.measures[change.measure].title
     instrument = observations[change.instrument].title if change.instrument else ""
-    yield _lines(title, instrument.removeprefix(f"{title}, "), change.remark)
+    remarks = (change.remark, *say_others(change, telling))
+    yield _lines(title, instrument.removeprefix(f"{title}, "), *remarks)
     visits = telling.chart.visits
     for measurement, visit in (
         (change.baseline, visits.baseline),

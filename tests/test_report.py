@@ -233,6 +233,18 @@ def test_the_report_tells_the_course_and_what_is_not_counted(ruleset: RuleSet) -
     assert "Beside the core set, not counted" in printed
 
 
+def test_the_report_tells_the_instrument_that_does_not_count(ruleset: RuleSet) -> None:
+    """Of CMAS beside manual testing in a child, how it changed."""
+    raw = (ROOT / "fhir_examples/juvenile-dermatomyositis.bundle.json").read_text("utf-8")
+    content = json.loads(raw)
+    for entry in [e for e in content["entry"] if "-cmas-" in e["resource"]["id"]]:
+        tested = json.loads(json.dumps(entry).replace("cmas", "mmt"))
+        tested["resource"]["code"]["coding"][0]["code"] = "mmt8-80"
+        content["entry"].append(tested)
+    said = squeezed(report(advice_on(json.dumps(content).encode(), ruleset), ruleset, 200))
+    assert squeezed("CMAS, 0–52 is recorded too: 28 → 46") in said
+
+
 def test_the_report_says_how_a_value_is_missing_and_what_was_recorded(ruleset: RuleSet) -> None:
     """Not performed is more than missing, and a converted value can be found in the record."""
     missing = report(example("undetermined-strength-missing", ruleset), ruleset, 200)
