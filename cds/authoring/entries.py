@@ -172,6 +172,10 @@ def _recognised(vocabulary: Vocabulary) -> str:
             f" These leave it open, so that it is not known: {_listed(doubts)}. What a code "
             "asserts and the text doubts counts, and is told as not confirmed."
         )
+    if vocabulary.negations:
+        said += f" These deny what stands behind them: {_listed(vocabulary.negations)}."
+    if vocabulary.negations_after:
+        said += f" These what stands before them: {_listed(vocabulary.negations_after)}."
     return said
 
 

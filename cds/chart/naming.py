@@ -125,7 +125,7 @@ _SENTENCE_END = re.compile(r"[;.]")
 _DOUBT_BEGINS = re.compile(r"[,;.]|(?<=\w)\?")
 _CLAUSE_END = re.compile(r"[,;.:()]|\s[-\N{EN DASH}\N{EM DASH}]\s|(?<=\w)\?")
 _WORD = re.compile(r"\w+")
-_JOINING = re.compile(r"\b(?:n?or|and)\b")
+_PARTING = re.compile(r"[,)]|\s[-\N{EN DASH}\N{EM DASH}]\s")
 _LETTER = re.compile(r"[^\W\d_]")
 _WORD_OR_END = re.compile(r"[\w;.]")
 
@@ -134,12 +134,16 @@ class Denials(Struct, frozen=True):
     """Words that deny what stands behind them, or before them, or leave it open (``doubts``).
 
     Of the doubts those that count ``beside`` what stands before them need not end its clause.
+    ``joining`` words make one list of what they stand between. ``circumstance`` is found where what
+    follows a denial tells only when or how.
     """
 
     before: re.Pattern[str]
     after: re.Pattern[str]
     doubts: frozenset[str]
     beside: frozenset[str]
+    joining: re.Pattern[str]
+    circumstance: re.Pattern[str]
 
 
 def build_denials(
@@ -147,6 +151,8 @@ def build_denials(
     negations_after: Iterable[str],
     doubts: Iterable[str] = (),
     doubts_after: Iterable[str] = (),
+    joining: Iterable[str] = (),
+    circumstances: Iterable[str] = (),
 ) -> Denials:
     """Index words of denial and doubt; of two that begin at one place the longer is meant.
 
@@ -163,6 +169,8 @@ def build_denials(
         re.compile("|".join([after.pattern, *(rf"{sign}(?![\w-])" for sign in signs_after)])),
         frozenset(each.casefold() for each in (*doubts, *doubts_after)),
         frozenset(each.casefold() for each in doubts_after),
+        whole_words(joining),
+        re.compile(rf"[\W\d_]*{whole_words(circumstances).pattern}"),
     )
 
 
@@ -170,9 +178,10 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     """Whether a casefolded text says what stands at these places, or leaves it open.
 
     A denial before it counts within its sentence ("no infection; rapidly progressive" says it), but
-    in a list that nothing joins it leaves open what stands behind a comma: "CADM without weakness,
-    ILD" may say it, and "no fever, cough or ILD" does not. A denial after it counts within its
-    clause, and a clause of its own ("ILD, ruled out") belongs to what stands before. A doubt before
+    it leaves open what a comma, bracket or dash parts from it and no word joins: "CADM without
+    weakness, ILD" may say it, and "no fever, cough or ILD" does not. A denial after it counts
+    within its clause, and a clause that is nothing but one, and tells at most when or how ("ILD,
+    ruled out", "ILD (excluded by CT)"), belongs to what stands before. A doubt before
     it counts within its clause. One after it counts where it ends the clause ("ILD with possible
     infection" does not doubt ILD), and some also where they stand next to it: "ILD suspected on CT"
     does, but "ILD probable UIP" does not.
@@ -185,16 +194,16 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     before = [(hit.start(), hit[0] in denials.doubts) for hit in denials.before.finditer(text)]
     after = [(hit[0], *hit.span()) for hit in denials.after.finditer(text)]
     denied = [start for start, doubts in before if not doubts]
-    commas = [hit.start() for hit in re.finditer(",", text)] if denied else []
-    joining = [hit.start() for hit in _JOINING.finditer(text)] if denied else []
+    parted = [hit.start() for hit in _PARTING.finditer(text)] if denied else []
+    joining = [hit.start() for hit in denials.joining.finditer(text)] if denied else []
     ruled = [(start, end) for word, start, end in after if word not in denials.doubts]
     ruled_ends = [end for _, end in ruled]
     inner_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
-    # "RP-ILD, resolved 2024": a clause that has nothing but a denial is about what stands before.
     closing = [
         start
         for start, end in ruled
-        if not _LETTER.search(text, end, inner_ends[bisect_left(inner_ends, end)])
+        if not _LETTER.search(text, end, clause_end := inner_ends[bisect_left(inner_ends, end)])
+        or denials.circumstance.match(text, end, clause_end)
     ]
     doubted = _Doubts(
         text,
@@ -213,8 +222,9 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
             continue
         last = bisect_left(denied, begins)
         if bisect_left(denied, sentence) < last:
-            since = denied[last - 1]
-            if _has(commas, since, begins) and not _has(joining, since, begins):
+            part = bisect_left(parted, begins) - 1
+            is_parted = part >= bisect_left(parted, denied[last - 1])
+            if is_parted and not _has(joining, parted[part], begins):
                 heard = "doubted"
             continue
         if not doubted.at(begins, ends):

@@ -201,8 +201,15 @@ def compile_terms(vocabulary: Vocabulary, adult_from: Number | None = None) -> T
             for key, e in entries.items()
             if e.phrases
         ),
-        denials=build_denials(v.negations, v.negations_after, v.doubts, v.doubts_after),
-        allergy_denials=build_denials(v.allergy_negations, v.allergy_negations_after),
+        denials=build_denials(
+            v.negations, v.negations_after, v.doubts, v.doubts_after, v.joining, v.circumstances
+        ),
+        allergy_denials=build_denials(
+            v.allergy_negations,
+            v.allergy_negations_after,
+            joining=v.joining,
+            circumstances=v.circumstances,
+        ),
         failures=whole_words(v.failures),
         drugs=build_index(v, v.drugs),
         drug_names=index_words({name: d.names for name, d in v.drugs.items()}, v.biologicals),

@@ -471,6 +471,8 @@ class Vocabulary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     doubts_after: tuple[str, ...] = ()
     qualifiers: tuple[str, ...] = ()
     qualifier_links: tuple[str, ...] = ()
+    joining: tuple[str, ...] = ()
+    circumstances: tuple[str, ...] = ()
     allergy_negations: tuple[str, ...] = ()
     allergy_negations_after: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
@@ -493,6 +495,8 @@ _SINGLE: dict[str, object] = {
     "doubts_after": tuple[str, ...],
     "qualifiers": tuple[str, ...],
     "qualifier_links": tuple[str, ...],
+    "joining": tuple[str, ...],
+    "circumstances": tuple[str, ...],
     "allergy_negations": tuple[str, ...],
     "allergy_negations_after": tuple[str, ...],
     "failures": tuple[str, ...],

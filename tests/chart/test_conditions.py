@@ -757,7 +757,13 @@ def test_a_code_whose_text_is_in_doubt_counts_as_provisional(
 
 
 @pytest.mark.parametrize(
-    "text", ["Myocarditis ruled out", "No myocarditis", "History of myocarditis"]
+    "text",
+    [
+        "Myocarditis ruled out",
+        "Myocarditis (ruled out by CMR)",
+        "No myocarditis",
+        "History of myocarditis",
+    ],
 )
 def test_a_code_of_myocarditis_that_its_text_denies_is_not_confirmed(text: str) -> None:
     """It is no surer than one that the text doubts; of other codes the text does not take away."""
@@ -778,6 +784,14 @@ def test_a_code_of_myocarditis_that_its_text_denies_is_not_confirmed(text: str) 
         ("RP-ILD - infection excluded", True),
         ("RP-ILD, ruled out", False),
         ("RP-ILD, resolved 2024", False),
+        ("RP-ILD (excluded by HRCT)", False),
+        ("RP-ILD (resolved after rituximab)", False),
+        ("RP-ILD - resolved after rituximab", False),
+        ("RP-ILD: ruled out by CT", False),
+        ("RP-ILD (unlikely given stable CT)", False),
+        ("RP-ILD, PJP ruled out by BAL", True),
+        ("CADM (no weakness) with RP-ILD", None),
+        ("No PE or infection, RP-ILD", None),
         ("CADM without weakness, RP-ILD", None),
         ("No infection, RP-ILD", None),
         ("No fever, cough or RP-ILD", False),

@@ -19,6 +19,8 @@ DENIALS = build_denials(
     ["excluded"],
     ["?", "possible", "not excluded"],
     ["?", "to exclude", "not excluded"],
+    joining=["or", "and"],
+    circumstances=["by", "after"],
 )
 
 
@@ -189,13 +191,22 @@ def test_every_shipped_doubt_leaves_open_every_shipped_name() -> None:
         ("ILD, infection excluded", "said"),
         ("No infection, ILD", "doubted"),
         ("No fever, cough or ILD", None),
-        ("No infection and, so far, ILD", None),
+        ("No infection and, so far, ILD", "doubted"),
+        ("No infection or cough, ILD", "doubted"),
+        ("Dermatomyositis (no weakness) with ILD", "doubted"),
+        ("Dermatomyositis - no weakness - ILD", "doubted"),
+        ("ILD (excluded by CT)", None),
+        ("ILD - excluded after treatment", None),
+        ("ILD: excluded by CT", None),
+        ("ILD (infection excluded by CT)", "said"),
+        ("ILD (excluded infection)", "said"),
     ],
 )
 def test_words_around_a_name_deny_or_doubt_it(text: str, expected: Hearing) -> None:
     """A doubt reaches as far as its clause, and behind a name must end that, or be next to it.
 
-    A denial before a name reaches through its sentence, and leaves open what only a comma lists;
-    one behind it reaches as far as its clause, and is not one of something else in brackets.
+    A denial before a name reaches through its sentence, and leaves open what is parted from it and
+    not joined; one behind it reaches as far as its clause, and is not one of something else in
+    brackets.
     """
     assert heard(text) == expected
