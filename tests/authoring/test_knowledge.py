@@ -209,6 +209,19 @@ def test_diagnoses_and_findings_are_shown_with_their_members_and_codes(
                 assert f"{code} {display}" in diagnoses
 
 
+def test_the_words_that_decide_how_a_text_is_read_are_listed(text: str, ruleset: RuleSet) -> None:
+    """Those that deny or doubt a name, and those that leave it as it is."""
+    vocabulary = ruleset.terms.vocabulary
+    said = part(text, "Diagnoses")
+    for heading, words in (
+        ("Before or behind a name these change nothing", vocabulary.qualifiers),
+        ("These deny what stands behind them", vocabulary.negations),
+        ("These what stands before them", vocabulary.negations_after),
+    ):
+        assert f"{heading}: {'; '.join(words)}." in said
+    assert all(word in said for word in (*vocabulary.doubts, *vocabulary.doubts_after))
+
+
 def test_every_number_of_a_rule_has_the_day_of_its_review(text: str, ruleset: RuleSet) -> None:
     """That of its rule; policies of the project are named in a table of their own as well.
 
