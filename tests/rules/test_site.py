@@ -586,7 +586,9 @@ def test_a_patient_in_the_hospitals_own_codes_is_read_with_its_site(changed: Rul
     advice = advise_on(file, changed)
     assert advice.excluded == ()
     said = [card.summary for card in advice.cards]
-    assert said[0] == "Improved since 2026-05-11: the IMACS definition of improvement is met"
+    assert said[0] == (
+        "Improved since 2026-05-11: the IMACS definition of improvement is met on 2026-11-11"
+    )
     assert "Myositis registry: consider asking this patient to take part" in said
     assert advice.chart is not None
     enzyme = advice.chart.changes["muscle_enzyme"]
