@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import date
 
 from msgspec import Struct
@@ -115,7 +116,7 @@ def _assertions(condition: Condition, terms: Terms, as_of: date) -> list[Asserti
     for match in () if found else find_families(terms.condition_families, condition.code):
         found.setdefault(match.entry, match.remark)
     # What a text doubts; what stands nowhere else is left open by that, and not asserted.
-    doubts = {key for key in found if _doubted(key, words, terms)}
+    doubts = _doubted(found, words, terms)
     for named in () if found else tuple(map(terms.condition_names.find, words)):
         if named is not None and named.doubted:
             doubts.add(named.entry)
@@ -206,25 +207,27 @@ def _heard(pattern: re.Pattern[str], words: list[str], terms: Terms) -> set[Hear
     return heard - {None}
 
 
-def _doubted(key: str, words: list[str], terms: Terms) -> bool:
-    """Whether a text doubts what a code of its Condition asserts.
+def _doubted(asserted: Collection[str], words: list[str], terms: Terms) -> set[str]:
+    """What a text doubts of what the codes of its Condition assert.
 
     Where the text does not call it by a name that is known, the doubt must begin or end the text.
     """
-    patterns = [pattern for _, asserted, pattern in terms.phrases if asserted == key]
-    for text in words:
+    doubted: set[str] = set()
+    for text in words if asserted else ():
         if len(text) > LONGEST_TEXT:
             continue
-        said = text.casefold()
-        hits = terms.condition_words.find_spans(text).get(key, [])
-        hits += [hit.span() for pattern in patterns for hit in pattern.finditer(said)]
-        if not hits and terms.condition_names.doubts_whole(text):
-            return True
-        heard = hear(hits, said, terms.denials)
-        # A code that its text denies ("myocarditis ruled out") is no surer than one in doubt.
-        if heard == "doubted" or (hits and heard is None and terms.condition_entries[key].in_doubt):
-            return True
-    return False
+        said, names = text.casefold(), terms.condition_words.find_spans(text)
+        for key in asserted:
+            patterns = [pattern for _, of, pattern in terms.phrases if of == key]
+            hits = [hit.span() for pattern in patterns for hit in pattern.finditer(said)]
+            hits += names.get(key, [])
+            heard = hear(hits, said, terms.denials)
+            # A code that its text denies ("myocarditis ruled out") is no surer than one in doubt.
+            denied = hits and heard is None and terms.condition_entries[key].in_doubt
+            whole = not hits and terms.condition_names.doubts_whole(text)
+            if heard == "doubted" or denied or whole:
+                doubted.add(key)
+    return doubted
 
 
 def _past(found: dict[str, str], terms: Terms) -> dict[str, str]:
