@@ -198,11 +198,11 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
     joining = [hit.start() for hit in denials.joining.finditer(text)] if denied else []
     ruled = [(start, end) for word, start, end in after if word not in denials.doubts]
     ruled_ends = [end for _, end in ruled]
-    inner_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
+    clause_ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
     closing = [
         start
         for start, end in ruled
-        if not _LETTER.search(text, end, clause_end := inner_ends[bisect_left(inner_ends, end)])
+        if not _LETTER.search(text, end, clause_end := clause_ends[bisect_left(clause_ends, end)])
         or denials.circumstance.match(text, end, clause_end)
     ]
     doubted = _Doubts(
@@ -210,11 +210,12 @@ def hear(hits: list[tuple[int, int]], text: str, denials: Denials) -> Hearing:
         [start for start, doubts in before if doubts],
         [(start, end) for word, start, end in after if word in denials.doubts],
         [start for word, start, _ in after if word in denials.beside],
+        clause_ends,
     )
     heard: Hearing = None
     for begins, ends in hits:
         sentence = sentences[bisect_right(sentences, begins) - 1]
-        inner_end = inner_ends[bisect_left(inner_ends, ends)]
+        inner_end = clause_ends[bisect_left(clause_ends, ends)]
         if bisect_right(ruled_ends, ends) < bisect_right(ruled_ends, inner_end):
             continue
         nearest = _next(closing, ends)
@@ -237,7 +238,12 @@ class _Doubts:
     """The words of doubt of a text, and how far each of them reaches."""
 
     def __init__(
-        self, text: str, before: list[int], after: list[tuple[int, int]], beside: list[int]
+        self,
+        text: str,
+        before: list[int],
+        after: list[tuple[int, int]],
+        beside: list[int],
+        clause_ends: list[int],
     ) -> None:
         self._before = before
         self._after = bool(after)
@@ -245,7 +251,7 @@ class _Doubts:
         if before:
             self._begins = [0, *(end.end() for end in _DOUBT_BEGINS.finditer(text))]
         if after:
-            self._ends = [*(end.start() for end in _CLAUSE_END.finditer(text)), len(text)]
+            self._ends = clause_ends
             self._sentence_ends = [*(e.start() for e in _SENTENCE_END.finditer(text)), len(text)]
             self._words = [word.start() for word in _WORD.finditer(text)]
             self._closing = [
