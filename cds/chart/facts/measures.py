@@ -45,32 +45,23 @@ def declare(vocabulary: Vocabulary) -> list[Declaration]:
             unit = _unit_of(usual[0], vocabulary)
             numbers.append(("worse_by", "worse by", unit, lambda c: c.worse_by))
         for suffix, title, unit, number in numbers:
-            whens = (("", "", _now), (".previous", ", at the visit before", _before))
-            for when, of_when, changes in whens if entry.core_set else whens[:1]:
+            whens = [("", title, _now)]
+            if entry.core_set:
+                whens.append((".previous", f"{title}, at the visit before", _before))
+                if suffix in _SINCE:
+                    whens.append((".since_previous", _SINCE[suffix], _since))
+            for when, said, changes in whens:
                 made.append(
                     Declaration(
                         name=f"measure.{name}{when}.{suffix}",
                         kind="number",
-                        title=f"{entry.title}, {title}{of_when}",
+                        title=f"{entry.title}, {said}",
                         unit=unit,
                         sense=_SENSES.get(suffix),
                         read=_changed(name, number, changes),
                         evidence=_both(name, changes),
                     )
                 )
-        made += [
-            Declaration(
-                name=f"measure.{name}.since_previous.{suffix}",
-                kind="number",
-                title=f"{entry.title}, {_SINCE[suffix]}",
-                unit=unit,
-                sense=_SENSES.get(suffix),
-                read=_changed(name, number, _since),
-                evidence=_both(name, _since),
-            )
-            for suffix, _, unit, number in numbers
-            if entry.core_set and suffix in _SINCE
-        ]
         made += [
             Declaration(
                 name=f"measure.{name}.current",
